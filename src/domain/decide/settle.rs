@@ -1,0 +1,166 @@
+//! The outcome of an attempt.
+
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use thiserror::Error;
+use uuid::Uuid;
+
+use crate::domain::definition::{OnFailure, Retry, RetryOn};
+use crate::domain::machine::{Action, StepState};
+use crate::domain::run::{Incarnation, OpenAttempt, Run};
+
+/// How an attempt ended, as its worker saw it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It did its work.
+    Succeeded,
+    /// It failed.
+    Failed(Cause),
+    /// The worker ended it because the operation is being stopped.
+    Stopped,
+    /// The worker gives it back undone, because it shuts down.
+    Released,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// It exited with a code other than 0.
+    Exit(i32),
+    /// A signal ended it.
+    Signal(i32),
+    /// It ran out of time and was ended by its worker.
+    Timeout,
+    /// It could not be started, or its result could not be read.
+    Exception,
+}
+
+/// The attempt is not (or no longer) this worker's: nothing was changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("attempt {attempt} of step {step} is not held by worker {worker}")]
+pub struct Stale {
+    /// The number of the step.
+    pub step: u32,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// Who reported it.
+    pub worker: Incarnation,
+}
+
+impl Run {
+    /// Takes note of how an attempt ended.
+    ///
+    /// # Errors
+    /// [`Stale`] when `worker` does not hold that attempt; nothing is changed then.
+    pub fn settle(
+        &mut self,
+        step: u32,
+        attempt: u32,
+        worker: Incarnation,
+        ending: Ending,
+        now: DateTime<Utc>,
+    ) -> Result<(), Stale> {
+        let open = self
+            .open
+            .get(&step)
+            .copied()
+            .filter(|open| open.attempt == attempt && open.holder == Some(worker))
+            .ok_or(Stale { step, attempt, worker })?;
+        match ending {
+            Ending::Succeeded => self.end(step, Action::Succeed, open, now),
+            Ending::Failed(cause) => self.fail(step, open, cause, now),
+            Ending::Stopped | Ending::Released if self.stop.is_some() => {
+                self.end(step, Action::Cancel, open, now);
+            }
+            Ending::Stopped | Ending::Released => self.requeue(step, open, open.losses, now),
+        }
+        self.conclude(now);
+        Ok(())
+    }
+
+    fn end(&mut self, step: u32, action: Action, open: OpenAttempt, now: DateTime<Utc>) {
+        self.act(step, action, open.attempt, now);
+        self.open.remove(&step);
+    }
+
+    fn fail(&mut self, step: u32, open: OpenAttempt, cause: Cause, now: DateTime<Utc>) {
+        let definition = self.jobset.step(step);
+        let failures = open.failures + 1;
+        let tries_again = self.stop.is_none() && tries_again(definition.retry(), failures, cause);
+        if !tries_again {
+            // Nobody is asked what to do about a step of an operation that is being stopped.
+            let policy = match definition.on_failure() {
+                OnFailure::Hold if self.stop.is_some() => OnFailure::Fail,
+                policy => policy,
+            };
+            let action = last_action(policy, cause);
+            return self.end(step, action, open, now);
+        }
+        let wait = backoff(definition.retry(), failures, chance(self.id, step, open.attempt));
+        self.act(step, Action::Retry, open.attempt, now);
+        self.wait_for(
+            step,
+            OpenAttempt {
+                attempt: open.attempt + 1,
+                failures,
+                losses: open.losses,
+                holder: None,
+                since: now + wait,
+            },
+        );
+    }
+
+    /// Files the next attempt of a step that is Waiting again.
+    pub(super) fn wait_for(&mut self, step: u32, open: OpenAttempt) {
+        debug_assert_eq!(self.steps[step as usize], StepState::Waiting);
+        self.open.insert(step, open);
+        self.consider(step);
+    }
+}
+
+fn tries_again(retry: &Retry, failures: u32, cause: Cause) -> bool {
+    let is_meant = |on: &RetryOn| match (on, cause) {
+        (RetryOn::Exit(code), Cause::Exit(exit)) => *code == exit,
+        (RetryOn::Signal(number), Cause::Signal(signal)) => *number == signal,
+        (RetryOn::Timeout, Cause::Timeout) | (RetryOn::Exception, Cause::Exception) => true,
+        (RetryOn::Exit(_) | RetryOn::Signal(_) | RetryOn::Timeout | RetryOn::Exception, _) => false,
+    };
+    failures < retry.max_attempts && (retry.on.is_empty() || retry.on.iter().any(is_meant))
+}
+
+const fn last_action(policy: OnFailure, cause: Cause) -> Action {
+    match (policy, cause) {
+        (OnFailure::Hold, _) => Action::Error,
+        (OnFailure::Skip, _) => Action::Forgive,
+        (OnFailure::Fail | OnFailure::Continue, Cause::Timeout) => Action::Timeout,
+        (
+            OnFailure::Fail | OnFailure::Continue,
+            Cause::Exit(_) | Cause::Signal(_) | Cause::Exception,
+        ) => Action::Fail,
+    }
+}
+
+/// The wait after the failure number `failures`. `chance` is in 0..1.
+fn backoff(retry: &Retry, failures: u32, chance: f64) -> Duration {
+    let exponent = i32::try_from(failures - 1).unwrap_or(i32::MAX);
+    let grown = retry.backoff.as_secs_f64() * retry.factor.powi(exponent);
+    let capped = grown.min(retry.max_backoff.as_secs_f64());
+    let seconds = if retry.jitter { capped * (0.5 + chance / 2.0) } else { capped };
+    // PostgreSQL keeps microseconds; anything finer would be lost between memory and storage.
+    let micros = Duration::from_secs_f64(seconds).as_micros();
+    Duration::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+}
+
+/// A number in 0..1 that differs from attempt to attempt and is the same whenever it is decided
+/// again: `SplitMix64` over the names of the attempt.
+fn chance(id: Uuid, step: u32, attempt: u32) -> f64 {
+    let (high, low) = id.as_u64_pair();
+    let mut z = high ^ low.rotate_left(32) ^ (u64::from(step) << 32 | u64::from(attempt));
+    z = z.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^= z >> 31;
+    let high = u32::try_from(z >> 32).expect("the upper half of 64 bits");
+    f64::from(high) / f64::from(u32::MAX)
+}

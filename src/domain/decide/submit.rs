@@ -1,0 +1,26 @@
+//! A new run of a jobset, and what clients change beside its steps.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::domain::jobset::Jobset;
+use crate::domain::operation::OperationState;
+use crate::domain::run::{Fact, Run};
+
+impl Run {
+    /// A run of `jobset` in which nothing has happened yet but its submission.
+    #[must_use]
+    pub fn submit(id: Uuid, jobset: Arc<Jobset>, now: DateTime<Utc>) -> Self {
+        let mut run = Self::fresh(id, jobset, now);
+        run.record(Fact::Submitted, now);
+        run.note_state(OperationState::NotStarted);
+        run
+    }
+
+    /// Takes note that a client changed the context.
+    pub fn change_context(&mut self, now: DateTime<Utc>) {
+        self.record(Fact::ContextChanged, now);
+    }
+}

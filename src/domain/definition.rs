@@ -1,0 +1,142 @@
+//! A jobset as it was written: names instead of numbers, nothing checked beyond its types.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// What a client asks to be run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Definition {
+    /// A name for people; need not be unique.
+    pub name: String,
+    /// The steps, in the order of the document.
+    pub steps: Vec<StepDefinition>,
+    /// `(a, b)`: b runs after a succeeded.
+    pub success_pairs: Vec<(String, String)>,
+    /// `(a, b)`: b runs after a failed, and handles that failure by succeeding.
+    pub failure_pairs: Vec<(String, String)>,
+    /// How long the operation may take from its creation.
+    pub deadline: Option<Duration>,
+    /// How many steps of the operation may run at once.
+    pub max_concurrency: Option<u32>,
+    /// Whether the steps wait for a `start` by a client.
+    pub manual_start: bool,
+    /// Whether DELETE stops the operation; otherwise it is answered with 405.
+    pub cancellable: bool,
+}
+
+/// One step as it was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StepDefinition {
+    /// The name; unique within the jobset.
+    pub name: String,
+    /// Free key-values.
+    pub tags: BTreeMap<String, String>,
+    /// What an attempt does.
+    pub work: Work,
+    /// The guard of `run`: one clause must hold. Empty: no condition beyond the pairs.
+    pub when: Vec<ClauseDefinition>,
+    /// How many of the pairs that point to this step must hold.
+    pub need: Need,
+    /// How long one attempt may take.
+    pub timeout: Option<Duration>,
+    /// The time between SIGTERM and SIGKILL; `None` for the default of the service.
+    pub grace: Option<Duration>,
+    /// When and how often a failed attempt is followed by another.
+    pub retry: Retry,
+    /// What becomes of the step when its last attempt failed.
+    pub on_failure: OnFailure,
+    /// Environment variables for the work; values are templates.
+    pub env: BTreeMap<String, String>,
+    /// The folder the work starts in; a template.
+    pub cwd: Option<String>,
+}
+
+/// What an attempt does.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Work {
+    /// Nothing: the step is a milestone that succeeds as soon as its guard holds.
+    #[default]
+    Milestone,
+    /// Starts a program; each part is a template.
+    Command(Vec<String>),
+    /// Runs a text by `/bin/sh -c`; a template.
+    Shell(String),
+}
+
+/// Steps that must be in one of some states; all of them, or at least so many.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClauseDefinition {
+    /// How many of the terms must hold; `None` for all.
+    pub at_least: Option<u32>,
+    /// Step name and state names.
+    pub terms: Vec<(String, Vec<String>)>,
+}
+
+/// How many of the pairs that point to a step must hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Need {
+    /// All of each kind.
+    #[default]
+    All,
+    /// Any one of them.
+    Any,
+    /// At least so many of them.
+    AtLeast(u32),
+}
+
+/// What becomes of a step when its last attempt failed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// It is Failed, and so is the operation unless a failure branch handles it.
+    #[default]
+    Fail,
+    /// It is held in Error for an operator.
+    Hold,
+    /// It is Failed, but the operation may still succeed.
+    Continue,
+    /// It is Skipped.
+    Skip,
+}
+
+/// When and how often a failed attempt is followed by another.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    /// How many attempts there are at the most, the first one counted.
+    pub max_attempts: u32,
+    /// The wait before the second attempt.
+    pub backoff: Duration,
+    /// By what the wait grows with each further attempt.
+    pub factor: f64,
+    /// The longest wait.
+    pub max_backoff: Duration,
+    /// Whether the wait is drawn evenly from its upper half, so that many do not retry in step.
+    pub jitter: bool,
+    /// Which failures are retried; empty for all.
+    pub on: Vec<RetryOn>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            max_attempts: 1,
+            backoff: Duration::from_secs(1),
+            factor: 2.0,
+            max_backoff: Duration::from_mins(5),
+            jitter: false,
+            on: Vec::new(),
+        }
+    }
+}
+
+/// A kind of failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RetryOn {
+    /// `exit:N`.
+    Exit(i32),
+    /// `signal:N`.
+    Signal(i32),
+    /// `timeout`.
+    Timeout,
+    /// `exception`: the work could not be started.
+    Exception,
+}

@@ -1,0 +1,59 @@
+//! What is wrong with a document, and where.
+
+use std::fmt;
+
+/// One thing that is wrong with a jobset.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The place as a path into the JSON document: `steps[3].retry.backoff`.
+    pub path: String,
+    /// What is wrong there and, where it can be said, what would be right.
+    pub message: String,
+}
+
+impl Problem {
+    /// A problem at `path`.
+    pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { path: path.into(), message: message.into() }
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// How many problems are collected before the rest goes untold.
+pub const PROBLEMS_MAX: usize = 100;
+
+/// The known name that was probably meant by `name`, if one is near enough.
+pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let lower = name.to_lowercase();
+    known
+        .into_iter()
+        .map(|candidate| {
+            (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate)
+        })
+        .min()
+        .filter(|(distance, _)| *distance <= 1 + name.chars().count() / 4)
+        .map(|(_, candidate)| candidate)
+}
+
+/// `; did you mean ...?`, or nothing.
+pub fn hint<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> String {
+    nearest(name, known).map(|near| format!("; did you mean `{near}`?")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nearest_finds_slips_and_refuses_strangers() {
+        let known = ["success", "failure", "timeout"];
+        assert_eq!(nearest("sucess", known), Some("success"));
+        assert_eq!(nearest("TimeOut", known), Some("timeout"));
+        assert_eq!(nearest("banana", known), None);
+    }
+}

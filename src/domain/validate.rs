@@ -1,0 +1,209 @@
+//! Checks of a definition that need no compiled form: names, references, numbers.
+
+use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
+
+use super::definition::{ClauseDefinition, Definition, Need, Retry, StepDefinition, Work};
+use super::jobset::unknown_step;
+use super::limits::Limits;
+use super::machine::StepState;
+use super::problem::{PROBLEMS_MAX, Problem, hint};
+
+/// Everything that is wrong with `definition`, up to a bit more than [`PROBLEMS_MAX`].
+pub(super) fn problems(definition: &Definition, limits: &Limits) -> Vec<Problem> {
+    let mut check = Check { limits, names: HashMap::new(), found: Vec::new() };
+    check.jobset(definition);
+    check.found
+}
+
+struct Check<'a> {
+    limits: &'a Limits,
+    names: HashMap<&'a str, usize>,
+    found: Vec<Problem>,
+}
+
+impl<'a> Check<'a> {
+    fn jobset(&mut self, definition: &'a Definition) {
+        self.text("name", &definition.name, true);
+        if definition.max_concurrency == Some(0) {
+            self.add("maxConcurrency", "must be at least 1");
+        }
+        self.positive("deadline", definition.deadline);
+        if definition.steps.is_empty() {
+            self.add("steps", "a jobset needs at least one step");
+        }
+        if definition.steps.len() > self.limits.steps {
+            let message = format!(
+                "{} steps are more than the limit of {}",
+                definition.steps.len(),
+                self.limits.steps
+            );
+            self.add("steps", message);
+            return;
+        }
+        for (index, step) in definition.steps.iter().enumerate() {
+            if let Some(first) = self.names.get(step.name.as_str()) {
+                let message =
+                    format!("`{}` is also the name of steps[{first}]", step.name.escape_debug());
+                self.add(format!("steps[{index}].name"), message);
+            } else {
+                self.names.insert(&step.name, index);
+            }
+        }
+        for (index, step) in definition.steps.iter().enumerate() {
+            if self.found.len() >= PROBLEMS_MAX {
+                return;
+            }
+            self.step(&format!("steps[{index}]"), step);
+        }
+        self.pairs("successPairs", &definition.success_pairs);
+        self.pairs("failurePairs", &definition.failure_pairs);
+    }
+
+    fn step(&mut self, path: &str, step: &'a StepDefinition) {
+        self.name(&format!("{path}.name"), &step.name);
+        self.work(path, &step.work);
+        self.map(&format!("{path}.tags"), &step.tags);
+        self.map(&format!("{path}.env"), &step.env);
+        for name in step.env.keys().filter(|name| name.is_empty() || name.contains('=')) {
+            let message = format!("`{}` cannot name a variable", name.escape_debug());
+            self.add(format!("{path}.env"), message);
+        }
+        if let Some(cwd) = &step.cwd {
+            self.text(&format!("{path}.cwd"), cwd, false);
+        }
+        self.positive(&format!("{path}.timeout"), step.timeout);
+        self.retry(&format!("{path}.retry"), &step.retry);
+        if step.need == Need::AtLeast(0) {
+            self.add(format!("{path}.need"), "must be `all`, `any` or a number of at least 1");
+        }
+        for (index, clause) in step.when.iter().enumerate() {
+            self.clause(&format!("{path}.when[{index}]"), clause);
+        }
+    }
+
+    fn work(&mut self, path: &str, work: &Work) {
+        match work {
+            Work::Milestone => {}
+            Work::Shell(text) => {
+                if text.trim().is_empty() {
+                    self.add(format!("{path}.run.shell"), "must not be empty");
+                }
+                self.no_nul(&format!("{path}.run.shell"), text);
+            }
+            Work::Command(parts) => {
+                if parts.first().is_none_or(String::is_empty) {
+                    let message = "needs the program as its first part";
+                    self.add(format!("{path}.run.command"), message);
+                }
+                for (index, part) in parts.iter().enumerate() {
+                    self.no_nul(&format!("{path}.run.command[{index}]"), part);
+                }
+            }
+        }
+    }
+
+    fn retry(&mut self, path: &str, retry: &Retry) {
+        if retry.max_attempts == 0 || retry.max_attempts > self.limits.attempts {
+            let message = format!("must be between 1 and {}", self.limits.attempts);
+            self.add(format!("{path}.maxAttempts"), message);
+        }
+        if !(1.0..=100.0).contains(&retry.factor) {
+            self.add(format!("{path}.factor"), "must be between 1 and 100");
+        }
+    }
+
+    fn clause(&mut self, path: &str, clause: &'a ClauseDefinition) {
+        if clause.terms.is_empty() {
+            self.add(path, "names no step; leave `when` out if there is no condition");
+        }
+        if let Some(number) = clause.at_least
+            && (number == 0 || number as usize > clause.terms.len())
+        {
+            let message =
+                format!("must be between 1 and the {} steps named beside it", clause.terms.len());
+            self.add(format!("{path}.$atLeast"), message);
+        }
+        for (name, states) in &clause.terms {
+            self.known(path, name);
+            if states.is_empty() {
+                self.add(format!("{path}.{name}"), "needs at least one state");
+            }
+            for state in states.iter().filter(|state| StepState::parse(state).is_none()) {
+                let near = hint(state, StepState::ALL.map(StepState::name));
+                let message = format!("no state is called `{}`{near}", state.escape_debug());
+                self.add(format!("{path}.{name}"), message);
+            }
+        }
+    }
+
+    fn pairs(&mut self, path: &str, pairs: &'a [(String, String)]) {
+        let mut seen = HashMap::new();
+        for (index, pair) in pairs.iter().enumerate() {
+            if self.found.len() >= PROBLEMS_MAX {
+                return;
+            }
+            self.known(&format!("{path}[{index}][0]"), &pair.0);
+            self.known(&format!("{path}[{index}][1]"), &pair.1);
+            if let Some(first) = seen.insert(pair, index) {
+                self.add(format!("{path}[{index}]"), format!("is the same as {path}[{first}]"));
+            }
+        }
+    }
+
+    fn known(&mut self, path: &str, name: &str) {
+        if !self.names.contains_key(name) {
+            let message = unknown_step(name, self.names.keys().copied().take(1_000));
+            self.add(path, message);
+        }
+    }
+
+    /// Step names stand in URLs and in front of output lines.
+    fn name(&mut self, path: &str, name: &str) {
+        if name.is_empty() {
+            self.add(path, "must not be empty");
+        }
+        self.text(path, name, true);
+        if name.contains('/') || name.starts_with('$') || name.trim() != name {
+            let message = "must not have a `/`, begin with `$`, or begin or end with a blank";
+            self.add(path, message);
+        }
+    }
+
+    fn text(&mut self, path: &str, text: &str, is_name: bool) {
+        if is_name && text.len() > self.limits.name_bytes {
+            let message = format!(
+                "has {} bytes, more than the limit of {}",
+                text.len(),
+                self.limits.name_bytes
+            );
+            self.add(path, message);
+        }
+        if text.chars().any(char::is_control) {
+            self.add(path, "must not have control characters");
+        }
+    }
+
+    fn map(&mut self, path: &str, map: &BTreeMap<String, String>) {
+        for (key, value) in map {
+            self.no_nul(path, key);
+            self.no_nul(&format!("{path}.{}", key.escape_debug()), value);
+        }
+    }
+
+    fn no_nul(&mut self, path: &str, text: &str) {
+        if text.contains('\0') {
+            self.add(path, "must not have NUL characters");
+        }
+    }
+
+    fn positive(&mut self, path: &str, duration: Option<Duration>) {
+        if duration.is_some_and(|duration| duration.is_zero()) {
+            self.add(path, "must be longer than zero");
+        }
+    }
+
+    fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
+        self.found.push(Problem::new(path, message));
+    }
+}

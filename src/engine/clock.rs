@@ -1,0 +1,96 @@
+//! The clock of the database, read without asking it each time.
+//!
+//! The database's clock decides timestamps and due times, so that servers whose clocks differ agree.
+//! Asking it for every decision would cost a round trip, so its distance from the local clock is
+//! measured when a process starts and with every heartbeat. Leases do not rely on this estimate:
+//! they are granted and checked by the database itself.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Instant;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::{ContextV7, Timestamp, Uuid};
+
+use super::lock;
+
+/// An estimate of the database's clock in microseconds. It never runs backwards.
+#[derive(Debug)]
+pub(super) struct Clock {
+    started: Instant,
+    /// The database's time at `started`, in microseconds of the Unix epoch.
+    origin: AtomicI64,
+    last: AtomicI64,
+    ids: Mutex<ContextV7>,
+}
+
+impl Clock {
+    /// A clock that shows `database_now` at this moment.
+    pub(super) fn new(database_now: DateTime<Utc>) -> Self {
+        Self {
+            started: Instant::now(),
+            origin: AtomicI64::new(database_now.timestamp_micros()),
+            last: AtomicI64::new(0),
+            ids: Mutex::new(ContextV7::new()),
+        }
+    }
+
+    /// Sets the clock to what the database showed at this moment.
+    pub(super) fn set(&self, database_now: DateTime<Utc>) {
+        let origin = database_now.timestamp_micros() - self.elapsed();
+        self.origin.store(origin, Ordering::Relaxed);
+    }
+
+    fn elapsed(&self) -> i64 {
+        i64::try_from(self.started.elapsed().as_micros()).unwrap_or(i64::MAX)
+    }
+
+    /// The time, with the microseconds that PostgreSQL keeps.
+    pub(super) fn now(&self) -> DateTime<Utc> {
+        let estimate = self.origin.load(Ordering::Relaxed) + self.elapsed();
+        let before = self.last.fetch_max(estimate, Ordering::Relaxed);
+        DateTime::from_timestamp_micros(estimate.max(before)).unwrap_or(DateTime::UNIX_EPOCH)
+    }
+
+    /// A new id; ids made one after the other by this clock are in that order.
+    pub(super) fn new_id(&self) -> Uuid {
+        let now = self.now();
+        let seconds = u64::try_from(now.timestamp()).unwrap_or(0);
+        let context = lock(&self.ids);
+        Uuid::new_v7(Timestamp::from_unix(&*context, seconds, now.timestamp_subsec_nanos()))
+    }
+}
+
+/// When the operation of that id was made, in milliseconds.
+#[must_use]
+pub fn created_at(id: Uuid) -> DateTime<Utc> {
+    let (seconds, nanos) = id.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
+    DateTime::UNIX_EPOCH
+        + TimeDelta::seconds(i64::try_from(seconds).unwrap_or(0))
+        + TimeDelta::milliseconds(i64::from(nanos / 1_000_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_ordered_and_know_their_time() {
+        let start = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
+        let clock = Clock::new(start);
+        let ids: Vec<Uuid> = (0..1_000).map(|_| clock.new_id()).collect();
+        assert!(ids.is_sorted());
+        let made = created_at(ids[0]);
+        assert!(made >= start - TimeDelta::milliseconds(1));
+        assert!(made < start + TimeDelta::seconds(60));
+    }
+
+    #[test]
+    fn setting_it_back_does_not_turn_time_back() {
+        let start = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
+        let clock = Clock::new(start);
+        let before = clock.now();
+        clock.set(start - TimeDelta::seconds(5));
+        assert!(clock.now() >= before);
+    }
+}

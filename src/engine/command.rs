@@ -1,0 +1,160 @@
+//! Commands: what lanes are asked to do.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::sync::oneshot;
+use uuid::Uuid;
+
+use super::error::EngineError;
+use super::jobsets::Compiled;
+use crate::domain::decide::{Ending, Stopped};
+use crate::domain::{Incarnation, OperationState, Stop};
+use crate::store::AttemptReport;
+
+/// A question with the way back for its answer. The answer is sent only when what it tells is
+/// durable; until then it is kept here, and thrown away when the decision has to be made again.
+#[derive(Debug)]
+pub(super) struct Ask<I, O> {
+    pub(super) input: I,
+    answer: Option<Result<O, EngineError>>,
+    reply: oneshot::Sender<Result<O, EngineError>>,
+}
+
+impl<I, O> Ask<I, O> {
+    pub(super) fn new(input: I) -> (Self, oneshot::Receiver<Result<O, EngineError>>) {
+        let (reply, receiver) = oneshot::channel();
+        (Self { input, answer: None, reply }, receiver)
+    }
+
+    /// Keeps the answer until the batch is durable.
+    pub(super) fn answer(&mut self, answer: Result<O, EngineError>) {
+        self.answer = Some(answer);
+    }
+
+    /// Sends the answer. Whoever asked may be gone; what was decided stays.
+    fn publish(self) {
+        let answer = self.answer.unwrap_or(Err(EngineError::NotFound));
+        let _gone = self.reply.send(answer);
+    }
+
+    fn fail(self, error: EngineError) {
+        let _gone = self.reply.send(Err(error));
+    }
+}
+
+/// A new operation.
+#[derive(Debug)]
+pub(super) struct Submit {
+    /// Its id.
+    pub(super) id: Uuid,
+    /// What it runs.
+    pub(super) jobset: Arc<Compiled>,
+    /// Free key-values.
+    pub(super) labels: Option<Value>,
+    /// Shared data of its steps.
+    pub(super) context: Option<Value>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// The operation.
+    pub operation: Uuid,
+    /// The number of the step.
+    pub step: u32,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// Who ran it.
+    pub worker: Incarnation,
+    /// How it ended.
+    pub ending: Ending,
+    /// What is kept of it; `None` for work that leaves nothing to keep.
+    pub record: Option<AttemptReport>,
+}
+
+/// An operation is to end before its natural end.
+#[derive(Clone, Debug)]
+pub struct StopAsked {
+    /// The operation.
+    pub operation: Uuid,
+    /// Why.
+    pub reason: Stop,
+    /// The version that the client saw, if it says so.
+    pub expected: Option<i32>,
+    /// Who asked, when and why, for the record.
+    pub cancellation: Option<Value>,
+}
+
+/// What a stop did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StopAnswer {
+    /// What it did to the run.
+    pub stopped: Stopped,
+    /// The state of the operation after it.
+    pub state: OperationState,
+}
+
+/// A change of the context.
+#[derive(Clone, Debug)]
+pub struct ContextPatch {
+    /// The operation.
+    pub operation: Uuid,
+    /// An RFC 7396 merge patch.
+    pub patch: Value,
+    /// The version of the context that the client saw, if it says so.
+    pub expected: Option<i32>,
+}
+
+/// The attempts of a worker that lost its lease are to be taken from it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Lose {
+    pub(super) operation: Uuid,
+    pub(super) worker: Incarnation,
+}
+
+/// What a lane is asked.
+#[derive(Debug)]
+pub(super) enum Command {
+    Submit(Ask<Submit, DateTime<Utc>>),
+    Settle(Ask<Report, ()>),
+    Stop(Ask<StopAsked, StopAnswer>),
+    Patch(Ask<ContextPatch, (Value, i32)>),
+    Lose(Ask<Lose, ()>),
+}
+
+impl Command {
+    /// The operation that it is about.
+    pub(super) const fn operation(&self) -> Uuid {
+        match self {
+            Self::Submit(ask) => ask.input.id,
+            Self::Settle(ask) => ask.input.operation,
+            Self::Stop(ask) => ask.input.operation,
+            Self::Patch(ask) => ask.input.operation,
+            Self::Lose(ask) => ask.input.operation,
+        }
+    }
+
+    /// Sends the answer, now that it is durable.
+    pub(super) fn publish(self) {
+        match self {
+            Self::Submit(ask) => ask.publish(),
+            Self::Settle(ask) => ask.publish(),
+            Self::Stop(ask) => ask.publish(),
+            Self::Patch(ask) => ask.publish(),
+            Self::Lose(ask) => ask.publish(),
+        }
+    }
+
+    /// Says that nothing was done.
+    pub(super) fn fail(self, error: EngineError) {
+        match self {
+            Self::Submit(ask) => ask.fail(error),
+            Self::Settle(ask) => ask.fail(error),
+            Self::Stop(ask) => ask.fail(error),
+            Self::Patch(ask) => ask.fail(error),
+            Self::Lose(ask) => ask.fail(error),
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! Why a command was not carried out.
+
+use thiserror::Error;
+
+use crate::domain::Problem;
+use crate::domain::decide::Stale;
+use crate::store::StoreError;
+
+/// Why a command was not carried out. Nothing was changed then.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// The database cannot be reached.
+    #[error("the database does not answer; try again later")]
+    Unavailable,
+    /// More commands wait than are taken.
+    #[error("too many requests wait for the database; try again later")]
+    Overloaded,
+    /// The process is shutting down.
+    #[error("the server is shutting down")]
+    ShuttingDown,
+    /// No operation has that id.
+    #[error("no operation has that id")]
+    NotFound,
+    /// The operation has another version than the client expects.
+    #[error("the operation has changed: its version is {0} now")]
+    VersionMismatch(i32),
+    /// Its jobset does not allow that it is cancelled.
+    #[error("the jobset of this operation says that it is not cancellable")]
+    NotCancellable,
+    /// The operation has ended and never changes again.
+    #[error("the operation has ended")]
+    Ended,
+    /// The attempt is not, or no longer, the worker's.
+    #[error(transparent)]
+    Stale(#[from] Stale),
+    /// The jobset is not valid.
+    #[error("the jobset is not valid")]
+    Invalid(Vec<Problem>),
+    /// A stored jobset cannot be read: a bug, or a hand in the database.
+    #[error("jobset {id} cannot be read: {reason}")]
+    BadJobset {
+        /// Its id.
+        id: uuid::Uuid,
+        /// Why not.
+        reason: String,
+    },
+    /// The store refused.
+    #[error("the store refused")]
+    Store(#[source] StoreError),
+}
+
+impl From<StoreError> for EngineError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(source) => {
+                tracing::warn!(error = %source, "the database does not answer");
+                Self::Unavailable
+            }
+            other => Self::Store(other),
+        }
+    }
+}

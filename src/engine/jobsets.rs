@@ -1,0 +1,121 @@
+//! Compiled jobsets, cached by digest.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use sha2::{Digest, Sha256};
+use uuid::Uuid;
+
+use super::error::EngineError;
+use super::lock;
+use crate::domain::{Definition, Jobset, Limits};
+use crate::store::{NewJobset, Store};
+
+/// Reads the stored form of a definition. The engine does not know JSON shapes, so whoever makes
+/// the engine hands it the reader.
+pub type DecodeDefinition = fn(&str) -> Result<Definition, String>;
+
+/// How many steps the cached jobsets may have together.
+const CACHED_STEPS_MAX: usize = 1_000_000;
+
+/// A jobset with what is needed to store it.
+#[derive(Debug)]
+pub struct Compiled {
+    /// The checked and numbered form.
+    pub jobset: Arc<Jobset>,
+    /// As it is stored; kept until it is known to be stored.
+    pub record: NewJobset,
+    stored: AtomicBool,
+}
+
+impl Compiled {
+    /// Whether the database is known to have it.
+    pub(super) fn is_stored(&self) -> bool {
+        self.stored.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_stored(&self) {
+        self.stored.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The cache.
+#[derive(Debug)]
+pub(super) struct Jobsets {
+    limits: Limits,
+    decode: DecodeDefinition,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Cache {
+    by_id: HashMap<Uuid, Arc<Compiled>>,
+    steps: usize,
+}
+
+impl Jobsets {
+    pub(super) fn new(limits: Limits, decode: DecodeDefinition) -> Self {
+        Self { limits, decode, cache: Mutex::default() }
+    }
+
+    /// The compiled form of a definition whose canonical text is `document`.
+    pub(super) fn compile(
+        &self,
+        document: String,
+        definition: Definition,
+    ) -> Result<Arc<Compiled>, EngineError> {
+        let digest: [u8; 32] = Sha256::digest(&document).into();
+        let id = id_of(&digest);
+        if let Some(known) = self.cached(id) {
+            return Ok(known);
+        }
+        let name = definition.name.clone();
+        let jobset = Jobset::compile(definition, &self.limits).map_err(EngineError::Invalid)?;
+        let record = NewJobset { id, digest, name, document };
+        Ok(self.keep(jobset, record, false))
+    }
+
+    /// The jobset of that id, from memory or storage.
+    pub(super) async fn get(&self, store: &Store, id: Uuid) -> Result<Arc<Compiled>, EngineError> {
+        if let Some(known) = self.cached(id) {
+            return Ok(known);
+        }
+        let bad = |reason: String| EngineError::BadJobset { id, reason };
+        let view = store.jobset(id).await?.ok_or_else(|| bad("it is not stored".into()))?;
+        let definition = (self.decode)(&view.document).map_err(bad)?;
+        let name = definition.name.clone();
+        // It was within the limits when it was taken; limits that were lowered since do not
+        // strand its operations.
+        let limits = Limits { steps: usize::MAX, guard_terms: usize::MAX, ..self.limits };
+        let jobset = Jobset::compile(definition, &limits)
+            .map_err(|problems| bad(problems[0].to_string()))?;
+        let digest = view.digest.try_into().map_err(|_| bad("its digest is too short".into()))?;
+        let record = NewJobset { id, digest, name, document: view.document };
+        Ok(self.keep(jobset, record, true))
+    }
+
+    fn cached(&self, id: Uuid) -> Option<Arc<Compiled>> {
+        lock(&self.cache).by_id.get(&id).cloned()
+    }
+
+    fn keep(&self, jobset: Jobset, record: NewJobset, stored: bool) -> Arc<Compiled> {
+        let (id, steps) = (record.id, jobset.steps.len());
+        let compiled =
+            Arc::new(Compiled { jobset: Arc::new(jobset), record, stored: stored.into() });
+        let mut cache = lock(&self.cache);
+        // Runs hold their jobset by themselves, so forgetting all is cheap and simple.
+        if cache.steps + steps > CACHED_STEPS_MAX {
+            *cache = Cache::default();
+        }
+        cache.steps += steps;
+        cache.by_id.insert(id, Arc::clone(&compiled));
+        compiled
+    }
+}
+
+/// The first 16 bytes of the digest.
+fn id_of(digest: &[u8; 32]) -> Uuid {
+    let (head, _) = digest.split_first_chunk::<16>().expect("a digest has 32 bytes");
+    Uuid::from_bytes(*head)
+}

@@ -1,0 +1,280 @@
+//! A lane: decides on the operations whose ids fall to it, one batch at a time.
+//!
+//! While one batch is being committed the next one gathers (group commit without added delay).
+//! Memory is a cache: a decision is made on runs in memory, stored by a statement that compares
+//! their versions, and published only after the commit. When the versions do not match, or the
+//! database fails, the runs concerned are dropped, loaded afresh and the commands decided again.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::pool::PoolConnection;
+use sqlx::postgres::Postgres;
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use super::Shared;
+use super::command::Command;
+use super::error::EngineError;
+use super::turn::Turn;
+use crate::domain::Run;
+use crate::domain::machine::Phase;
+use crate::store::{Claimable, StoreError};
+
+/// Commands per batch.
+const BATCH_MAX: usize = 500;
+/// How often a batch is decided again because others were faster.
+const CONFLICTS_MAX: u32 = 50;
+/// How often a batch is tried again because the database failed, and the wait between.
+const FAILURES_MAX: u32 = 4;
+const FAILURE_WAIT: Duration = Duration::from_millis(200);
+/// Runs kept in memory between batches, at most.
+const CACHED_RUNS_MAX: usize = 20_000;
+
+/// A run in memory as it was last seen in the database.
+#[derive(Debug)]
+pub(super) struct Cached {
+    pub(super) run: Run,
+    pub(super) flags: i16,
+    /// The version that the database has.
+    pub(super) version: i32,
+}
+
+/// The way to a lane.
+#[derive(Debug)]
+pub(super) struct LaneHandle {
+    pub(super) sender: mpsc::Sender<Command>,
+    /// There may be something to claim in the `ready` table.
+    ready: AtomicBool,
+    wake: Notify,
+}
+
+impl LaneHandle {
+    pub(super) fn new(sender: mpsc::Sender<Command>) -> Self {
+        Self { sender, ready: AtomicBool::new(true), wake: Notify::new() }
+    }
+
+    /// There may be something to claim.
+    pub(super) fn look(&self) {
+        self.ready.store(true, Ordering::Relaxed);
+        self.wake.notify_one();
+    }
+
+    /// Whether operations may wait for a free slot.
+    pub(super) fn has_backlog(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+}
+
+/// The lane itself: owned by one task.
+pub(super) struct Lane {
+    shared: Arc<Shared>,
+    index: usize,
+    inbox: mpsc::Receiver<Command>,
+    runs: HashMap<Uuid, Cached>,
+    connection: Option<PoolConnection<Postgres>>,
+}
+
+impl Lane {
+    pub(super) fn new(shared: Arc<Shared>, index: usize, inbox: mpsc::Receiver<Command>) -> Self {
+        Self { shared, index, inbox, runs: HashMap::new(), connection: None }
+    }
+
+    /// Works until the engine is dropped.
+    pub(super) async fn work(mut self) {
+        let shared = Arc::clone(&self.shared);
+        let handle = &shared.lanes[self.index];
+        let mut commands = Vec::with_capacity(BATCH_MAX);
+        loop {
+            tokio::select! {
+                biased;
+                received = self.inbox.recv_many(&mut commands, BATCH_MAX) => {
+                    if received == 0 {
+                        return;
+                    }
+                }
+                () = handle.wake.notified() => {}
+                () = shared.stopped.cancelled() => return,
+            }
+            self.batch(std::mem::take(&mut commands)).await;
+        }
+    }
+
+    /// Carries a batch through, however often it takes.
+    async fn batch(&mut self, mut commands: Vec<Command>) {
+        let (mut conflicts, mut failures) = (0, 0);
+        loop {
+            match self.attempt(&mut commands, failures + conflicts > 0).await {
+                Ok(()) => return,
+                Err(EngineError::Store(StoreError::Conflict(error))) => {
+                    conflicts += 1;
+                    tracing::debug!(%error, conflicts, "engine.lane.conflict");
+                    if conflicts > CONFLICTS_MAX {
+                        return fail(commands, || EngineError::Overloaded);
+                    }
+                }
+                Err(EngineError::Unavailable) => {
+                    self.connection = None;
+                    self.runs.clear();
+                    failures += 1;
+                    if failures > FAILURES_MAX {
+                        self.shared.lanes[self.index].look();
+                        return fail(commands, || EngineError::Unavailable);
+                    }
+                    tokio::time::sleep(FAILURE_WAIT).await;
+                }
+                Err(error) => {
+                    self.runs.clear();
+                    if commands.len() > 1 {
+                        // One of them is at fault: each gets its own batch.
+                        for command in commands {
+                            Box::pin(self.batch(vec![command])).await;
+                        }
+                        return;
+                    }
+                    tracing::error!(error = &error as &dyn std::error::Error, "engine.lane.failed");
+                    let mut error = Some(error);
+                    return fail(commands, || error.take().unwrap_or(EngineError::Unavailable));
+                }
+            }
+        }
+    }
+
+    /// One try: load, decide, store, publish. On an error nothing was stored, or (when the
+    /// connection broke) it is unknown; `again` makes new operations be looked for.
+    async fn attempt(
+        &mut self,
+        commands: &mut Vec<Command>,
+        again: bool,
+    ) -> Result<(), EngineError> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.shared.store.writer().await?,
+        };
+        let seat = self.shared.seat();
+        let free = seat.as_ref().map_or(0, |seat| seat.free());
+        let wants = free > 0 && self.shared.lanes[self.index].has_backlog();
+        if commands.is_empty() && !wants {
+            self.connection = Some(connection);
+            return Ok(());
+        }
+        let outcome = if wants {
+            let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+            let limit = free.min(BATCH_MAX);
+            let claimable = self
+                .shared
+                .store
+                .lock_claimable(&mut transaction, self.shared.lanes.len(), self.index, limit)
+                .await?;
+            self.shared.lanes[self.index].ready.store(claimable.len() >= limit, Ordering::Relaxed);
+            let turn = self.decide(commands, &claimable, &mut transaction, again).await?;
+            match turn.store(&mut transaction).await {
+                Ok(()) => match transaction.commit().await {
+                    Ok(()) => Ok(turn),
+                    Err(error) => Err((turn, StoreError::from(error))),
+                },
+                Err(error) => Err((turn, error)),
+            }
+        } else {
+            let turn = self.decide(commands, &[], &mut connection, again).await?;
+            match turn.store(&mut connection).await {
+                Ok(()) => Ok(turn),
+                Err(error) => Err((turn, error)),
+            }
+        };
+        match outcome {
+            Ok(turn) => {
+                self.connection = Some(connection);
+                self.keep(&turn);
+                turn.publish(&self.shared);
+                for command in commands.drain(..) {
+                    command.publish();
+                }
+                Ok(())
+            }
+            Err((turn, error)) => {
+                turn.undo();
+                for id in &turn.touched {
+                    self.runs.remove(id);
+                }
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn decide(
+        &mut self,
+        commands: &mut [Command],
+        claimable: &[Claimable],
+        connection: &mut sqlx::PgConnection,
+        again: bool,
+    ) -> Result<Turn, EngineError> {
+        self.load(commands, claimable, connection, again).await?;
+        let mut turn = Turn::new(&self.shared, self.index);
+        for command in commands {
+            turn.carry_out(command, &mut self.runs).await?;
+        }
+        turn.claim(claimable, &mut self.runs);
+        turn.gather(&mut self.runs);
+        Ok(turn)
+    }
+
+    /// Brings the runs that the batch is about into memory.
+    async fn load(
+        &mut self,
+        commands: &[Command],
+        claimable: &[Claimable],
+        connection: &mut sqlx::PgConnection,
+        again: bool,
+    ) -> Result<(), EngineError> {
+        for claimable in claimable {
+            if self.runs.get(&claimable.id).is_some_and(|c| c.version != claimable.version) {
+                self.runs.remove(&claimable.id);
+            }
+        }
+        let missing: HashSet<Uuid> = commands
+            .iter()
+            .filter(|command| again || !matches!(command, Command::Submit(_)))
+            .map(Command::operation)
+            .chain(claimable.iter().map(|claimable| claimable.id))
+            .filter(|id| !self.runs.contains_key(id))
+            .collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let missing: Vec<Uuid> = missing.into_iter().collect();
+        for stored in self.shared.store.load(connection, &missing).await? {
+            let compiled = self.shared.jobsets.get(&self.shared.store, stored.jobset).await?;
+            let version = stored.snapshot.version;
+            let run = Run::restore(stored.id, Arc::clone(&compiled.jobset), stored.snapshot);
+            self.runs.insert(stored.id, Cached { run, flags: stored.flags, version });
+        }
+        Ok(())
+    }
+
+    /// Keeps what will be asked for again: runs with attempts under way.
+    fn keep(&mut self, turn: &Turn) {
+        for id in &turn.touched {
+            let Some(cached) = self.runs.get_mut(id) else { continue };
+            let is_active = cached.run.count_phase(Phase::Active) > 0;
+            if cached.run.state().is_final() || !is_active {
+                self.runs.remove(id);
+            } else {
+                cached.version = cached.run.version();
+            }
+        }
+        // Runs that were only looked at.
+        if self.runs.len() > CACHED_RUNS_MAX {
+            self.runs.clear();
+        }
+    }
+}
+
+fn fail(commands: Vec<Command>, mut error: impl FnMut() -> EngineError) {
+    for command in commands {
+        command.fail(error());
+    }
+}

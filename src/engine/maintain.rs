@@ -1,0 +1,95 @@
+//! What has to be done from time to time: lost workers, passed deadlines, partitions, and a look at
+//! the queue in case news was lost.
+//!
+//! Every process does it. All of it is idempotent and guarded by versions, so that two doing the
+//! same thing at once is harmless.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::MissedTickBehavior;
+
+use super::Shared;
+use super::command::{Ask, Command, Lose, StopAsked};
+use super::error::EngineError;
+use crate::domain::Stop;
+
+const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
+/// Deadlines dealt with at once.
+const OVERDUE_MAX: i64 = 500;
+
+/// Maintains until the engine stops.
+pub(super) async fn maintain(shared: Arc<Shared>) {
+    let mut often = tokio::time::interval(shared.settings.poll_interval);
+    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut rarely = tokio::time::interval(PARTITIONS_EVERY);
+    rarely.tick().await; // The first tick comes at once; start-up has just done it.
+    loop {
+        let done = tokio::select! {
+            _ = often.tick() => shared.look_after().await,
+            _ = rarely.tick() => shared.store.ensure_partitions().await.map_err(Into::into),
+            () = shared.stopped.cancelled() => return,
+        };
+        if let Err(error) = done {
+            tracing::warn!(error = &error as &dyn std::error::Error, "engine.maintain.failed");
+        }
+    }
+}
+
+impl Shared {
+    async fn look_after(self: &Arc<Self>) -> Result<(), EngineError> {
+        self.rescue().await?;
+        self.expire().await?;
+        match self.store.next_ready().await? {
+            Some(due) if due <= self.clock.now() => self.look(),
+            Some(_) | None => {}
+        }
+        Ok(())
+    }
+
+    /// Takes their attempts from workers whose leases ran out.
+    async fn rescue(&self) -> Result<(), EngineError> {
+        for worker in self.store.revoke_expired().await? {
+            let operations = self.store.held_by(worker.id).await?;
+            let count = operations.len();
+            tracing::warn!(worker = worker.id, name = worker.name, count, "engine.worker.lost");
+            let mut answers = Vec::with_capacity(count);
+            for operation in operations {
+                let (ask, answer) = Ask::new(Lose { operation, worker: worker.id });
+                self.send(Command::Lose(ask)).await?;
+                answers.push(answer);
+            }
+            for answer in answers {
+                answer.await.map_err(|_| EngineError::ShuttingDown)??;
+            }
+            self.store.forget_worker(worker.id).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops operations whose time is up.
+    async fn expire(&self) -> Result<(), EngineError> {
+        let overdue = self.store.overdue(OVERDUE_MAX).await?;
+        if overdue.is_empty() {
+            return Ok(());
+        }
+        let mut answers = Vec::with_capacity(overdue.len());
+        for operation in &overdue {
+            let (ask, answer) = Ask::new(StopAsked {
+                operation: *operation,
+                reason: Stop::Deadline,
+                expected: None,
+                cancellation: None,
+            });
+            self.send(Command::Stop(ask)).await?;
+            answers.push(answer);
+        }
+        for answer in answers {
+            match answer.await.map_err(|_| EngineError::ShuttingDown)? {
+                Ok(_) | Err(EngineError::NotFound) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(self.store.forget_deadlines(&overdue).await?)
+    }
+}

@@ -1,0 +1,270 @@
+//! Load, decide, store: what turns the pure decisions of [`domain`](crate::domain) into durable ones.
+//!
+//! Commands go to *lanes*: tasks that own the operations whose ids fall to them and carry out
+//! commands in batches, each batch one transaction of a constant number of statements. So all
+//! writes of one operation by this process come one after the other, while concurrent requests share
+//! the cost of a commit. Several processes may work on one database: the version of an operation
+//! decides who was first, the other loads it afresh and decides again. Nothing but the rows is needed
+//! to go on after a crash.
+//!
+//! One process has one *seat*, the place of its own worker. Claims are made where the free slots are:
+//! in the transaction that settles what was finished, in the one that stores a new operation, and
+//! otherwise from the queue of operations with something to claim.
+//!
+//! Rejected: a transaction per request (a tenth of the throughput), and a lock per operation held by
+//! the process that runs it (recovery would have to wait for its lease).
+
+mod clock;
+mod command;
+mod error;
+mod jobsets;
+mod lane;
+mod maintain;
+mod news;
+mod query;
+mod seat;
+mod turn;
+mod watch;
+mod work;
+
+pub use clock::created_at;
+pub use command::{ContextPatch, Report, StopAnswer, StopAsked};
+pub use error::EngineError;
+pub use jobsets::{Compiled, DecodeDefinition};
+pub use query::Found;
+pub use seat::Assignment;
+pub use watch::Watch;
+pub use work::{SeatSpec, WorkerSeat};
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use self::clock::Clock;
+use self::command::{Ask, Command, Submit};
+use self::jobsets::Jobsets;
+use self::lane::{Lane, LaneHandle};
+use self::news::News;
+use self::seat::Seat;
+use self::watch::Watches;
+use crate::domain::{Definition, Limits};
+use crate::store::Store;
+
+/// How the engine works.
+#[derive(Clone, Debug)]
+pub struct EngineSettings {
+    /// How many lanes there are.
+    pub lanes: usize,
+    /// How many commands may wait per lane before new ones are refused.
+    pub queue: usize,
+    /// What a jobset may have at the most.
+    pub limits: Limits,
+    /// How often lost workers, deadlines and the queue are looked at.
+    pub poll_interval: Duration,
+    /// How often a step is given to another worker because its worker was lost.
+    pub infra_retries: u32,
+}
+
+impl Default for EngineSettings {
+    fn default() -> Self {
+        Self {
+            lanes: 2,
+            queue: 10_000,
+            limits: Limits::default(),
+            poll_interval: Duration::from_secs(1),
+            infra_retries: 3,
+        }
+    }
+}
+
+/// Locks, whatever happened to a thread that held it before: what is kept behind our locks is
+/// consistent after every statement.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What the tasks of the engine share.
+#[derive(Debug)]
+struct Shared {
+    store: Store,
+    settings: EngineSettings,
+    clock: Clock,
+    jobsets: Jobsets,
+    lanes: Vec<LaneHandle>,
+    seat: RwLock<Option<Arc<Seat>>>,
+    watches: Arc<Watches>,
+    news: News,
+    stopped: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Shared {
+    fn seat(&self) -> Option<Arc<Seat>> {
+        self.seat.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn lane_of(&self, operation: Uuid) -> &LaneHandle {
+        let last = operation.as_bytes()[15];
+        &self.lanes[usize::from(last) % self.lanes.len()]
+    }
+
+    async fn send(&self, command: Command) -> Result<(), EngineError> {
+        let lane = self.lane_of(command.operation());
+        lane.sender.send(command).await.map_err(|_| EngineError::ShuttingDown)
+    }
+
+    /// Looks for something to claim at `due`.
+    fn look_at(self: &Arc<Self>, lane: usize, due: DateTime<Utc>) {
+        let wait = (due - self.clock.now()).to_std().unwrap_or_default();
+        // The poll finds whatever is due later.
+        if wait > self.settings.poll_interval {
+            return;
+        }
+        let shared = Arc::clone(self);
+        self.tasks.spawn(async move {
+            tokio::select! {
+                // A millisecond more than needed: the timer's and the database's clock differ.
+                () = tokio::time::sleep(wait + Duration::from_millis(1)) => shared.lanes[lane].look(),
+                () = shared.stopped.cancelled() => {}
+            }
+        });
+    }
+}
+
+/// The engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+impl Engine {
+    /// Starts the engine on a database whose schema is up to date.
+    ///
+    /// # Errors
+    /// When the database cannot be reached.
+    pub async fn start(
+        store: Store,
+        settings: EngineSettings,
+        decode: DecodeDefinition,
+    ) -> Result<Self, EngineError> {
+        let clock = Clock::new(store.now().await?);
+        let (handles, inboxes): (Vec<_>, Vec<_>) = (0..settings.lanes.max(1))
+            .map(|_| {
+                let (sender, inbox) = mpsc::channel(settings.queue);
+                (LaneHandle::new(sender), inbox)
+            })
+            .unzip();
+        let shared = Arc::new(Shared {
+            jobsets: Jobsets::new(settings.limits, decode),
+            store,
+            settings,
+            clock,
+            lanes: handles,
+            seat: RwLock::default(),
+            watches: Arc::default(),
+            news: News::default(),
+            stopped: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        });
+        for (index, inbox) in inboxes.into_iter().enumerate() {
+            shared.tasks.spawn(Lane::new(Arc::clone(&shared), index, inbox).work());
+        }
+        shared.tasks.spawn(maintain::maintain(Arc::clone(&shared)));
+        shared.tasks.spawn(news::speak(Arc::clone(&shared)));
+        shared.tasks.spawn(news::hear(Arc::clone(&shared)));
+        Ok(Self { shared })
+    }
+
+    /// Checks a definition. `document` is its canonical text, by which equal ones are recognised.
+    ///
+    /// # Errors
+    /// [`EngineError::Invalid`] with everything that is wrong with it.
+    pub fn compile(
+        &self,
+        document: String,
+        definition: Definition,
+    ) -> Result<Arc<Compiled>, EngineError> {
+        self.shared.jobsets.compile(document, definition)
+    }
+
+    /// Makes an operation. When this answers, it is durable.
+    ///
+    /// # Errors
+    /// [`EngineError::Overloaded`], [`EngineError::Unavailable`].
+    pub async fn submit(
+        &self,
+        jobset: Arc<Compiled>,
+        labels: Option<Value>,
+        context: Option<Value>,
+    ) -> Result<(Uuid, DateTime<Utc>), EngineError> {
+        let id = self.shared.clock.new_id();
+        let (ask, answer) = Ask::new(Submit { id, jobset, labels, context });
+        let lane = self.shared.lane_of(id);
+        lane.sender.try_send(Command::Submit(ask)).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => EngineError::ShuttingDown,
+        })?;
+        let at = answer.await.map_err(|_| EngineError::ShuttingDown)??;
+        Ok((id, at))
+    }
+
+    /// Ends an operation before its natural end.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::NotCancellable`],
+    /// [`EngineError::VersionMismatch`], [`EngineError::Unavailable`].
+    pub async fn stop(&self, asked: StopAsked) -> Result<StopAnswer, EngineError> {
+        let (ask, answer) = Ask::new(asked);
+        self.shared.send(Command::Stop(ask)).await?;
+        answer.await.map_err(|_| EngineError::ShuttingDown)?
+    }
+
+    /// Changes the context of an operation; answers it and its version.
+    ///
+    /// # Errors
+    /// [`EngineError::NotFound`], [`EngineError::Ended`], [`EngineError::VersionMismatch`],
+    /// [`EngineError::Unavailable`].
+    pub async fn patch_context(&self, patch: ContextPatch) -> Result<(Value, i32), EngineError> {
+        let (ask, answer) = Ask::new(patch);
+        self.shared.send(Command::Patch(ask)).await?;
+        answer.await.map_err(|_| EngineError::ShuttingDown)?
+    }
+
+    /// Watches an operation for changes.
+    #[must_use]
+    pub fn watch(&self, operation: Uuid) -> Watch {
+        self.shared.watches.watch(operation)
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.shared.store
+    }
+
+    /// The time by the clock of the database.
+    #[must_use]
+    pub fn now(&self) -> DateTime<Utc> {
+        self.shared.clock.now()
+    }
+
+    /// How long requests wait for a place in a lane: commands that wait now.
+    #[must_use]
+    pub fn queued(&self) -> usize {
+        let lanes = &self.shared.lanes;
+        lanes.iter().map(|lane| lane.sender.max_capacity() - lane.sender.capacity()).sum()
+    }
+
+    /// Stops all tasks. What is not durable by then was not acknowledged.
+    pub async fn shut_down(&self) {
+        self.shared.stopped.cancel();
+        self.shared.tasks.close();
+        self.shared.tasks.wait().await;
+    }
+}

@@ -1,0 +1,92 @@
+//! The seat of a worker in this process: how many attempts it can take, and the way to it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use tokio::sync::{Notify, mpsc};
+use uuid::Uuid;
+
+use crate::domain::{Incarnation, Jobset};
+
+/// An attempt that a worker is to run. It was claimed and that is durable.
+#[derive(Clone, Debug)]
+pub struct Assignment {
+    /// The operation.
+    pub operation: Uuid,
+    /// What it runs.
+    pub jobset: Arc<Jobset>,
+    /// The number of the step.
+    pub step: u32,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// Who claimed it.
+    pub worker: Incarnation,
+    /// Whether the operation has a context.
+    pub has_context: bool,
+    /// Whether the operation has results of steps.
+    pub has_results: bool,
+}
+
+/// What the engine knows of a worker in this process.
+#[derive(Debug)]
+pub(super) struct Seat {
+    pub(super) incarnation: Incarnation,
+    free: AtomicUsize,
+    closed: AtomicBool,
+    sender: mpsc::UnboundedSender<Vec<Assignment>>,
+    /// Told when orders to stop attempts were stored for it.
+    pub(super) ordered: Notify,
+}
+
+impl Seat {
+    pub(super) fn new(
+        incarnation: Incarnation,
+        slots: usize,
+        sender: mpsc::UnboundedSender<Vec<Assignment>>,
+    ) -> Self {
+        Self {
+            incarnation,
+            free: AtomicUsize::new(slots),
+            closed: AtomicBool::new(false),
+            sender,
+            ordered: Notify::new(),
+        }
+    }
+
+    /// How many attempts it could take now.
+    pub(super) fn free(&self) -> usize {
+        if self.closed.load(Ordering::Relaxed) { 0 } else { self.free.load(Ordering::Relaxed) }
+    }
+
+    /// Takes up to `wanted` slots; answers how many were taken.
+    pub(super) fn take(&self, wanted: usize) -> usize {
+        if self.closed.load(Ordering::Relaxed) {
+            return 0;
+        }
+        let before = self
+            .free
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |free| {
+                Some(free - free.min(wanted))
+            })
+            .expect("the function always answers Some");
+        before.min(wanted)
+    }
+
+    /// Gives slots back.
+    pub(super) fn give(&self, slots: usize) {
+        self.free.fetch_add(slots, Ordering::Relaxed);
+    }
+
+    /// Takes no more: the worker is shutting down or lost its lease.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+    }
+
+    /// Hands over attempts that were claimed. A worker that is gone does not get them; its lease
+    /// will run out.
+    pub(super) fn assign(&self, assignments: Vec<Assignment>) {
+        if !assignments.is_empty() && self.sender.send(assignments).is_err() {
+            tracing::warn!(worker = self.incarnation, "assigned attempts to a worker that is gone");
+        }
+    }
+}

@@ -1,0 +1,354 @@
+//! One turn of a lane: the decisions of a batch, what has to be stored for them, and what follows
+//! once it is stored.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use super::Shared;
+use super::command::{Ask, Command, ContextPatch, Lose, Report, StopAnswer, StopAsked, Submit};
+use super::error::EngineError;
+use super::lane::Cached;
+use super::seat::{Assignment, Seat};
+use crate::domain::decide::{Kill, Stopped};
+use crate::domain::{Run, Stop};
+use crate::store::{
+    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_RESULT, NewOperation, StoreError,
+};
+
+/// What changes in the wide row of an operation.
+#[derive(Default)]
+struct Data {
+    context: Option<Value>,
+    /// The version of the context.
+    version: i32,
+    cancellation: Option<Value>,
+}
+
+/// The decisions of one batch.
+pub(super) struct Turn {
+    shared: Arc<Shared>,
+    lane: usize,
+    now: DateTime<Utc>,
+    batch: Batch,
+    /// The runs that were changed.
+    pub(super) touched: BTreeSet<Uuid>,
+    /// Runs made in this turn, with what is stored beside them.
+    new: HashMap<Uuid, NewOperation>,
+    data: HashMap<Uuid, Data>,
+    /// Operations that were claimable but were not changed; their place in the queue is set anew.
+    looked_at: Vec<Uuid>,
+    seat: Option<Arc<Seat>>,
+    taken: usize,
+    assignments: Vec<Assignment>,
+    compiled: Vec<Arc<super::jobsets::Compiled>>,
+    kills: Vec<Kill>,
+    /// The earliest time at which something can be claimed that cannot be now.
+    next_due: Option<DateTime<Utc>>,
+    /// Something stays claimable that this turn did not claim.
+    left_over: bool,
+}
+
+impl Turn {
+    pub(super) fn new(shared: &Arc<Shared>, lane: usize) -> Self {
+        Self {
+            shared: Arc::clone(shared),
+            lane,
+            now: shared.clock.now(),
+            batch: Batch::default(),
+            touched: BTreeSet::new(),
+            new: HashMap::new(),
+            data: HashMap::new(),
+            looked_at: Vec::new(),
+            seat: shared.seat(),
+            taken: 0,
+            assignments: Vec::new(),
+            compiled: Vec::new(),
+            kills: Vec::new(),
+            next_due: None,
+            left_over: false,
+        }
+    }
+
+    /// Decides on one command.
+    pub(super) async fn carry_out(
+        &mut self,
+        command: &mut Command,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
+        match command {
+            Command::Submit(ask) => self.submit(ask, runs),
+            Command::Settle(ask) => self.settle(ask, runs),
+            Command::Stop(ask) => self.stop(ask, runs),
+            Command::Lose(ask) => self.lose(ask, runs),
+            Command::Patch(ask) => return self.patch(ask, runs).await,
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, ask: &mut Ask<Submit, DateTime<Utc>>, runs: &mut HashMap<Uuid, Cached>) {
+        ask.answer(Ok(self.now));
+        let Submit { id, jobset, labels, context } = &ask.input;
+        if runs.contains_key(id) {
+            return; // Stored by a try whose answer was lost.
+        }
+        if !jobset.is_stored() {
+            self.batch.add_jobset(&jobset.record);
+            self.compiled.push(Arc::clone(jobset));
+        }
+        let run = Run::submit(*id, Arc::clone(&jobset.jobset), self.now);
+        let deadline = jobset.jobset.deadline.map(|deadline| self.now + deadline);
+        let mut flags = 0;
+        if context.is_some() {
+            flags |= HAS_DATA;
+            let data = Data { context: context.clone(), version: 1, cancellation: None };
+            self.data.insert(*id, data);
+        }
+        let labels = labels.clone();
+        self.new.insert(*id, NewOperation { jobset: jobset.record.id, labels, deadline });
+        runs.insert(*id, Cached { run, flags, version: 0 });
+        self.touched.insert(*id);
+    }
+
+    fn settle(&mut self, ask: &mut Ask<Report, ()>, runs: &mut HashMap<Uuid, Cached>) {
+        let report = &ask.input;
+        let Some(cached) = runs.get_mut(&report.operation) else {
+            return ask.answer(Err(EngineError::NotFound));
+        };
+        let started = cached.run.open().get(&report.step).map(|open| open.since);
+        let settled =
+            cached.run.settle(report.step, report.attempt, report.worker, report.ending, self.now);
+        if let (Ok(()), Some(started)) = (settled, started) {
+            self.touched.insert(report.operation);
+            if let Some(record) = &report.record {
+                cached.flags |= if record.result.is_some() { HAS_RESULT } else { 0 };
+                self.batch.add_attempt(AttemptRecord {
+                    operation: report.operation,
+                    step: report.step,
+                    attempt: report.attempt,
+                    worker: report.worker,
+                    started,
+                    ended: self.now,
+                    report: record.clone(),
+                });
+            }
+        }
+        ask.answer(settled.map_err(EngineError::from));
+    }
+
+    fn stop(&mut self, ask: &mut Ask<StopAsked, StopAnswer>, runs: &mut HashMap<Uuid, Cached>) {
+        let asked = &ask.input;
+        let Some(cached) = runs.get_mut(&asked.operation) else {
+            return ask.answer(Err(EngineError::NotFound));
+        };
+        if asked.expected.is_some_and(|version| version != cached.run.version()) {
+            let version = cached.run.version();
+            return ask.answer(Err(EngineError::VersionMismatch(version)));
+        }
+        if asked.reason == Stop::Cancel && !cached.run.jobset().cancellable {
+            return ask.answer(Err(EngineError::NotCancellable));
+        }
+        let stopped = cached.run.stop_for(asked.reason, self.now);
+        if let Stopped::Began(kills) = &stopped {
+            self.touched.insert(asked.operation);
+            for kill in kills {
+                self.batch.add_order(asked.operation, kill);
+            }
+            self.kills.extend(kills);
+            if asked.cancellation.is_some() {
+                cached.flags |= HAS_DATA;
+                let data = self.data.entry(asked.operation).or_default();
+                data.cancellation.clone_from(&asked.cancellation);
+            }
+        }
+        let state = cached.run.state();
+        ask.answer(Ok(StopAnswer { stopped, state }));
+    }
+
+    fn lose(&mut self, ask: &mut Ask<Lose, ()>, runs: &mut HashMap<Uuid, Cached>) {
+        let Lose { operation, worker } = ask.input;
+        if let Some(cached) = runs.get_mut(&operation) {
+            let lost = cached.run.lose(worker, self.shared.settings.infra_retries, self.now);
+            if lost > 0 {
+                self.touched.insert(operation);
+            }
+        }
+        ask.answer(Ok(()));
+    }
+
+    async fn patch(
+        &mut self,
+        ask: &mut Ask<ContextPatch, (Value, i32)>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
+        let asked = &ask.input;
+        let Some(cached) = runs.get_mut(&asked.operation) else {
+            ask.answer(Err(EngineError::NotFound));
+            return Ok(());
+        };
+        if cached.run.state().is_final() {
+            ask.answer(Err(EngineError::Ended));
+            return Ok(());
+        }
+        let pending = self.data.get(&asked.operation);
+        let pending = pending.and_then(|data| Some((data.context.clone()?, data.version)));
+        let (mut context, version) = if let Some(pending) = pending {
+            pending
+        } else {
+            // Read beside the version of the run, not with it: had somebody changed it in between,
+            // the version would not match and all this is decided again.
+            let stored = self.shared.store.context(asked.operation).await?;
+            stored.map_or_else(|| (Value::Object(Map::new()), 0), |c| (c.context, c.version))
+        };
+        if asked.expected.is_some_and(|expected| expected != version) {
+            ask.answer(Err(EngineError::VersionMismatch(version)));
+            return Ok(());
+        }
+        merge(&mut context, &asked.patch);
+        cached.run.change_context(self.now);
+        cached.flags |= HAS_DATA;
+        self.touched.insert(asked.operation);
+        let data = self.data.entry(asked.operation).or_default();
+        data.context = Some(context.clone());
+        data.version = version + 1;
+        ask.answer(Ok((context, version + 1)));
+        Ok(())
+    }
+
+    /// Gives free slots to what can be claimed: half of them to what has waited longest when there
+    /// is a backlog, so that a large operation or a flood of new ones does not starve old work.
+    pub(super) fn claim(&mut self, claimable: &[Claimable], runs: &mut HashMap<Uuid, Cached>) {
+        let Some(seat) = self.seat.clone() else { return };
+        let has_backlog = !claimable.is_empty() || self.shared.lanes[self.lane].has_backlog();
+        let own: Vec<Uuid> = self.touched.iter().copied().collect();
+        let queued: Vec<Uuid> = claimable.iter().map(|claimable| claimable.id).collect();
+        let share = if has_backlog { seat.free().div_ceil(2) } else { 0 };
+        let mut given = 0;
+        for id in &queued {
+            if given >= share {
+                break;
+            }
+            given += self.claim_of(*id, share - given, &seat, runs);
+        }
+        for id in own.iter().chain(&queued) {
+            if has_backlog && self.new.contains_key(id) {
+                continue;
+            }
+            self.claim_of(*id, usize::MAX, &seat, runs);
+        }
+        self.looked_at = queued.into_iter().filter(|id| !self.touched.contains(id)).collect();
+    }
+
+    fn claim_of(
+        &mut self,
+        id: Uuid,
+        limit: usize,
+        seat: &Seat,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> usize {
+        let Some(cached) = runs.get_mut(&id) else { return 0 };
+        cached.run.advance(self.now);
+        let wanted = cached.run.claimable().min(limit);
+        if wanted == 0 {
+            return 0;
+        }
+        let slots = seat.take(wanted);
+        self.taken += slots;
+        if slots == 0 {
+            return 0;
+        }
+        self.touched.insert(id);
+        for claim in cached.run.claim(slots, seat.incarnation, self.now) {
+            self.assignments.push(Assignment {
+                operation: id,
+                jobset: Arc::clone(cached.run.jobset()),
+                step: claim.step,
+                attempt: claim.attempt,
+                worker: seat.incarnation,
+                has_context: cached.flags & HAS_DATA != 0,
+                has_results: cached.flags & HAS_RESULT != 0,
+            });
+        }
+        slots
+    }
+
+    /// Collects what has to be stored.
+    pub(super) fn gather(&mut self, runs: &mut HashMap<Uuid, Cached>) {
+        for id in &self.touched {
+            let Some(cached) = runs.get_mut(id) else { continue };
+            match self.new.remove(id) {
+                Some(new) => self.batch.add_new(&mut cached.run, cached.flags, new),
+                None => self.batch.add_changed(&mut cached.run, cached.version, cached.flags),
+            }
+            self.left_over |= cached.run.claimable() > 0;
+            self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
+        }
+        for (id, data) in &mut self.data {
+            self.batch.add_data(*id, data.context.take(), data.cancellation.take());
+        }
+        for id in &self.looked_at {
+            if let Some(cached) = runs.get(id) {
+                self.batch.queue(&cached.run);
+                self.left_over |= cached.run.claimable() > 0;
+            }
+        }
+    }
+
+    /// Stores everything, or nothing.
+    pub(super) async fn store(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        if self.batch.is_empty() { Ok(()) } else { self.batch.apply(connection).await }
+    }
+
+    /// Gives back what was taken for a batch that was not stored.
+    pub(super) fn undo(&self) {
+        if let Some(seat) = &self.seat {
+            seat.give(self.taken);
+        }
+    }
+
+    /// What follows from a batch that is durable.
+    pub(super) fn publish(self, shared: &Arc<Shared>) {
+        for compiled in &self.compiled {
+            compiled.set_stored();
+        }
+        if let Some(seat) = &self.seat {
+            seat.assign(self.assignments);
+            if self.kills.iter().any(|kill| kill.worker == seat.incarnation) {
+                seat.ordered.notify_one();
+            }
+        }
+        let own = self.seat.map(|seat| seat.incarnation);
+        let has_foreign_orders = self.kills.iter().any(|kill| Some(kill.worker) != own);
+        shared.watches.tell(&self.touched);
+        shared.news.tell(&self.touched, self.left_over, has_foreign_orders);
+        if self.left_over {
+            shared.lanes[self.lane].look();
+        }
+        if let Some(due) = self.next_due {
+            shared.look_at(self.lane, due);
+        }
+    }
+}
+
+/// RFC 7396: objects are merged, null takes away, anything else replaces.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(Map::new());
+    }
+    let Some(target) = target.as_object_mut() else { return };
+    for (key, value) in patch {
+        if value.is_null() {
+            target.remove(key);
+        } else {
+            merge(target.entry(key).or_insert(Value::Null), value);
+        }
+    }
+}

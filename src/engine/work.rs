@@ -1,0 +1,197 @@
+//! What a worker in this process asks of the engine.
+
+use std::sync::{Arc, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::sync::mpsc;
+use uuid::Uuid;
+
+use super::command::{Ask, Command, Report};
+use super::error::EngineError;
+use super::seat::{Assignment, Seat};
+use super::{Engine, Shared};
+use crate::domain::Incarnation;
+use crate::store::{NewWorker, Order, OutputPiece};
+
+/// What a worker that takes the seat is.
+#[derive(Clone, Debug)]
+pub struct SeatSpec {
+    /// For people.
+    pub name: String,
+    /// The host it runs on.
+    pub host: String,
+    /// How many attempts it runs at once; 0 for a process that only serves.
+    pub slots: u32,
+    /// How long it may act without a heartbeat.
+    pub lease: Duration,
+}
+
+/// The seat of this process's worker: one incarnation, from its registration to its end.
+#[derive(Debug)]
+pub struct WorkerSeat {
+    shared: Arc<Shared>,
+    seat: Arc<Seat>,
+    lease: Duration,
+    assignments: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<Assignment>>>,
+}
+
+impl Engine {
+    /// Registers a worker incarnation and begins to claim for it. The process has one seat: a new
+    /// one takes the place of the one before.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
+        let SeatSpec { name, host, slots, lease } = spec;
+        let worker = NewWorker { name, host, slots, lease };
+        let incarnation = self.shared.store.register(&worker).await?;
+        let (sender, receiver) = mpsc::unbounded_channel();
+        let seat = Arc::new(Seat::new(incarnation, slots as usize, sender));
+        let before = self
+            .shared
+            .seat
+            .write()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(Arc::clone(&seat));
+        if let Some(before) = before {
+            before.close();
+        }
+        self.shared.news.set_peers(self.shared.store.peers(incarnation).await? > 0);
+        for lane in &self.shared.lanes {
+            lane.look();
+        }
+        Ok(WorkerSeat {
+            shared: Arc::clone(&self.shared),
+            seat,
+            lease,
+            assignments: tokio::sync::Mutex::new(receiver),
+        })
+    }
+}
+
+impl WorkerSeat {
+    /// The incarnation that sits here.
+    #[must_use]
+    pub fn incarnation(&self) -> Incarnation {
+        self.seat.incarnation
+    }
+
+    /// The next attempts to run; waits until there are some.
+    pub async fn assignments(&self) -> Vec<Assignment> {
+        let mut receiver = self.assignments.lock().await;
+        match receiver.recv().await {
+            Some(assignments) => assignments,
+            // The sender lives as long as the seat.
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Reports how attempts ended; each frees a slot. When this answers, it is durable.
+    ///
+    /// # Errors
+    /// Each report has its own answer: [`EngineError::Stale`] when the attempt is not this worker's
+    /// any more, [`EngineError::Unavailable`] when it should be reported again by
+    /// [`settle_again`](Self::settle_again).
+    pub async fn settle(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
+        self.seat.give(reports.len());
+        self.settle_again(reports).await
+    }
+
+    /// As [`settle`](Self::settle), for reports that were made before without success.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn settle_again(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
+        let mut answers = Vec::with_capacity(reports.len());
+        for report in reports {
+            let (ask, answer) = Ask::new(report);
+            answers.push(self.shared.send(Command::Settle(ask)).await.map(|()| answer));
+        }
+        let mut results = Vec::with_capacity(answers.len());
+        for answer in answers {
+            results.push(match answer {
+                Ok(answer) => answer.await.unwrap_or(Err(EngineError::ShuttingDown)),
+                Err(error) => Err(error),
+            });
+        }
+        results
+    }
+
+    /// Renews the lease and asks for orders. `None`: the lease ran out; all its attempts are given
+    /// to others, so their processes must be ended at once.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
+        let store = &self.shared.store;
+        let orders = store.heartbeat(self.seat.incarnation, self.lease).await?;
+        if orders.is_none() {
+            self.seat.close();
+        }
+        self.shared.clock.set(store.now().await?);
+        self.shared.news.set_peers(store.peers(self.seat.incarnation).await? > 0);
+        Ok(orders)
+    }
+
+    /// Ends when orders for this worker may have been stored.
+    pub async fn ordered(&self) {
+        self.seat.ordered.notified().await;
+    }
+
+    /// The orders that were not carried out yet.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn orders(&self) -> Result<Vec<Order>, EngineError> {
+        Ok(self.shared.store.orders(self.seat.incarnation).await?)
+    }
+
+    /// Stores output. Sending a piece again changes nothing.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn append_output(&self, pieces: &[OutputPiece]) -> Result<(), EngineError> {
+        Ok(self.shared.store.append_output(pieces).await?)
+    }
+
+    /// The context of an operation: an object, empty if it has none.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn context(&self, operation: Uuid) -> Result<Value, EngineError> {
+        let view = self.shared.store.context(operation).await?;
+        Ok(view.map_or_else(|| Value::Object(serde_json::Map::new()), |view| view.context))
+    }
+
+    /// The results of some steps of an operation, by number.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn results(
+        &self,
+        operation: Uuid,
+        steps: &[i32],
+    ) -> Result<Vec<(i32, Value)>, EngineError> {
+        Ok(self.shared.store.results(operation, steps).await?)
+    }
+
+    /// The time by the clock of the database.
+    #[must_use]
+    pub fn now(&self) -> chrono::DateTime<chrono::Utc> {
+        self.shared.clock.now()
+    }
+
+    /// Claims nothing more.
+    pub fn close(&self) {
+        self.seat.close();
+    }
+
+    /// Takes out an incarnation that has settled everything it held.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn leave(&self) -> Result<(), EngineError> {
+        Ok(self.shared.store.forget_worker(self.seat.incarnation).await?)
+    }
+}

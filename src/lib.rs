@@ -1,0 +1,7 @@
+//! SUT Bot.
+
+pub mod domain;
+pub mod engine;
+pub mod postgres;
+pub mod store;
+pub mod wire;

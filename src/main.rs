@@ -1,0 +1,3 @@
+//! `mother`: runs jobsets.
+
+fn main() {}

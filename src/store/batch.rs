@@ -1,0 +1,500 @@
+//! The batch: all that a set of decisions changed, stored by one statement.
+//!
+//! One statement is one transaction in one round trip, whatever number of operations took part. It
+//! compares and sets the version of each operation; when a single one was changed by another writer
+//! in between, the statement fails as a whole with [`StoreError::Conflict`] and nothing is stored.
+
+use std::collections::BTreeSet;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use sqlx::PgConnection;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use super::error::StoreError;
+use super::packed::{CHUNK, pack_open, pack_steps};
+use crate::domain::decide::Kill;
+use crate::domain::{Event, Fact, Incarnation, OperationState, Run, Stop};
+
+/// The operation has a row in `operation_data`.
+pub const HAS_DATA: i16 = 1;
+/// Some attempt of the operation has a result.
+pub const HAS_RESULT: i16 = 2;
+
+/// What a new operation has beyond its run.
+#[derive(Clone, Debug, Default)]
+pub struct NewOperation {
+    /// The digest-derived id of its jobset.
+    pub jobset: Uuid,
+    /// Free key-values.
+    pub labels: Option<Value>,
+    /// When its time is up.
+    pub deadline: Option<DateTime<Utc>>,
+}
+
+/// A definition that may not be stored yet.
+#[derive(Clone, Debug)]
+pub struct NewJobset {
+    /// The first 16 bytes of the digest.
+    pub id: Uuid,
+    /// SHA-256 of the document.
+    pub digest: [u8; 32],
+    /// The name it gives itself.
+    pub name: String,
+    /// Canonical JSON.
+    pub document: String,
+}
+
+/// How an attempt ended, beyond what the run knows.
+#[derive(Clone, Debug)]
+pub struct AttemptRecord {
+    /// The operation.
+    pub operation: Uuid,
+    /// The number of the step.
+    pub step: u32,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// The worker that ran it.
+    pub worker: Incarnation,
+    /// When it was claimed.
+    pub started: DateTime<Utc>,
+    /// When its outcome was recorded.
+    pub ended: DateTime<Utc>,
+    /// What the worker reported.
+    pub report: AttemptReport,
+}
+
+/// What a worker reports of an attempt for the record.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AttemptReport {
+    /// What the process exited with.
+    pub exit_code: Option<i32>,
+    /// What signal ended the process.
+    pub signal: Option<i32>,
+    /// Why it failed: `{type, message}`.
+    pub exception: Option<Value>,
+    /// The JSON it wrote to `SUT_OUTPUT`.
+    pub result: Option<Value>,
+    /// What it used: times in seconds, memory in bytes.
+    pub usage: Option<Value>,
+}
+
+/// Columns of one table, filled row by row.
+macro_rules! columns {
+    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Default)]
+        struct $name { $($field: Vec<$type>),+ }
+
+        impl $name {
+            #[expect(clippy::too_many_arguments, reason = "one per column")]
+            fn push(&mut self, $($field: $type),+) {
+                $(self.$field.push($field);)+
+            }
+        }
+    };
+}
+
+columns! {
+    /// Operations, new or changed. `expected` is 0 for new ones.
+    Operations {
+        id: Uuid, expected: i32, state: i16, stop: Option<i16>, flags: i16, version: i32,
+        entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, jobset: Option<Uuid>,
+        labels: Option<Json<Value>>,
+    }
+}
+
+columns! {
+    Events {
+        operation: Uuid, seq: i32, at: DateTime<Utc>, kind: i16, step: Option<i32>,
+        attempt: Option<i32>, action: Option<i16>, from_state: Option<i16>,
+        to_state: Option<i16>, state: Option<i16>, worker: Option<i64>,
+    }
+}
+
+columns! {
+    Attempts {
+        operation: Uuid, step: i32, attempt: i32, worker: i64, started: DateTime<Utc>,
+        ended: DateTime<Utc>, exit_code: Option<i32>, signal: Option<i32>,
+        exception: Option<Json<Value>>, result: Option<Json<Value>>, usage: Option<Json<Value>>,
+    }
+}
+
+#[derive(Debug, Default)]
+struct Chunks {
+    operation: Vec<Uuid>,
+    chunk: Vec<i32>,
+    steps: Vec<Vec<u8>>,
+}
+
+#[derive(Debug, Default)]
+struct Jobsets {
+    id: Vec<Uuid>,
+    digest: Vec<Vec<u8>>,
+    name: Vec<String>,
+    document: Vec<String>,
+}
+
+#[derive(Debug, Default)]
+struct Moments {
+    operation: Vec<Uuid>,
+    at: Vec<DateTime<Utc>>,
+}
+
+#[derive(Debug, Default)]
+struct Orders {
+    worker: Vec<i64>,
+    operation: Vec<Uuid>,
+    step: Vec<i32>,
+    attempt: Vec<i32>,
+}
+
+#[derive(Debug, Default)]
+struct Data {
+    operation: Vec<Uuid>,
+    context: Vec<Option<Json<Value>>>,
+    cancellation: Vec<Option<Json<Value>>>,
+}
+
+/// All that a set of decisions changed.
+#[derive(Debug, Default)]
+pub struct Batch {
+    operations: Operations,
+    chunks: Chunks,
+    events: Events,
+    attempts: Attempts,
+    jobsets: Jobsets,
+    data: Data,
+    ended: Vec<Uuid>,
+    ready: Moments,
+    not_ready: Vec<Uuid>,
+    deadlines: Moments,
+    orders: Orders,
+}
+
+/// Step and attempt numbers are far below 2^31 by the limits on jobsets.
+pub(super) fn int(number: u32) -> i32 {
+    i32::try_from(number).expect("step and attempt numbers are limited far below 2^31")
+}
+
+impl Batch {
+    /// Whether there is nothing to store.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.operations.id.is_empty()
+            && self.ready.operation.is_empty()
+            && self.not_ready.is_empty()
+    }
+
+    /// Stores a definition if it is not stored yet.
+    pub fn add_jobset(&mut self, jobset: &NewJobset) {
+        if !self.jobsets.id.contains(&jobset.id) {
+            self.jobsets.id.push(jobset.id);
+            self.jobsets.digest.push(jobset.digest.to_vec());
+            self.jobsets.name.push(jobset.name.clone());
+            self.jobsets.document.push(jobset.document.clone());
+        }
+    }
+
+    /// Stores a new operation as its run stands now.
+    pub fn add_new(&mut self, run: &mut Run, flags: i16, new: NewOperation) {
+        if let Some(deadline) = new.deadline {
+            self.deadlines.operation.push(run.id());
+            self.deadlines.at.push(deadline);
+        }
+        self.add_run(run, 0, flags, Some(new.jobset), new.labels.map(Json));
+        if run.state().is_final() {
+            self.ended.push(run.id());
+        } else {
+            self.queue(run);
+        }
+    }
+
+    /// Stores what changed in a run since version `expected`.
+    pub fn add_changed(&mut self, run: &mut Run, expected: i32, flags: i16) {
+        self.add_run(run, expected, flags, None, None);
+        if run.state().is_final() {
+            self.ended.push(run.id());
+            self.not_ready.push(run.id());
+        } else {
+            self.queue(run);
+        }
+    }
+
+    /// Puts an operation in the queue if something can be claimed of it now or later, and takes it
+    /// out otherwise.
+    pub fn queue(&mut self, run: &Run) {
+        let due = if run.claimable() > 0 { Some(run.entered()) } else { run.next_due() };
+        match due {
+            Some(due) => {
+                self.ready.operation.push(run.id());
+                self.ready.at.push(due);
+            }
+            None => self.not_ready.push(run.id()),
+        }
+    }
+
+    fn add_run(
+        &mut self,
+        run: &mut Run,
+        expected: i32,
+        flags: i16,
+        jobset: Option<Uuid>,
+        labels: Option<Json<Value>>,
+    ) {
+        let changes = run.take_changes();
+        let is_chunked = run.steps().len() > CHUNK;
+        if is_chunked {
+            let last = run.steps().len() / CHUNK;
+            let touched: BTreeSet<usize> = if expected == 0 {
+                (0..=last).collect()
+            } else {
+                changes.moved.iter().map(|step| *step as usize / CHUNK).collect()
+            };
+            for (chunk, steps) in run.steps().chunks(CHUNK).enumerate() {
+                if touched.contains(&chunk) {
+                    self.chunks.operation.push(run.id());
+                    self.chunks.chunk.push(int(u32::try_from(chunk).unwrap_or(u32::MAX)));
+                    self.chunks.steps.push(pack_steps(steps));
+                }
+            }
+        }
+        self.operations.push(
+            run.id(),
+            expected,
+            run.state().code(),
+            run.stop().map(Stop::code),
+            flags,
+            run.version(),
+            run.entered(),
+            if is_chunked { Vec::new() } else { pack_steps(run.steps()) },
+            pack_open(run.open()),
+            jobset,
+            labels,
+        );
+        for event in &changes.events {
+            self.add_event(run.id(), event);
+        }
+    }
+
+    fn add_event(&mut self, operation: Uuid, event: &Event) {
+        let (seq, at, state) = (event.seq, event.at, event.state.map(OperationState::code));
+        let mut plain = |kind| {
+            self.events.push(operation, seq, at, kind, None, None, None, None, None, state, None);
+        };
+        match event.fact {
+            Fact::Submitted => plain(0),
+            Fact::StopRequested(Stop::Cancel) => plain(2),
+            Fact::StopRequested(Stop::Deadline) => plain(3),
+            Fact::ContextChanged => plain(4),
+            Fact::Moved { step, attempt, action, from, to, worker } => self.events.push(
+                operation,
+                seq,
+                at,
+                1,
+                Some(int(step)),
+                Some(int(attempt)),
+                Some(action.code().into()),
+                Some(from.code().into()),
+                Some(to.code().into()),
+                state,
+                worker,
+            ),
+        }
+    }
+
+    /// Records how an attempt ended and takes back an order to stop it.
+    pub fn add_attempt(&mut self, record: AttemptRecord) {
+        let AttemptRecord { operation, step, attempt, worker, started, ended, report } = record;
+        self.attempts.push(
+            operation,
+            int(step),
+            int(attempt),
+            worker,
+            started,
+            ended,
+            report.exit_code,
+            report.signal,
+            report.exception.map(Json),
+            report.result.map(Json),
+            report.usage.map(Json),
+        );
+    }
+
+    /// Orders a worker to end the processes of an attempt.
+    pub fn add_order(&mut self, operation: Uuid, kill: &Kill) {
+        self.orders.worker.push(kill.worker);
+        self.orders.operation.push(operation);
+        self.orders.step.push(int(kill.step));
+        self.orders.attempt.push(int(kill.attempt));
+    }
+
+    /// Replaces the context, or records who asked for a cancellation; `None` leaves it as it is.
+    /// At most once per operation and batch.
+    pub fn add_data(
+        &mut self,
+        operation: Uuid,
+        context: Option<Value>,
+        cancellation: Option<Value>,
+    ) {
+        self.data.operation.push(operation);
+        self.data.context.push(context.map(Json));
+        self.data.cancellation.push(cancellation.map(Json));
+    }
+
+    /// Stores it all, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when an operation has another version than expected; otherwise as
+    /// for any statement.
+    pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let changed = self.operations.expected.iter().filter(|version| **version > 0).count();
+        let (o, e, a) = (&self.operations, &self.events, &self.attempts);
+        sqlx::query(APPLY)
+            .bind(&o.id)
+            .bind(&o.expected)
+            .bind(&o.state)
+            .bind(&o.stop)
+            .bind(&o.flags)
+            .bind(&o.version)
+            .bind(&o.entered)
+            .bind(&o.steps)
+            .bind(&o.open)
+            .bind(&o.jobset)
+            .bind(&o.labels)
+            .bind(i64::try_from(changed).unwrap_or(i64::MAX))
+            .bind(&self.chunks.operation)
+            .bind(&self.chunks.chunk)
+            .bind(&self.chunks.steps)
+            .bind(&e.operation)
+            .bind(&e.seq)
+            .bind(&e.at)
+            .bind(&e.kind)
+            .bind(&e.step)
+            .bind(&e.attempt)
+            .bind(&e.action)
+            .bind(&e.from_state)
+            .bind(&e.to_state)
+            .bind(&e.state)
+            .bind(&e.worker)
+            .bind(&a.operation)
+            .bind(&a.step)
+            .bind(&a.attempt)
+            .bind(&a.worker)
+            .bind(&a.started)
+            .bind(&a.ended)
+            .bind(&a.exit_code)
+            .bind(&a.signal)
+            .bind(&a.exception)
+            .bind(&a.result)
+            .bind(&a.usage)
+            .bind(&self.jobsets.id)
+            .bind(&self.jobsets.digest)
+            .bind(&self.jobsets.name)
+            .bind(&self.jobsets.document)
+            .bind(&self.data.operation)
+            .bind(&self.data.context)
+            .bind(&self.data.cancellation)
+            .bind(&self.ended)
+            .bind(&self.ready.operation)
+            .bind(&self.ready.at)
+            .bind(&self.not_ready)
+            .bind(&self.deadlines.operation)
+            .bind(&self.deadlines.at)
+            .bind(&self.orders.worker)
+            .bind(&self.orders.operation)
+            .bind(&self.orders.step)
+            .bind(&self.orders.attempt)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
+/// The parts see the same snapshot and none sees another's changes, so no two may touch one row.
+const APPLY: &str = r#"
+-- batch/apply: operations, history and queues of a set of decisions
+with
+op as (
+    select * from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::smallint[],
+        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[])
+        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels)
+),
+changed as (
+    update operation o
+    set state = u.state, stop = u.stop, flags = o.flags | u.flags, version = u.version,
+        entered = u.entered, steps = u.steps, open = u.open
+    from op u
+    where o.id = u.id and o.version = u.expected and u.expected > 0
+    returning 1
+),
+made as (
+    insert into operation (id, jobset, state, stop, flags, version, entered, steps, open, labels)
+    select id, jobset, state, stop, flags, version, entered, steps, open, labels
+    from op where expected = 0
+),
+chunked as (
+    insert into step_chunk (operation, chunk, steps)
+    select * from unnest($13::uuid[], $14::int[], $15::bytea[])
+    on conflict (operation, chunk) do update set steps = excluded.steps
+),
+happened as (
+    insert into event (operation, seq, at, kind, step, attempt, action, from_state, to_state,
+        state, worker)
+    select * from unnest($16::uuid[], $17::int[], $18::timestamptz[], $19::smallint[], $20::int[],
+        $21::int[], $22::smallint[], $23::smallint[], $24::smallint[], $25::smallint[],
+        $26::bigint[])
+),
+settled as (
+    insert into attempt (operation, step, attempt, worker, started, ended, exit_code, signal,
+        exception, result, usage)
+    select * from unnest($27::uuid[], $28::int[], $29::int[], $30::bigint[], $31::timestamptz[],
+        $32::timestamptz[], $33::int[], $34::int[], $35::jsonb[], $36::jsonb[], $37::jsonb[])
+),
+obeyed as (
+    delete from stop_order s
+    using unnest($30::bigint[], $27::uuid[], $28::int[], $29::int[])
+        as u (worker, operation, step, attempt)
+    where s.worker = u.worker and s.operation = u.operation and s.step = u.step
+        and s.attempt = u.attempt
+),
+defined as (
+    insert into jobset (id, digest, name, document)
+    select * from unnest($38::uuid[], $39::bytea[], $40::text[], $41::text[])
+    on conflict (id) do nothing
+),
+widened as (
+    insert into operation_data as d (operation, context, context_version, cancellation)
+    select operation, context, (context is not null)::int, cancellation
+    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[]) as u (operation, context, cancellation)
+    on conflict (operation) do update
+    set context = coalesce(excluded.context, d.context),
+        context_version = d.context_version + (excluded.context is not null)::int,
+        cancellation = coalesce(excluded.cancellation, d.cancellation)
+),
+born as (
+    insert into live (operation)
+    select id from op where expected = 0 and id <> all ($45::uuid[])
+),
+died as (
+    delete from live where operation = any ($45::uuid[])
+),
+queued as (
+    insert into ready as r (operation, due)
+    select * from unnest($46::uuid[], $47::timestamptz[])
+    on conflict (operation) do update set due = excluded.due where r.due <> excluded.due
+),
+unqueued as (
+    delete from ready where operation = any ($48::uuid[])
+),
+timed as (
+    insert into deadline (operation, due)
+    select * from unnest($49::uuid[], $50::timestamptz[])
+),
+ordered as (
+    insert into stop_order (worker, operation, step, attempt)
+    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[])
+)
+select require_rows((select count(*) from changed), $12)
+"#;

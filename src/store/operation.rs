@@ -1,0 +1,217 @@
+//! Operations as the engine needs them: whole, to decide on.
+
+use std::collections::HashMap;
+
+use chrono::{DateTime, Utc};
+use sqlx::{FromRow, PgConnection};
+use uuid::Uuid;
+
+use super::Store;
+use super::error::StoreError;
+use super::packed::{unpack_open, unpack_steps};
+use crate::domain::{Incarnation, OperationState, Snapshot, Stop};
+
+/// An operation as it is stored.
+#[derive(Clone, Debug)]
+pub struct StoredRun {
+    /// The operation's id.
+    pub id: Uuid,
+    /// What it runs.
+    pub jobset: Uuid,
+    /// See [`super::HAS_DATA`].
+    pub flags: i16,
+    /// Its state and that of its steps.
+    pub snapshot: Snapshot,
+}
+
+/// An operation with something to claim; its rows are locked until the transaction ends.
+#[derive(Clone, Copy, Debug)]
+pub struct Claimable {
+    /// The operation's id.
+    pub id: Uuid,
+    /// Its version, which nobody else can change meanwhile.
+    pub version: i32,
+}
+
+#[derive(FromRow)]
+struct Row {
+    id: Uuid,
+    jobset: Uuid,
+    state: i16,
+    stop: Option<i16>,
+    flags: i16,
+    version: i32,
+    entered: DateTime<Utc>,
+    steps: Vec<u8>,
+    open: Vec<u8>,
+}
+
+impl Row {
+    fn into_run(self, chunks: &mut HashMap<Uuid, Vec<u8>>) -> Result<StoredRun, StoreError> {
+        let id = self.id;
+        let bytes = chunks.remove(&id).unwrap_or(self.steps);
+        Ok(StoredRun {
+            id,
+            jobset: self.jobset,
+            flags: self.flags,
+            snapshot: Snapshot {
+                state: state(id, self.state)?,
+                stop: stop(id, self.stop)?,
+                version: self.version,
+                entered: self.entered,
+                steps: unpack_steps(id, &bytes)?,
+                open: unpack_open(id, &self.open)?,
+            },
+        })
+    }
+}
+
+pub(super) fn state(id: Uuid, code: i16) -> Result<OperationState, StoreError> {
+    OperationState::from_code(code)
+        .ok_or_else(|| StoreError::corrupt("operation", "state", &id, &code))
+}
+
+pub(super) fn stop(id: Uuid, code: Option<i16>) -> Result<Option<Stop>, StoreError> {
+    code.map(|code| {
+        Stop::from_code(code).ok_or_else(|| StoreError::corrupt("operation", "stop", &id, &code))
+    })
+    .transpose()
+}
+
+/// The step states of those operations that keep them in chunks.
+pub(super) async fn chunked_steps(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<u8>>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        r#"
+        -- operation/chunked_steps
+        select operation, string_agg(steps, ''::bytea order by chunk)
+        from step_chunk
+        where operation = any ($1)
+        group by operation
+        "#,
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
+impl Store {
+    /// The operations of these ids; unknown ones are left out.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] for a row that cannot be; otherwise as for any statement.
+    pub async fn load(
+        &self,
+        connection: &mut PgConnection,
+        ids: &[Uuid],
+    ) -> Result<Vec<StoredRun>, StoreError> {
+        let rows: Vec<Row> = sqlx::query_as(
+            r#"
+            -- operation/load
+            select id, jobset, state, stop, flags, version, entered, steps, open
+            from operation
+            where id = any ($1)
+            "#,
+        )
+        .bind(ids)
+        .fetch_all(&mut *connection)
+        .await?;
+        let chunked: Vec<Uuid> =
+            rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
+        let mut chunks = chunked_steps(connection, &chunked).await?;
+        rows.into_iter().map(|row| row.into_run(&mut chunks)).collect()
+    }
+
+    /// Up to `limit` operations of one lane with something to claim, oldest first. Their rows are
+    /// locked until the transaction of `connection` ends; those that others have locked are passed
+    /// over.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn lock_claimable(
+        &self,
+        connection: &mut PgConnection,
+        lanes: usize,
+        lane: usize,
+        limit: usize,
+    ) -> Result<Vec<Claimable>, StoreError> {
+        let rows: Vec<(Uuid, i32)> = sqlx::query_as(
+            r#"
+            -- operation/lock_claimable
+            select o.id, o.version
+            from ready r
+            join operation o on o.id = r.operation
+            where r.due <= clock_timestamp()
+              and get_byte(uuid_send(r.operation), 15) % $1 = $2
+            order by r.due, r.operation
+            limit $3
+            for update of r, o skip locked
+            "#,
+        )
+        .bind(i32::try_from(lanes).unwrap_or(i32::MAX))
+        .bind(i32::try_from(lane).unwrap_or(i32::MAX))
+        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(|(id, version)| Claimable { id, version }).collect())
+    }
+
+    /// When the next operation has something to claim; `None` if none waits.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn next_ready(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
+        Ok(sqlx::query_scalar("select min(due) from ready").fetch_one(&self.read).await?)
+    }
+
+    /// The live operations with an attempt that `worker` holds.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
+        // The bytes may be found by accident; the decision looks at the unpacked attempts.
+        Ok(sqlx::query_scalar(
+            r#"
+            -- operation/held_by
+            select o.id
+            from live l
+            join operation o on o.id = l.operation
+            where position(int8send($1) in o.open) > 0
+            "#,
+        )
+        .bind(worker)
+        .fetch_all(&self.read)
+        .await?)
+    }
+
+    /// Up to `limit` operations whose time is up.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn overdue(&self, limit: i64) -> Result<Vec<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select operation from deadline where due <= clock_timestamp() order by due limit $1",
+        )
+        .bind(limit)
+        .fetch_all(&self.read)
+        .await?)
+    }
+
+    /// Forgets deadlines that were dealt with.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn forget_deadlines(&self, operations: &[Uuid]) -> Result<(), StoreError> {
+        sqlx::query("delete from deadline where operation = any ($1)")
+            .bind(operations)
+            .execute(&self.read)
+            .await?;
+        Ok(())
+    }
+}

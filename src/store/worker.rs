@@ -1,0 +1,156 @@
+//! Worker incarnations, their leases and the orders they are given.
+
+use std::time::Duration;
+
+use sqlx::FromRow;
+use sqlx::postgres::types::PgInterval;
+use uuid::Uuid;
+
+use super::Store;
+use super::error::StoreError;
+use crate::domain::Incarnation;
+
+/// A worker process that wants to register.
+#[derive(Clone, Debug)]
+pub struct NewWorker {
+    /// For people.
+    pub name: String,
+    /// The host it runs on.
+    pub host: String,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// How long it may act without a heartbeat.
+    pub lease: Duration,
+}
+
+/// A worker whose lease ran out.
+#[derive(Clone, Debug, FromRow)]
+pub struct LostWorker {
+    /// The incarnation.
+    pub id: Incarnation,
+    /// For people.
+    pub name: String,
+}
+
+/// "End the processes of this attempt."
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromRow)]
+pub struct Order {
+    /// The operation.
+    pub operation: Uuid,
+    /// The number of the step.
+    pub step: i32,
+    /// The number of the attempt.
+    pub attempt: i32,
+}
+
+fn interval(duration: Duration) -> PgInterval {
+    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+    PgInterval { months: 0, days: 0, microseconds }
+}
+
+impl Store {
+    /// Registers an incarnation and grants it a lease.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn register(&self, worker: &NewWorker) -> Result<Incarnation, StoreError> {
+        Ok(sqlx::query_scalar(
+            r#"
+            -- worker/register
+            insert into worker (name, host, pid, slots, lease_until)
+            values ($1, $2, $3, $4, clock_timestamp() + $5)
+            returning id
+            "#,
+        )
+        .bind(&worker.name)
+        .bind(&worker.host)
+        .bind(i32::try_from(std::process::id()).unwrap_or(0))
+        .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
+        .bind(interval(worker.lease))
+        .fetch_one(&self.read)
+        .await?)
+    }
+
+    /// Renews a lease. `None`: it ran out, the incarnation must not act any more.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn heartbeat(
+        &self,
+        worker: Incarnation,
+        lease: Duration,
+    ) -> Result<Option<Vec<Order>>, StoreError> {
+        let renewed = sqlx::query(
+            r#"
+            -- worker/heartbeat
+            update worker
+            set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2
+            where id = $1 and lease_until > clock_timestamp()
+            "#,
+        )
+        .bind(worker)
+        .bind(interval(lease))
+        .execute(&self.read)
+        .await?;
+        if renewed.rows_affected() == 0 {
+            return Ok(None);
+        }
+        self.orders(worker).await.map(Some)
+    }
+
+    /// The orders that a worker has not carried out yet.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn orders(&self, worker: Incarnation) -> Result<Vec<Order>, StoreError> {
+        Ok(sqlx::query_as("select operation, step, attempt from stop_order where worker = $1")
+            .bind(worker)
+            .fetch_all(&self.read)
+            .await?)
+    }
+
+    /// Revokes the leases that ran out and answers whose they were, those revoked before and not
+    /// yet [forgotten](Self::forget_worker) too. From then on such a worker's heartbeat is refused.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn revoke_expired(&self) -> Result<Vec<LostWorker>, StoreError> {
+        Ok(sqlx::query_as(
+            r#"
+            -- worker/revoke_expired
+            update worker
+            set lease_until = '-infinity'
+            where lease_until <= clock_timestamp()
+            returning id, name
+            "#,
+        )
+        .fetch_all(&self.read)
+        .await?)
+    }
+
+    /// Takes out an incarnation that holds nothing any more, and the orders it was given.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
+        sqlx::query("delete from worker where id = $1").bind(worker).execute(&self.read).await?;
+        sqlx::query("delete from stop_order where worker = $1")
+            .bind(worker)
+            .execute(&self.read)
+            .await?;
+        Ok(())
+    }
+
+    /// How many other incarnations hold a lease.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn peers(&self, worker: Incarnation) -> Result<i64, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select count(*) from worker where id <> $1 and lease_until > clock_timestamp()",
+        )
+        .bind(worker)
+        .fetch_one(&self.read)
+        .await?)
+    }
+}

@@ -1,0 +1,458 @@
+//! The jobset document.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::time::Duration;
+
+use serde::de::{self, MapAccess, Visitor};
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value, json};
+use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::domain::Definition;
+use crate::domain::definition::{
+    ClauseDefinition, Need, OnFailure, Retry, RetryOn, StepDefinition, Work,
+};
+use crate::domain::duration;
+
+/// What is posted to `/v1.0/jobsets`: steps, when each may run, and what they share.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct JobsetDocument {
+    /// A name for people; need not be unique. At most 200 bytes.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    pub name: String,
+    /// Shared data of the steps: a JSON object, readable by templates, `SUT_CONTEXT` and the API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub context: Option<Map<String, Value>>,
+    /// How long the operation may take from its creation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<DurationText>,
+    /// How many steps of the operation may run at once. Default: no limit of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1)]
+    pub max_concurrency: Option<u32>,
+    /// Whether the steps begin by themselves.
+    #[serde(default, skip_serializing_if = "StartDocument::is_auto")]
+    pub start: StartDocument,
+    /// Whether DELETE stops the operation; if not it is answered with 405.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub cancellable: bool,
+    /// Free key-values of this run, shown with the operation.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+    /// The steps. The order does not matter; guards decide what runs when.
+    #[schema(min_items = 1, max_items = 100_000)]
+    pub steps: Vec<StepDocument>,
+    /// `[a, b]`: b runs after a succeeded (or was skipped).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub success_pairs: Vec<(String, String)>,
+    /// `[a, b]`: b runs after a failed or timed out; if b succeeds, the failure is handled.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub failure_pairs: Vec<(String, String)>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// Whether the steps begin by themselves.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StartDocument {
+    /// At once.
+    #[default]
+    Auto,
+}
+
+impl StartDocument {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_auto(&self) -> bool {
+        matches!(self, Self::Auto)
+    }
+}
+
+/// One step.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StepDocument {
+    /// Unique within the jobset; at most 200 bytes, no control characters and no `/`.
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\x00-\x20\x7f-\x9f/$][^\x00-\x20\x7f-\x9f/]*$"
+    )]
+    pub name: String,
+    /// What an attempt does. Without it the step is a milestone that succeeds by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub run: Option<RunDocument>,
+    /// Free key-values.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tags: BTreeMap<String, String>,
+    /// The condition under which the step runs, beside the pairs.
+    #[serde(default, skip_serializing_if = "WhenDocument::is_empty")]
+    pub when: WhenDocument,
+    /// How many of the pairs that point to this step must hold.
+    #[serde(default, skip_serializing_if = "NeedDocument::is_all")]
+    pub need: NeedDocument,
+    /// How long one attempt may take. Default: as long as it likes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<DurationText>,
+    /// The time between SIGTERM and SIGKILL. Default: 10 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub grace: Option<DurationText>,
+    /// When a failed attempt is followed by another. Default: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryDocument>,
+    /// What becomes of the step when its last attempt failed.
+    #[serde(default, skip_serializing_if = "OnFailureDocument::is_fail")]
+    pub on_failure: OnFailureDocument,
+    /// Environment variables; the values are templates.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub env: BTreeMap<String, String>,
+    /// The folder it starts in; a template. Default: the folder of the worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    pub cwd: Option<String>,
+}
+
+/// What an attempt does.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum RunDocument {
+    /// Starts a program without a shell; each part is a template.
+    Command(Vec<String>),
+    /// Runs a text by `/bin/sh -c`; a template.
+    Shell(String),
+}
+
+/// A duration: `90s`, `5m`, `1h30m`, `250ms`, or ISO 8601 `PT5M`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, example = "1m30s", pattern = r"^([1-9][0-9]{0,5}(ms|s|m|h)|PT[1-9][0-9]{0,5}[HMS])$")]
+pub struct DurationText(pub Duration);
+
+impl<'de> Deserialize<'de> for DurationText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        duration::parse(&text).map(Self).map_err(de::Error::custom)
+    }
+}
+
+impl Serialize for DurationText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&duration::print(self.0))
+    }
+}
+
+/// When a failed attempt is followed by another.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct RetryDocument {
+    /// How many attempts there are at the most, the first one counted.
+    #[schema(minimum = 1, maximum = 1_000)]
+    pub max_attempts: u32,
+    /// The wait before the second attempt. Default: 1 s.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<DurationText>,
+    /// By what the wait grows with each further attempt. Default: 2.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(minimum = 1, maximum = 100)]
+    pub factor: Option<f64>,
+    /// The longest wait. Default: 5 m.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_backoff: Option<DurationText>,
+    /// Whether the wait is drawn from its upper half, so that many do not retry in step.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub jitter: bool,
+    /// Which failures are retried: `exit:N`, `signal:N`, `timeout`, `exception`. Default: all.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub on: Vec<RetryOnText>,
+}
+
+/// A kind of failure: `exit:75`, `signal:9`, `timeout` or `exception`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
+#[schema(value_type = String, example = "exit:75", pattern = r"^(exit:[0-9]{1,3}|signal:[0-9]{1,2}|timeout|exception)$")]
+pub struct RetryOnText(RetryOn);
+
+impl<'de> Deserialize<'de> for RetryOnText {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        let on = match text.split_once(':') {
+            Some(("exit", code)) => code.parse().ok().map(RetryOn::Exit),
+            Some(("signal", number)) => number.parse().ok().map(RetryOn::Signal),
+            None if text == "timeout" => Some(RetryOn::Timeout),
+            None if text == "exception" => Some(RetryOn::Exception),
+            Some(_) | None => None,
+        };
+        let expected = "`exit:N`, `signal:N`, `timeout` or `exception`";
+        on.map(Self).ok_or_else(|| {
+            de::Error::custom(format!("`{}` is none of {expected}", text.escape_debug()))
+        })
+    }
+}
+
+impl Serialize for RetryOnText {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            RetryOn::Exit(code) => serializer.collect_str(&format_args!("exit:{code}")),
+            RetryOn::Signal(number) => serializer.collect_str(&format_args!("signal:{number}")),
+            RetryOn::Timeout => serializer.serialize_str("timeout"),
+            RetryOn::Exception => serializer.serialize_str("exception"),
+        }
+    }
+}
+
+/// What becomes of a step when its last attempt failed.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnFailureDocument {
+    /// It is Failed, and so is the operation unless a failure pair handles it.
+    #[default]
+    Fail,
+    /// It is held in Error; the operation stays open for an operator.
+    Hold,
+    /// It is Failed, but the operation may still succeed.
+    Continue,
+    /// It is Skipped.
+    Skip,
+}
+
+impl OnFailureDocument {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_fail(&self) -> bool {
+        matches!(self, Self::Fail)
+    }
+}
+
+/// How many of the pairs that point to a step must hold: `all` (default), `any`, or a number.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(untagged, expecting = "expected `all`, `any` or a number")]
+pub enum NeedDocument {
+    /// All of each kind, or any one of them.
+    Word(NeedWord),
+    /// At least so many.
+    #[default]
+    #[serde(skip)]
+    #[schema(ignore)]
+    All,
+    /// At least so many.
+    AtLeast(u32),
+}
+
+/// `all` or `any`.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum NeedWord {
+    /// All of each kind.
+    All,
+    /// Any one of them.
+    Any,
+}
+
+impl NeedDocument {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_all(&self) -> bool {
+        matches!(self, Self::All | Self::Word(NeedWord::All))
+    }
+}
+
+/// A condition: an object asks for all its steps to be in one of the states listed (or for at
+/// least `$atLeast` of them); a list asks for one of its objects.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(
+    untagged,
+    expecting = "expected an object of step names with lists of states, or a list of such objects"
+)]
+pub enum WhenDocument {
+    /// All of it.
+    One(ClauseDocument),
+    /// One of them.
+    AnyOf(Vec<ClauseDocument>),
+}
+
+impl Default for WhenDocument {
+    fn default() -> Self {
+        Self::AnyOf(Vec::new())
+    }
+}
+
+impl WhenDocument {
+    const fn is_empty(&self) -> bool {
+        matches!(self, Self::AnyOf(clauses) if clauses.is_empty())
+    }
+}
+
+/// Step names with the states that satisfy the condition, and perhaps `$atLeast`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClauseDocument {
+    at_least: Option<u32>,
+    terms: BTreeMap<String, Vec<String>>,
+}
+
+const AT_LEAST: &str = "$atLeast";
+
+impl PartialSchema for ClauseDocument {
+    fn schema() -> RefOr<Schema> {
+        let at_least = ObjectBuilder::new()
+            .schema_type(Type::Integer)
+            .description(Some("How many of the others must hold. Default: all."))
+            .minimum(Some(1));
+        let states = ArrayBuilder::new()
+            .items(ObjectBuilder::new().schema_type(Type::String))
+            .min_items(Some(1));
+        ObjectBuilder::new()
+            .description(Some("Step names with the states that satisfy the condition."))
+            .property(AT_LEAST, at_least)
+            .additional_properties(Some(states))
+            .examples([json!({"unit": ["Failed", "TimedOut"], "diagnose": ["Succeeded"]})])
+            .into()
+    }
+}
+
+impl ToSchema for ClauseDocument {}
+
+impl<'de> Deserialize<'de> for ClauseDocument {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Clause;
+        impl<'de> Visitor<'de> for Clause {
+            type Value = ClauseDocument;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("an object of step names with lists of states")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut clause = ClauseDocument::default();
+                while let Some(key) = map.next_key::<String>()? {
+                    if key == AT_LEAST {
+                        clause.at_least = Some(map.next_value()?);
+                    } else {
+                        match clause.terms.entry(key) {
+                            Entry::Vacant(place) => _ = place.insert(map.next_value()?),
+                            Entry::Occupied(place) => {
+                                let message = format!("`{}` stands twice", place.key());
+                                return Err(de::Error::custom(message));
+                            }
+                        }
+                    }
+                }
+                Ok(clause)
+            }
+        }
+        deserializer.deserialize_map(Clause)
+    }
+}
+
+impl Serialize for ClauseDocument {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(None)?;
+        if let Some(number) = self.at_least {
+            map.serialize_entry(AT_LEAST, &number)?;
+        }
+        for (name, states) in &self.terms {
+            map.serialize_entry(name, states)?;
+        }
+        map.end()
+    }
+}
+
+impl JobsetDocument {
+    /// The text by which equal definitions are recognised: everything but what belongs to one run.
+    #[must_use]
+    pub fn canonical(&self) -> String {
+        let definition = Self { context: None, labels: BTreeMap::new(), ..self.clone() };
+        serde_json::to_string(&definition).expect("a document of strings and numbers is JSON")
+    }
+
+    /// The definition in terms of the domain.
+    #[must_use]
+    pub fn into_definition(self) -> Definition {
+        Definition {
+            name: self.name,
+            steps: self.steps.into_iter().map(StepDocument::into_definition).collect(),
+            success_pairs: self.success_pairs,
+            failure_pairs: self.failure_pairs,
+            deadline: self.deadline.map(|text| text.0),
+            max_concurrency: self.max_concurrency,
+            manual_start: match self.start {
+                StartDocument::Auto => false,
+            },
+            cancellable: self.cancellable,
+        }
+    }
+}
+
+impl StepDocument {
+    fn into_definition(self) -> StepDefinition {
+        StepDefinition {
+            name: self.name,
+            tags: self.tags,
+            work: match self.run {
+                None => Work::Milestone,
+                Some(RunDocument::Command(parts)) => Work::Command(parts),
+                Some(RunDocument::Shell(text)) => Work::Shell(text),
+            },
+            when: match self.when {
+                WhenDocument::One(clause) => vec![clause.into_definition()],
+                WhenDocument::AnyOf(clauses) => {
+                    clauses.into_iter().map(ClauseDocument::into_definition).collect()
+                }
+            },
+            need: match self.need {
+                NeedDocument::All | NeedDocument::Word(NeedWord::All) => Need::All,
+                NeedDocument::Word(NeedWord::Any) => Need::Any,
+                NeedDocument::AtLeast(number) => Need::AtLeast(number),
+            },
+            timeout: self.timeout.map(|text| text.0),
+            grace: self.grace.map(|text| text.0),
+            retry: self.retry.map(RetryDocument::into_definition).unwrap_or_default(),
+            on_failure: match self.on_failure {
+                OnFailureDocument::Fail => OnFailure::Fail,
+                OnFailureDocument::Hold => OnFailure::Hold,
+                OnFailureDocument::Continue => OnFailure::Continue,
+                OnFailureDocument::Skip => OnFailure::Skip,
+            },
+            env: self.env,
+            cwd: self.cwd,
+        }
+    }
+}
+
+impl ClauseDocument {
+    fn into_definition(self) -> ClauseDefinition {
+        ClauseDefinition { at_least: self.at_least, terms: self.terms.into_iter().collect() }
+    }
+}
+
+impl RetryDocument {
+    fn into_definition(self) -> Retry {
+        let default = Retry::default();
+        Retry {
+            max_attempts: self.max_attempts,
+            backoff: self.backoff.map_or(default.backoff, |text| text.0),
+            factor: self.factor.unwrap_or(default.factor),
+            max_backoff: self.max_backoff.map_or(default.max_backoff, |text| text.0),
+            jitter: self.jitter,
+            on: self.on.into_iter().map(|on| on.0).collect(),
+        }
+    }
+}
+
+/// Reads the stored form of a definition.
+///
+/// # Errors
+/// Says where the text is not a jobset document.
+pub fn decode_definition(document: &str) -> Result<Definition, String> {
+    let document: JobsetDocument =
+        serde_json::from_str(document).map_err(|error| error.to_string())?;
+    Ok(document.into_definition())
+}

@@ -1,0 +1,20 @@
+//! The shapes of the API: what stands on the wire, and its conversion to and from the domain.
+//!
+//! Every shape is written once and serves the server, the client, the stored form of a definition
+//! and the OpenAPI document. Requests refuse unknown fields; answers may grow fields, so a client
+//! reads them leniently.
+
+mod error;
+mod explain;
+mod jobset;
+mod operation;
+mod step;
+
+pub use error::{Detail, ErrorBody, ErrorEnvelope};
+pub use explain::read_jobset;
+pub use jobset::{
+    ClauseDocument, DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument,
+    RunDocument, StartDocument, StepDocument, WhenDocument, decode_definition,
+};
+pub use operation::{Jobset, Operation, Page};
+pub use step::{Attempt, Event, OutputPiece, Step};

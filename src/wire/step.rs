@@ -1,0 +1,129 @@
+//! Steps, attempts, output and history.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::operation::timestamp;
+
+/// A step of an operation.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Step {
+    /// Its name in the jobset.
+    pub name: String,
+    /// Its topological number, from 0.
+    pub n: u32,
+    /// Free key-values.
+    pub tags: BTreeMap<String, String>,
+    /// Its state.
+    #[schema(example = "Running")]
+    pub state: String,
+    /// When it entered its state.
+    #[serde(serialize_with = "timestamp")]
+    pub entered_date_time: DateTime<Utc>,
+    /// The number of its latest attempt; 0 before the first one.
+    pub attempt: u32,
+    /// What a client may do with it now.
+    pub actions: Vec<String>,
+    /// The JSON that its last attempt wrote to `SUT_OUTPUT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// What its last attempt exited with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What signal ended its last attempt.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Why its last attempt failed: `{type, message}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Value>,
+    /// Its attempts that ended; only where a single step is asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempts: Option<Vec<Attempt>>,
+}
+
+/// One execution of a step's work.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attempt {
+    /// From 1; never used again.
+    pub attempt: u32,
+    /// When a worker took it.
+    #[serde(serialize_with = "timestamp")]
+    pub started_date_time: DateTime<Utc>,
+    /// When its outcome was recorded.
+    #[serde(serialize_with = "timestamp")]
+    pub ended_date_time: DateTime<Utc>,
+    /// What the process exited with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// What signal ended the process.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signal: Option<i32>,
+    /// Why it failed: `{type, message}`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exception: Option<Value>,
+    /// The JSON that it wrote to `SUT_OUTPUT`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<Value>,
+    /// What it used: times in seconds, memory in bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<Value>,
+}
+
+/// Something that happened to an operation.
+#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Event {
+    /// From 1 without gaps.
+    pub seq: u32,
+    /// When it happened.
+    #[serde(serialize_with = "timestamp")]
+    pub at: DateTime<Utc>,
+    /// `submitted`, `moved`, `cancelRequested`, `deadlinePassed` or `contextChanged`.
+    pub kind: String,
+    /// The step that moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub step: Option<String>,
+    /// The attempt concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<u32>,
+    /// Why the step moved.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub action: Option<String>,
+    /// The state that the step left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// The state that the step entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
+    /// The state that the operation entered.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// The worker incarnation concerned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<i64>,
+}
+
+/// A piece of output as it was read from a step.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct OutputPiece {
+    /// The order in which pieces were read, over both streams.
+    pub seq: u32,
+    /// When it was read.
+    #[serde(serialize_with = "timestamp")]
+    pub at: DateTime<Utc>,
+    /// `stdout`, `stderr`, or `worker` for a remark of the worker.
+    pub stream: String,
+    /// The bytes, where they are UTF-8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub text: Option<String>,
+    /// The bytes in Base64, where they are not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
+}

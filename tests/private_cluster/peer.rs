@@ -1,0 +1,67 @@
+//! Other processes: one that shares the cluster, and those of postgres itself.
+
+use std::fs;
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, ChildStdout, Command, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Names the data folder of a peer.
+pub(crate) const DATA_DIR: &str = "PRIVATE_CLUSTER_TEST_DATA_DIR";
+
+pub(crate) fn postmaster(data_dir: &Path) -> Pid {
+    let text = fs::read_to_string(data_dir.join("cluster/postmaster.pid")).expect("a pid file");
+    let pid = text.lines().next().expect("a line").parse().expect("a number");
+    Pid::from_raw(pid)
+}
+
+fn children(parent: Pid) -> Vec<Pid> {
+    let path = format!("/proc/{parent}/task/{parent}/children");
+    let text = fs::read_to_string(path).expect("children of a live process");
+    text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a number"))).collect()
+}
+
+pub(crate) fn kill_all(data_dir: &Path) {
+    let parent = postmaster(data_dir);
+    for pid in [vec![parent], children(parent)].concat() {
+        let _ = kill(pid, Signal::SIGKILL);
+    }
+}
+
+/// Another process that starts a cluster, says its role and holds on until its input ends.
+pub(crate) struct Peer {
+    pub(crate) child: Child,
+    output: BufReader<ChildStdout>,
+    pub(crate) owner: bool,
+}
+
+impl Peer {
+    pub(crate) fn spawn(data_dir: &Path) -> Child {
+        Command::new(std::env::current_exe().expect("this program"))
+            .args(["--exact", "helper_peer", "--ignored", "--nocapture"])
+            .env(DATA_DIR, data_dir)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("a second process")
+    }
+
+    pub(crate) fn ready(mut child: Child) -> Self {
+        let mut output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let role = output
+            .by_ref()
+            .lines()
+            .map_while(Result::ok)
+            .find_map(|line| line.split_once("role=").map(|(_, role)| role.to_owned()))
+            .expect("the peer says its role");
+        Self { child, output, owner: role == "owner" }
+    }
+
+    pub(crate) fn finish(mut self) {
+        drop(self.child.stdin.take());
+        self.output.read_to_end(&mut Vec::new()).expect("the rest of its output");
+        assert!(self.child.wait().expect("a child").success());
+    }
+}
