@@ -1,5 +1,6 @@
 //! SUT Bot.
 
+pub mod api;
 pub mod domain;
 pub mod engine;
 pub mod postgres;

@@ -4,13 +4,15 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::error::EngineError;
 use super::lock;
-use crate::domain::{Definition, Jobset, Limits};
-use crate::store::{NewJobset, Store};
+use super::query::Found;
+use crate::domain::{Definition, Jobset, Limits, Run};
+use crate::store::{NewJobset, OperationView, Store};
 
 /// Reads the stored form of a definition. The engine does not know JSON shapes, so whoever makes
 /// the engine hands it the reader.
@@ -30,6 +32,25 @@ pub struct Compiled {
 }
 
 impl Compiled {
+    /// An operation that runs this and to which nothing has happened yet, without asking the store.
+    #[must_use]
+    pub fn fresh(self: &Arc<Self>, id: Uuid, at: DateTime<Utc>) -> Found {
+        let run = Run::submit(id, Arc::clone(&self.jobset), at);
+        let view = OperationView {
+            id,
+            jobset: self.record.id,
+            state: run.state(),
+            stop: None,
+            version: run.version(),
+            entered: at,
+            steps: run.steps().to_vec(),
+            labels: None,
+            cancellation: None,
+            results: None,
+        };
+        Found { view, compiled: Arc::clone(self), failures: Vec::new() }
+    }
+
     /// Whether the database is known to have it.
     pub(super) fn is_stored(&self) -> bool {
         self.stored.load(Ordering::Relaxed)

@@ -27,11 +27,15 @@ mod turn;
 mod watch;
 mod work;
 
+pub use crate::store::{
+    AttemptReport, AttemptView, EventView, LastMove, Order, OutputPiece, OutputView, Position,
+    Store, StoreError, StoreSettings,
+};
 pub use clock::created_at;
 pub use command::{ContextPatch, Report, StopAnswer, StopAsked};
 pub use error::EngineError;
 pub use jobsets::{Compiled, DecodeDefinition};
-pub use query::Found;
+pub use query::{FAILURES_MAX, Found};
 pub use seat::Assignment;
 pub use watch::Watch;
 pub use work::{SeatSpec, WorkerSeat};
@@ -54,7 +58,6 @@ use self::news::News;
 use self::seat::Seat;
 use self::watch::Watches;
 use crate::domain::{Definition, Limits};
-use crate::store::Store;
 
 /// How the engine works.
 #[derive(Clone, Debug)]

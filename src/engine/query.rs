@@ -7,7 +7,9 @@ use uuid::Uuid;
 use super::Engine;
 use super::error::EngineError;
 use super::jobsets::Compiled;
-use crate::store::{OperationView, Position};
+use crate::domain::OperationState;
+use crate::domain::rollup::unhandled_among;
+use crate::store::{AttemptView, OperationView, Position};
 
 /// An operation and what it runs.
 #[derive(Clone, Debug)]
@@ -16,7 +18,13 @@ pub struct Found {
     pub view: OperationView,
     /// What it runs.
     pub compiled: Arc<Compiled>,
+    /// For one that failed: the last attempts of the steps that made it fail, up to
+    /// [`FAILURES_MAX`] of them.
+    pub failures: Vec<AttemptView>,
 }
+
+/// How many failed steps are told of one operation.
+pub const FAILURES_MAX: usize = 20;
 
 impl Engine {
     /// One operation.
@@ -25,7 +33,9 @@ impl Engine {
     /// [`EngineError::NotFound`]; otherwise as for any question to the store.
     pub async fn operation(&self, id: Uuid) -> Result<Found, EngineError> {
         let view = self.shared.store.operation(id).await?.ok_or(EngineError::NotFound)?;
-        self.with_jobset(view).await
+        let mut found = vec![self.with_jobset(view).await?];
+        self.add_failures(&mut found).await?;
+        found.pop().ok_or(EngineError::NotFound)
     }
 
     /// Up to `limit` operations in the default order, and where the next page begins.
@@ -43,11 +53,33 @@ impl Engine {
         for view in page.operations {
             found.push(self.with_jobset(view).await?);
         }
+        self.add_failures(&mut found).await?;
         Ok((found, page.next))
     }
 
     async fn with_jobset(&self, view: OperationView) -> Result<Found, EngineError> {
         let compiled = self.shared.jobsets.get(&self.shared.store, view.jobset).await?;
-        Ok(Found { view, compiled })
+        Ok(Found { view, compiled, failures: Vec::new() })
+    }
+
+    /// One question to the store for all operations that failed.
+    async fn add_failures(&self, found: &mut [Found]) -> Result<(), EngineError> {
+        let (mut operations, mut steps) = (Vec::new(), Vec::new());
+        for found in found.iter().filter(|found| found.view.state == OperationState::Failed) {
+            for n in unhandled_among(&found.compiled.jobset, &found.view.steps).take(FAILURES_MAX) {
+                operations.push(found.view.id);
+                steps.push(i32::try_from(n).unwrap_or(i32::MAX));
+            }
+        }
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let attempts = self.shared.store.last_attempts_of(&operations, &steps).await?;
+        for (operation, attempt) in attempts {
+            if let Some(found) = found.iter_mut().find(|found| found.view.id == operation) {
+                found.failures.push(attempt);
+            }
+        }
+        Ok(())
     }
 }

@@ -277,6 +277,38 @@ impl Store {
         .await?)
     }
 
+    /// The last attempts that ended of some steps: pairs of an operation and a step number.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn last_attempts_of(
+        &self,
+        operations: &[Uuid],
+        steps: &[i32],
+    ) -> Result<Vec<(Uuid, AttemptView)>, StoreError> {
+        #[derive(FromRow)]
+        struct Row {
+            operation: Uuid,
+            #[sqlx(flatten)]
+            attempt: AttemptView,
+        }
+        let rows: Vec<Row> = sqlx::query_as(
+            r#"
+            -- read/last_attempts_of
+            select distinct on (a.operation, a.step) a.operation, a.step, a.attempt, a.started,
+                a.ended, a.exit_code, a.signal, a.exception, a.result, a.usage
+            from unnest($1::uuid[], $2::int[]) as u (operation, step)
+            join attempt a on a.operation = u.operation and a.step = u.step
+            order by a.operation, a.step, a.attempt desc
+            "#,
+        )
+        .bind(operations)
+        .bind(steps)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(|row| (row.operation, row.attempt)).collect())
+    }
+
     /// All attempts of one step that ended, in order.
     ///
     /// # Errors

@@ -12,11 +12,11 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::Definition;
 use crate::domain::definition::{
     ClauseDefinition, Need, OnFailure, Retry, RetryOn, StepDefinition, Work,
 };
 use crate::domain::duration;
+use crate::domain::{Definition, Problem};
 
 /// What is posted to `/v1.0/jobsets`: steps, when each may run, and what they share.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -373,6 +373,22 @@ impl JobsetDocument {
         serde_json::to_string(&definition).expect("a document of strings and numbers is JSON")
     }
 
+    /// What belongs to one run: labels and context, `None` where there are none.
+    ///
+    /// # Errors
+    /// PostgreSQL keeps no NUL characters, so they are refused.
+    pub fn run_data(&self) -> Result<(Option<Value>, Option<Value>), Problem> {
+        let labels = (!self.labels.is_empty()).then(|| json!(self.labels));
+        let context = self.context.clone().map(Value::Object);
+        if let Some(labels) = &labels {
+            refuse_nul(labels, "labels")?;
+        }
+        if let Some(context) = &context {
+            refuse_nul(context, "context")?;
+        }
+        Ok((labels, context))
+    }
+
     /// The definition in terms of the domain.
     #[must_use]
     pub fn into_definition(self) -> Definition {
@@ -444,6 +460,26 @@ impl RetryDocument {
             jitter: self.jitter,
             on: self.on.into_iter().map(|on| on.0).collect(),
         }
+    }
+}
+
+/// Finds a NUL character in any string of `value`, which stands at `path`.
+///
+/// # Errors
+/// The place of the first one.
+pub fn refuse_nul(value: &Value, path: &str) -> Result<(), Problem> {
+    let found = |path: &str| Problem::new(path, "must not have NUL characters");
+    match value {
+        Value::String(text) if text.contains('\0') => Err(found(path)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| refuse_nul(item, &format!("{path}[{index}]"))),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, field)| {
+            let inner = format!("{path}.{}", key.escape_debug());
+            if key.contains('\0') { Err(found(&inner)) } else { refuse_nul(field, &inner) }
+        }),
     }
 }
 

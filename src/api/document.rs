@@ -1,0 +1,86 @@
+//! The OpenAPI document and the page that shows it.
+
+use axum::routing::get;
+use axum::{Json, Router};
+use utoipa::OpenApi as _;
+use utoipa::openapi::path::Operation;
+use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::{Content, OpenApi, Ref, RefOr};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_swagger_ui::SwaggerUi;
+
+use super::state::ApiState;
+use crate::wire;
+
+#[derive(utoipa::OpenApi)]
+#[openapi(
+    info(
+        title = "SUT Bot",
+        description = "Runs jobsets: sets of steps that test a system under test concurrently and \
+            repair it when a test fails. POST a jobset, get 202 and an Operation-Location, poll it.",
+        license(name = "Apache 2.0", identifier = "Apache-2.0"),
+    ),
+    components(schemas(wire::ErrorEnvelope)),
+    servers((url = "/")),
+)]
+struct Info;
+
+/// The document of `/v1.0` and the routes beside it.
+#[must_use]
+pub fn openapi() -> OpenApi {
+    let (_, mut document) = OpenApiRouter::<ApiState>::with_openapi(Info::openapi())
+        .merge(super::plain())
+        .nest("/v1.0", super::versioned())
+        .split_for_parts();
+    for (path, item) in &mut document.paths.paths {
+        let operations = [&mut item.get, &mut item.post, &mut item.delete, &mut item.patch];
+        for operation in operations.into_iter().flatten() {
+            describe_errors(path, operation);
+        }
+    }
+    document
+}
+
+/// Every error has the same envelope, so the answers are described in one place.
+fn describe_errors(path: &str, operation: &mut Operation) {
+    let mut errors = vec![("500", "An error of the server."), ("503", "Try again later.")];
+    if path.starts_with("/v1.0") {
+        errors.extend([
+            ("400", "The request is not valid; `details` says what is wrong and where."),
+            ("403", "A web page of another origin may not do this."),
+            ("404", "There is no such thing."),
+            ("405", "The method is not offered here, or the operation is not cancellable."),
+            ("406", "`Accept` excludes every form of the answer."),
+        ]);
+    }
+    if operation.request_body.is_some() {
+        errors.extend([
+            ("409", "The operation has ended."),
+            ("413", "The body is too large."),
+            ("415", "The body must be JSON."),
+            ("501", "Repeatable requests are not supported."),
+        ]);
+    }
+    errors.push(("412", "The condition of the request does not hold."));
+    for (status, description) in errors {
+        let response = error_response(description);
+        operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
+    }
+}
+
+fn error_response(description: &str) -> Response {
+    let envelope = Content::new(Some(Ref::from_schema_name("ErrorEnvelope")));
+    ResponseBuilder::new().description(description).content("application/json", envelope).build()
+}
+
+/// `/openapi.json` and `/docs`.
+pub(super) fn routes() -> Router<ApiState> {
+    let document = openapi();
+    let shown = document.clone();
+    Router::new().route("/openapi.json", get(async move || Json(document))).merge(
+        SwaggerUi::new("/docs").external_url_unchecked(
+            "/openapi.json",
+            serde_json::to_value(shown).unwrap_or_default(),
+        ),
+    )
+}

@@ -1,0 +1,122 @@
+//! Every answer that is not a success: one envelope, its code also in a header.
+
+use axum::Json;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+
+use crate::domain::Problem;
+use crate::engine::EngineError;
+use crate::wire::{Detail, ErrorBody, ErrorEnvelope};
+
+/// The header that repeats the code (Azure REST API Guidelines).
+pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
+
+/// How long a client should wait before it tries again what the server could not do now.
+const RETRY_SECONDS: u32 = 1;
+
+/// An answer that is not a success.
+#[derive(Debug)]
+pub(super) struct ApiError {
+    status: StatusCode,
+    body: Box<ErrorBody>,
+    headers: HeaderMap,
+}
+
+impl ApiError {
+    /// An error with a code for programs and a sentence for people.
+    pub(super) fn new(status: StatusCode, code: &str, message: impl Into<String>) -> Self {
+        let body = ErrorBody {
+            code: code.to_owned(),
+            message: message.into(),
+            target: None,
+            details: Vec::new(),
+        };
+        Self { status, body: Box::new(body), headers: HeaderMap::new() }
+    }
+
+    pub(super) fn bad_request(code: &str, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, message)
+    }
+
+    pub(super) fn not_found(message: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "NotFound", message)
+    }
+
+    /// The part of the request that it is about.
+    pub(super) fn target(mut self, target: impl Into<String>) -> Self {
+        self.body.target = Some(target.into());
+        self
+    }
+
+    pub(super) fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
+        self.headers.insert(name, value);
+        self
+    }
+
+    /// A jobset with these problems.
+    pub(super) fn invalid_jobset(problems: &[Problem]) -> Self {
+        let message = match problems {
+            [one] => format!("the jobset is not valid: {}", one.message),
+            many => format!("the jobset is not valid: {} problems, see `details`", many.len()),
+        };
+        let mut error = Self::bad_request("InvalidJobset", message);
+        error.body.target = problems.first().map(|problem| problem.path.clone());
+        error.body.details = problems
+            .iter()
+            .map(|problem| Detail {
+                code: "InvalidValue".to_owned(),
+                message: problem.message.clone(),
+                target: Some(problem.path.clone()),
+            })
+            .collect();
+        error
+    }
+
+    fn unavailable(code: &str, message: String) -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
+            .header(header::RETRY_AFTER, HeaderValue::from(RETRY_SECONDS))
+    }
+}
+
+impl From<EngineError> for ApiError {
+    fn from(error: EngineError) -> Self {
+        let message = error.to_string();
+        match error {
+            EngineError::Unavailable => Self::unavailable("DatabaseUnavailable", message),
+            EngineError::Overloaded => Self::unavailable("Overloaded", message),
+            EngineError::ShuttingDown => Self::unavailable("ShuttingDown", message),
+            EngineError::NotFound => Self::not_found(message),
+            EngineError::VersionMismatch(_) => {
+                Self::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", message)
+                    .target("If-Match")
+            }
+            EngineError::NotCancellable => {
+                Self::new(StatusCode::METHOD_NOT_ALLOWED, "NotCancellable", message)
+                    .header(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
+            }
+            EngineError::Ended => Self::new(StatusCode::CONFLICT, "OperationEnded", message),
+            EngineError::Stale(_) => Self::new(StatusCode::CONFLICT, "StaleAttempt", message),
+            EngineError::Invalid(problems) => Self::invalid_jobset(&problems),
+            EngineError::BadJobset { .. } | EngineError::Store(_) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "api.request.failed");
+                Self::new(
+                    StatusCode::INTERNAL_SERVER_ERROR,
+                    "InternalError",
+                    "an error of the server; its log says more under this request's id",
+                )
+            }
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let code = HeaderValue::from_str(&self.body.code);
+        let envelope = Json(ErrorEnvelope { error: *self.body });
+        let mut response = (self.status, self.headers, envelope).into_response();
+        if let Ok(code) = code {
+            response.headers_mut().insert(ERROR_CODE, code);
+        }
+        response
+    }
+}

@@ -1,0 +1,158 @@
+//! `/v1.0/jobsets`: submitting, and what was submitted.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::Value;
+
+use super::error::ApiError;
+use super::extract::{JsonBytes, OperationId};
+use super::operations::{OPERATION_LOCATION, wait_until_final};
+use super::prefer::Prefer;
+use super::present;
+use super::query::Query;
+use super::state::{ApiState, BaseUrl};
+use crate::engine::{Compiled, EngineError, Found};
+use crate::wire;
+
+/// Bodies from this size on are checked off the threads that answer requests.
+const LARGE_BODY: usize = 64 * 1024;
+
+/// Starts a jobset.
+///
+/// Answers 202 once the operation is durable; poll `Operation-Location` until its `status` is
+/// `succeeded`, `failed` or `canceled`. `Prefer: wait=N` delays the answer until the operation has
+/// ended, N seconds at the most; it is a 202 all the same.
+#[utoipa::path(
+    post,
+    path = "/jobsets",
+    operation_id = "submitJobset",
+    tag = "jobsets",
+    params(("Prefer" = Option<String>, Header, description = "`respond-async`, `wait=N`, `return=minimal`")),
+    request_body = wire::JobsetDocument,
+    responses((
+        status = 202,
+        description = "The operation is durable.",
+        body = wire::Operation,
+        headers(
+            ("Operation-Location" = String, description = "The absolute URL to poll."),
+            ("Location" = String, description = "The same."),
+            ("Retry-After" = u32, description = "Seconds to wait before the first poll."),
+        )
+    ))
+)]
+pub(super) async fn submit(
+    State(state): State<ApiState>,
+    base: BaseUrl,
+    query: Query,
+    headers: HeaderMap,
+    JsonBytes(bytes): JsonBytes,
+) -> Result<Response, ApiError> {
+    query.only(&[])?;
+    refuse_repeatability(&headers)?;
+    if state.draining.is_cancelled() {
+        return Err(EngineError::ShuttingDown.into());
+    }
+    let prefer = Prefer::of(&headers);
+    let Checked { compiled, labels, context } = check(&state, bytes).await?;
+    let (id, at) = state.engine.submit(Arc::clone(&compiled), labels.clone(), context).await?;
+    state.metrics.submitted();
+    let mut fresh = compiled.fresh(id, at);
+    fresh.view.labels = labels;
+    let found = match prefer.wait {
+        // The answer is about the start of the operation, so it never tells its end.
+        Some(wait) => match wait_until_final(&state, id, wait).await? {
+            found if found.view.state.is_final() => fresh,
+            found => found,
+        },
+        None => fresh,
+    };
+    let location = base.operation(id);
+    let location = HeaderValue::from_str(&location)
+        .map_err(|_| ApiError::bad_request("InvalidHost", "the Host header cannot be in a link"))?;
+    let body = present::operation(&found, &base);
+    let mut response = if prefer.minimal {
+        StatusCode::ACCEPTED.into_response()
+    } else {
+        (StatusCode::ACCEPTED, Json(body)).into_response()
+    };
+    let out = response.headers_mut();
+    out.insert(OPERATION_LOCATION, location.clone());
+    out.insert(header::LOCATION, location);
+    out.insert(header::RETRY_AFTER, state.settings.retry_after_seconds.into());
+    prefer.applied(out);
+    Ok(response)
+}
+
+/// A document that was found good.
+struct Checked {
+    compiled: Arc<Compiled>,
+    labels: Option<Value>,
+    context: Option<Value>,
+}
+
+async fn check(state: &ApiState, bytes: axum::body::Bytes) -> Result<Checked, ApiError> {
+    if bytes.len() < LARGE_BODY {
+        return check_now(state, &bytes);
+    }
+    let state = state.clone();
+    let checked = tokio::task::spawn_blocking(move || check_now(&state, &bytes)).await;
+    checked.map_err(|_| EngineError::ShuttingDown)?
+}
+
+fn check_now(state: &ApiState, bytes: &[u8]) -> Result<Checked, ApiError> {
+    let document =
+        wire::read_jobset(bytes).map_err(|problems| ApiError::invalid_jobset(&problems))?;
+    let (labels, context) = document.run_data().map_err(|p| ApiError::invalid_jobset(&[p]))?;
+    let compiled = state.engine.compile(document.canonical(), document.into_definition())?;
+    Ok(Checked { compiled, labels, context })
+}
+
+/// A server that cannot tell repetitions must say so (OASIS Repeatable Requests, section 5).
+fn refuse_repeatability(headers: &HeaderMap) -> Result<(), ApiError> {
+    if headers.contains_key("repeatability-request-id")
+        || headers.contains_key("repeatability-first-sent")
+    {
+        let message = "repeatable requests are not supported yet; send the request without them";
+        return Err(ApiError::new(
+            StatusCode::NOT_IMPLEMENTED,
+            "RepeatabilityNotSupported",
+            message,
+        )
+        .header(
+            header::HeaderName::from_static("repeatability-result"),
+            HeaderValue::from_static("rejected"),
+        ));
+    }
+    Ok(())
+}
+
+/// The jobset that an operation runs, as it was submitted.
+#[utoipa::path(
+    get,
+    path = "/jobsets/{id}",
+    operation_id = "getJobset",
+    tag = "jobsets",
+    params(("id" = String, Path, description = "The id of the operation.")),
+    responses((status = 200, description = "The jobset.", body = wire::Jobset))
+)]
+pub(super) async fn show(
+    State(state): State<ApiState>,
+    base: BaseUrl,
+    OperationId(id): OperationId,
+    query: Query,
+) -> Result<Json<wire::Jobset>, ApiError> {
+    query.only(&[])?;
+    let Found { view, compiled, .. } = state.engine.operation(id).await?;
+    let definition = serde_json::from_str(&compiled.record.document)
+        .map_err(|error| EngineError::BadJobset { id, reason: error.to_string() })?;
+    Ok(Json(wire::Jobset {
+        id: view.id.to_string(),
+        operation_location: base.operation(view.id),
+        digest: data_encoding::HEXLOWER.encode(&compiled.record.digest),
+        definition,
+    }))
+}

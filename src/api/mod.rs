@@ -1,0 +1,104 @@
+//! The HTTP surface, by the long-running-operations guidelines (Microsoft REST API Guidelines 13,
+//! Azure REST API Guidelines), on axum.
+//!
+//! A handler extracts, converts, calls the engine and presents. Each route is described where it is
+//! written and cannot exist undescribed; the document is committed under `openapi/` and compared by a
+//! test. `/beta` serves the same routes as `/v1.0`. Every answer that is not a success has one
+//! envelope, whoever refused the request.
+
+mod document;
+mod error;
+mod events;
+mod extract;
+mod health;
+mod jobsets;
+mod metrics;
+mod middleware;
+mod negotiate;
+mod operations;
+mod page;
+mod prefer;
+mod present;
+mod query;
+mod serve;
+mod state;
+mod steps;
+
+pub use document::openapi;
+pub use serve::serve;
+pub use state::{ApiSettings, ApiState};
+
+use axum::Router;
+use axum::http::{HeaderName, HeaderValue, Method, header};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::cors::{AllowOrigin, CorsLayer};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+/// The routes below a version.
+fn versioned() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(jobsets::submit))
+        .routes(routes!(jobsets::show))
+        .routes(routes!(operations::list))
+        .routes(routes!(operations::count))
+        .routes(routes!(operations::show, operations::cancel))
+        .routes(routes!(steps::list))
+        .routes(routes!(steps::show))
+        .routes(routes!(steps::output))
+        .routes(routes!(events::list))
+        .routes(routes!(events::context, events::patch_context))
+}
+
+/// The routes beside the versions.
+fn plain() -> OpenApiRouter<ApiState> {
+    OpenApiRouter::new()
+        .routes(routes!(health::live))
+        .routes(routes!(health::ready))
+        .routes(routes!(health::metrics))
+}
+
+/// The whole service.
+pub fn router(state: ApiState) -> Router {
+    let negotiated = |router: OpenApiRouter<ApiState>| {
+        router.layer(axum::middleware::from_fn(negotiate::refuse_foreign))
+    };
+    let (described, _) = OpenApiRouter::new()
+        .merge(plain())
+        .nest("/v1.0", negotiated(versioned()))
+        .nest("/beta", negotiated(versioned()))
+        .split_for_parts();
+    Router::new()
+        .merge(described)
+        .merge(document::routes())
+        .fallback(health::unknown_route)
+        .method_not_allowed_fallback(health::unknown_method)
+        .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::refuse_cross_origin))
+        .layer(CatchPanicLayer::custom(middleware::panicked))
+        .layer(cors(&state.settings.cors_origins))
+        .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::observe))
+        .with_state(state)
+}
+
+/// Which web pages may call, and what they may read.
+fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins))
+        .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
+        .allow_headers([
+            header::ACCEPT,
+            header::AUTHORIZATION,
+            header::CONTENT_TYPE,
+            header::IF_MATCH,
+            header::IF_NONE_MATCH,
+            HeaderName::from_static("prefer"),
+        ])
+        .expose_headers([
+            operations::OPERATION_LOCATION,
+            header::LOCATION,
+            header::RETRY_AFTER,
+            header::ETAG,
+            error::ERROR_CODE,
+        ])
+}

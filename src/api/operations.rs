@@ -1,0 +1,305 @@
+//! `/v1.0/operations`: polling, listing, cancelling.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::error::ApiError;
+use super::extract::OperationId;
+use super::page::{PageAsked, Token};
+use super::prefer::Prefer;
+use super::present;
+use super::query::Query;
+use super::state::{ApiState, BaseUrl};
+use crate::domain::Stop;
+use crate::engine::{EngineError, Found, Position, StopAsked};
+use crate::wire;
+
+pub(super) const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
+
+/// A waiting client's operation is looked at at least so often, in case news was lost.
+const LOOK_AGAIN: Duration = Duration::from_secs(2);
+
+/// Lists the operations.
+///
+/// In the order: not started, running, ended; within each by creation.
+#[utoipa::path(
+    get,
+    path = "/operations",
+    operation_id = "listOperations",
+    tag = "operations",
+    params(
+        ("$top" = Option<u32>, Query, description = "How many at the most, over all pages."),
+        ("$skip" = Option<u32>, Query, description = "How many to pass over first."),
+        ("$count" = Option<bool>, Query, description = "Whether to tell how many there are in all."),
+        ("$skiptoken" = Option<String>, Query, description = "Where a page begins; comes from `@odata.nextLink`."),
+        ("Prefer" = Option<String>, Header, description = "`maxpagesize=N`"),
+    ),
+    responses((status = 200, description = "A page.", body = wire::Page<wire::Operation>))
+)]
+pub(super) async fn list(
+    State(state): State<ApiState>,
+    base: BaseUrl,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = query.only(&["$top", "$skip", "$count", "$skiptoken"])?;
+    let prefer = Prefer::of(&headers);
+    let asked = PageAsked::of(&query, prefer, state.settings.max_page_size)?;
+    let from = match query.get("$skiptoken") {
+        Some(token) => Position::from_token(token)?,
+        None => Position::START,
+    };
+    let count = if asked.count { Some(total(&state).await?) } else { None };
+    let (found, next) = state.engine.operations(from, asked.skip, asked.size).await?;
+    let next_link = next
+        .and_then(|next| asked.next_link(&next.token(), found.len()))
+        .map(|query| base.path(&format!("/v1.0/operations?{query}")));
+    let value = found.iter().map(|found| present::operation(found, &base)).collect();
+    let mut response =
+        Json(wire::Page::<wire::Operation> { value, count, next_link }).into_response();
+    Prefer { max_page_size: prefer.max_page_size, ..Prefer::default() }
+        .applied(response.headers_mut());
+    response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
+    Ok(response)
+}
+
+const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
+
+/// How many operations there are, as plain text.
+#[utoipa::path(
+    get,
+    path = "/operations/$count",
+    operation_id = "countOperations",
+    tag = "operations",
+    responses((status = 200, description = "A number.", body = String, content_type = "text/plain"))
+)]
+pub(super) async fn count(State(state): State<ApiState>, query: Query) -> Result<String, ApiError> {
+    query.only(&[])?;
+    Ok(total(&state).await?.to_string())
+}
+
+async fn total(state: &ApiState) -> Result<i64, ApiError> {
+    Ok(state.engine.store().count().await.map_err(EngineError::from)?)
+}
+
+/// Shows an operation.
+///
+/// 200 in every state, failed ones too. `Retry-After` until it has ended. `Prefer: wait=N` delays
+/// the answer until the operation changes (with `If-None-Match`: until it differs from that),
+/// N seconds at the most.
+#[utoipa::path(
+    get,
+    path = "/operations/{id}",
+    operation_id = "getOperation",
+    tag = "operations",
+    params(
+        ("id" = String, Path, description = "The id."),
+        ("If-None-Match" = Option<String>, Header, description = "The entity tag that is known."),
+        ("Prefer" = Option<String>, Header, description = "`wait=N`"),
+    ),
+    responses(
+        (status = 200, description = "The operation.", body = wire::Operation, headers(
+            ("ETag" = String, description = "Changes with every change of the operation."),
+            ("Retry-After" = u32, description = "Seconds to wait before the next poll; absent once it has ended."),
+        )),
+        (status = 304, description = "It is as the client knows it."),
+    )
+)]
+pub(super) async fn show(
+    State(state): State<ApiState>,
+    base: BaseUrl,
+    OperationId(id): OperationId,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    query.only(&[])?;
+    let prefer = Prefer::of(&headers);
+    let known = headers.get(header::IF_NONE_MATCH);
+    let watch = state.engine.watch(id);
+    let mut found = state.engine.operation(id).await?;
+    if let Some(wait) = prefer.wait {
+        let matches_now =
+            known.is_none_or(|known| matches(known, &present::etag(found.view.version)));
+        let version = found.view.version;
+        if matches_now && !found.view.state.is_final() {
+            let changed = |found: &Found| found.view.version != version;
+            found = wait_for(&state, id, &watch, wait, changed, found).await?;
+        }
+    }
+    Ok(answer(&state, &base, &found, known, prefer))
+}
+
+/// Whether an `If-None-Match` names this tag (weak comparison, RFC 9110 8.8.3.2).
+fn matches(known: &HeaderValue, etag: &HeaderValue) -> bool {
+    let known = known.to_str().unwrap_or_default();
+    let etag = etag.to_str().unwrap_or_default();
+    known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+}
+
+fn answer(
+    state: &ApiState,
+    base: &BaseUrl,
+    found: &Found,
+    known: Option<&HeaderValue>,
+    prefer: Prefer,
+) -> Response {
+    let etag = present::etag(found.view.version);
+    let is_known = known.is_some_and(|known| matches(known, &etag));
+    let mut response = if is_known {
+        StatusCode::NOT_MODIFIED.into_response()
+    } else {
+        Json(present::operation(found, base)).into_response()
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::ETAG, etag);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    if !found.view.state.is_final() {
+        headers.insert(header::RETRY_AFTER, state.settings.retry_after_seconds.into());
+    }
+    Prefer { wait: prefer.wait, ..Prefer::default() }.applied(headers);
+    response
+}
+
+/// Waits until `enough` holds of the operation, it has ended, the time is over or the server shuts
+/// down; answers the operation as it is then.
+async fn wait_for(
+    state: &ApiState,
+    id: Uuid,
+    watch: &crate::engine::Watch,
+    wait: Duration,
+    enough: impl Fn(&Found) -> bool,
+    mut found: Found,
+) -> Result<Found, ApiError> {
+    let deadline = tokio::time::Instant::now() + wait;
+    loop {
+        let changed = watch.changed();
+        found = match state.engine.operation(id).await {
+            Ok(found) => found,
+            // A wait does not fail because the database was away for a moment.
+            Err(EngineError::Unavailable) => found,
+            Err(error) => return Err(error.into()),
+        };
+        if enough(&found) || found.view.state.is_final() {
+            return Ok(found);
+        }
+        let look_again = (tokio::time::Instant::now() + LOOK_AGAIN).min(deadline);
+        tokio::select! {
+            () = changed => {}
+            () = tokio::time::sleep_until(look_again) => {
+                if look_again == deadline {
+                    return Ok(found);
+                }
+            }
+            () = state.draining.cancelled() => return Ok(found),
+        }
+    }
+}
+
+/// Waits until the operation has ended.
+pub(super) async fn wait_until_final(
+    state: &ApiState,
+    id: Uuid,
+    wait: Duration,
+) -> Result<Found, ApiError> {
+    let watch = state.engine.watch(id);
+    let found = state.engine.operation(id).await?;
+    wait_for(state, id, &watch, wait, |_| false, found).await
+}
+
+/// Cancels an operation.
+///
+/// 202 while its processes are being ended, 200 once it has ended, however it did. Cancelling again
+/// changes nothing. History is never deleted.
+#[utoipa::path(
+    delete,
+    path = "/operations/{id}",
+    operation_id = "cancelOperation",
+    tag = "operations",
+    params(
+        ("id" = String, Path, description = "The id."),
+        ("reason" = Option<String>, Query, description = "Why; kept in the cancellation record."),
+        ("If-Match" = Option<String>, Header, description = "Cancel only if the operation is as the client knows it."),
+    ),
+    responses(
+        (status = 200, description = "It has ended.", body = wire::Operation),
+        (status = 202, description = "It is being cancelled.", body = wire::Operation, headers(
+            ("Operation-Location" = String, description = "The absolute URL to poll."),
+            ("Retry-After" = u32, description = "Seconds to wait before the next poll."),
+        )),
+    )
+)]
+pub(super) async fn cancel(
+    State(state): State<ApiState>,
+    base: BaseUrl,
+    OperationId(id): OperationId,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<Response, ApiError> {
+    let query = query.only(&["reason"])?;
+    let expected = expected_version(&headers)?;
+    let reason = query.get("reason").map(readable).transpose()?;
+    let mut cancellation = json!({
+        "requestedDateTime": state.engine.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
+    });
+    if let Some(reason) = reason {
+        cancellation["reason"] = reason.into();
+    }
+    let asked = StopAsked {
+        operation: id,
+        reason: Stop::Cancel,
+        expected,
+        cancellation: Some(cancellation),
+    };
+    let done = state.engine.stop(asked).await?;
+    let found = state.engine.operation(id).await?;
+    let mut response = answer(&state, &base, &found, None, Prefer::default());
+    if !done.state.is_final() && !found.view.state.is_final() {
+        *response.status_mut() = StatusCode::ACCEPTED;
+        if let Ok(location) = HeaderValue::from_str(&base.operation(id)) {
+            response.headers_mut().insert(OPERATION_LOCATION, location);
+        }
+    }
+    Ok(response)
+}
+
+/// PostgreSQL keeps no NUL characters.
+fn readable(reason: &str) -> Result<String, ApiError> {
+    if reason.contains('\0') || reason.len() > 1_000 {
+        let message = "`reason` takes up to 1,000 bytes without NUL characters";
+        return Err(ApiError::bad_request("InvalidParameter", message).target("reason"));
+    }
+    Ok(reason.to_owned())
+}
+
+/// The version in `If-Match`. A tag that we never gave matches nothing.
+pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i32>, ApiError> {
+    let Some(value) = headers.get(header::IF_MATCH) else { return Ok(None) };
+    let text = value.to_str().unwrap_or_default().trim();
+    if text == "*" {
+        return Ok(None);
+    }
+    let version = text.trim_matches('"').parse().ok();
+    version.map(Some).ok_or_else(|| {
+        let message = "the operation does not have that entity tag";
+        ApiError::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", message)
+            .target("If-Match")
+    })
+}
+
+impl Token for Position {
+    fn token(&self) -> String {
+        format!("{}-{}", self.group, self.after.as_simple())
+    }
+
+    fn from_text(text: &str) -> Option<Self> {
+        let (group, after) = text.split_once('-')?;
+        let group = group.parse().ok().filter(|group| *group < 3)?;
+        Some(Self { group, after: Uuid::try_parse(after).ok()? })
+    }
+}

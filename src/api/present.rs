@@ -1,0 +1,225 @@
+//! From what the engine found to what stands on the wire.
+
+use std::collections::BTreeMap;
+
+use axum::http::HeaderValue;
+use data_encoding::BASE64;
+use serde_json::{Map, Value};
+
+use super::state::BaseUrl;
+use crate::domain::machine::{Phase, operator_actions};
+use crate::domain::rollup::{percent_complete, unhandled_among};
+use crate::domain::{Jobset, OperationState, StepState, Stop, duration};
+use crate::engine::{
+    AttemptView, EventView, FAILURES_MAX, Found, LastMove, OutputView, created_at,
+};
+use crate::wire;
+
+/// An operation.
+pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
+    let view = &found.view;
+    let jobset = &*found.compiled.jobset;
+    let mut counts = [0_u32; StepState::ALL.len()];
+    for state in &view.steps {
+        counts[usize::from(state.code())] += 1;
+    }
+    let held = StepState::ALL
+        .into_iter()
+        .filter(|state| state.phase() == Phase::Held && *state != StepState::Ready)
+        .any(|state| counts[usize::from(state.code())] > 0);
+    wire::Operation {
+        id: view.id.to_string(),
+        category: "jobsets".to_owned(),
+        name: jobset.name.clone(),
+        created_date_time: created_at(view.id),
+        last_action_date_time: view.entered,
+        status: view.state.status().map_or("deleted", |status| status.name()).to_owned(),
+        state: view.state.name().to_owned(),
+        percent_complete: percent_complete(view.state, &counts),
+        paused: false,
+        resource_location: view.state.is_final().then(|| base.jobset(view.id)),
+        result: view.results.as_ref().map(|results| by_name(jobset, results)),
+        error: error(found),
+        cancellation: view.cancellation.clone(),
+        step_counts: StepState::ALL
+            .into_iter()
+            .map(|state| (state.name().to_owned(), counts[usize::from(state.code())]))
+            .filter(|(_, count)| *count > 0)
+            .collect(),
+        labels: labels(view.labels.as_ref()),
+        attention: held && !view.state.is_final(),
+    }
+}
+
+fn labels(labels: Option<&Value>) -> BTreeMap<String, String> {
+    let entries = labels.and_then(Value::as_object).into_iter().flatten();
+    entries
+        .filter_map(|(key, value)| value.as_str().map(|value| (key.clone(), value.to_owned())))
+        .collect()
+}
+
+fn step_name(jobset: &Jobset, n: i32) -> Option<&str> {
+    let n = usize::try_from(n).ok()?;
+    jobset.steps.get(n).map(|step| step.definition.name.as_str())
+}
+
+/// `{"3": ...}` as `{"unit": ...}`.
+fn by_name(jobset: &Jobset, results: &Value) -> Value {
+    let named: Map<String, Value> = results
+        .as_object()
+        .into_iter()
+        .flatten()
+        .filter_map(|(n, result)| {
+            let name = step_name(jobset, n.parse().ok()?)?;
+            Some((name.to_owned(), result.clone()))
+        })
+        .collect();
+    Value::Object(named)
+}
+
+fn error(found: &Found) -> Option<wire::ErrorBody> {
+    let view = &found.view;
+    let jobset = &*found.compiled.jobset;
+    if view.state == OperationState::Timeout
+        || view.stop == Some(Stop::Deadline) && view.state.is_final()
+    {
+        let after = jobset.deadline.map(duration::print).unwrap_or_default();
+        return Some(wire::ErrorBody {
+            code: "OperationTimeout".to_owned(),
+            message: format!("the operation did not end within its deadline of {after}"),
+            target: None,
+            details: Vec::new(),
+        });
+    }
+    if view.state != OperationState::Failed {
+        return None;
+    }
+    let failed: Vec<u32> = unhandled_among(jobset, &view.steps).collect();
+    let details: Vec<wire::Detail> =
+        failed.iter().take(FAILURES_MAX).map(|n| detail(found, *n)).collect();
+    let message = match details.as_slice() {
+        [one] if failed.len() == 1 => one.message.clone(),
+        several => {
+            let names: Vec<&str> =
+                several.iter().filter_map(|detail| detail.target.as_deref()).collect();
+            let more = if failed.len() > several.len() { ", ..." } else { "" };
+            format!("{} steps failed: {}{more}", failed.len(), names.join(", "))
+        }
+    };
+    let target = details.first().and_then(|detail| detail.target.clone());
+    Some(wire::ErrorBody { code: "StepFailed".to_owned(), message, target, details })
+}
+
+fn detail(found: &Found, n: u32) -> wire::Detail {
+    let name = &found.compiled.jobset.step(n).definition.name;
+    let state = found.view.steps[n as usize];
+    let attempt = found.failures.iter().find(|attempt| u32::try_from(attempt.step) == Ok(n));
+    let exception = attempt.and_then(|attempt| attempt.exception.as_ref());
+    let reason = exception.and_then(|exception| exception.get("message")?.as_str());
+    let code = match state {
+        StepState::TimedOut => "StepTimedOut",
+        StepState::Blocked => "StepBlocked",
+        StepState::Failed if attempt.is_none() => "Unresponsive",
+        _ => "StepFailed",
+    };
+    let reason = reason.unwrap_or(match code {
+        "Unresponsive" => "its workers were lost too often",
+        "StepBlocked" => "an operator took it out of the run",
+        _ => "its last attempt failed",
+    });
+    wire::Detail {
+        code: code.to_owned(),
+        message: format!("step `{name}` ended {}: {reason}", state.name()),
+        target: Some(name.clone()),
+    }
+}
+
+/// A step, given when it last moved and its last attempt that ended.
+pub(super) fn step(
+    found: &Found,
+    n: u32,
+    moved: Option<&LastMove>,
+    last: Option<&AttemptView>,
+) -> wire::Step {
+    let definition = &found.compiled.jobset.step(n).definition;
+    let state = found.view.steps[n as usize];
+    // What an earlier attempt left does not tell how the current one goes.
+    let last = last.filter(|_| state != StepState::Running);
+    wire::Step {
+        name: definition.name.clone(),
+        n,
+        tags: definition.tags.clone(),
+        state: state.name().to_owned(),
+        entered_date_time: moved.map_or_else(|| created_at(found.view.id), |(_, at, _)| *at),
+        attempt: moved.map_or(0, |(_, _, attempt)| u32::try_from(*attempt).unwrap_or(0)),
+        actions: operator_actions(state).map(|action| action.name().to_owned()).collect(),
+        result: last.and_then(|attempt| attempt.result.clone()),
+        exit_code: last.and_then(|attempt| attempt.exit_code),
+        signal: last.and_then(|attempt| attempt.signal),
+        exception: last.and_then(|attempt| attempt.exception.clone()),
+        attempts: None,
+    }
+}
+
+/// An attempt that ended.
+pub(super) fn attempt(view: AttemptView) -> wire::Attempt {
+    wire::Attempt {
+        attempt: u32::try_from(view.attempt).unwrap_or(0),
+        started_date_time: view.started,
+        ended_date_time: view.ended,
+        exit_code: view.exit_code,
+        signal: view.signal,
+        exception: view.exception,
+        result: view.result,
+        usage: view.usage,
+    }
+}
+
+/// An event.
+pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
+    let kind = match view.kind {
+        0 => "submitted",
+        1 => "moved",
+        2 => "cancelRequested",
+        3 => "deadlinePassed",
+        4 => "contextChanged",
+        _ => "unknown",
+    };
+    wire::Event {
+        seq: u32::try_from(view.seq).unwrap_or(0),
+        at: view.at,
+        kind: kind.to_owned(),
+        step: view.step.and_then(|n| step_name(jobset, n)).map(str::to_owned),
+        attempt: view.attempt.and_then(|attempt| u32::try_from(attempt).ok()),
+        action: view.action.map(|action| action.name().to_owned()),
+        from: view.from.map(|state| state.name().to_owned()),
+        to: view.to.map(|state| state.name().to_owned()),
+        state: view.state.map(|state| state.name().to_owned()),
+        worker: view.worker,
+    }
+}
+
+/// A piece of output.
+pub(super) fn output_piece(view: OutputView) -> wire::OutputPiece {
+    let stream = match view.stream {
+        1 => "stdout",
+        2 => "stderr",
+        _ => "worker",
+    };
+    let (text, base64) = match String::from_utf8(view.data) {
+        Ok(text) => (Some(text), None),
+        Err(error) => (None, Some(BASE64.encode(error.as_bytes()))),
+    };
+    wire::OutputPiece {
+        seq: u32::try_from(view.seq).unwrap_or(0),
+        at: view.at,
+        stream: stream.to_owned(),
+        text,
+        base64,
+    }
+}
+
+/// The entity tag of an operation: every change of it raises its version.
+pub(super) fn etag(version: i32) -> HeaderValue {
+    HeaderValue::from_str(&format!("\"{version}\"")).expect("digits in quotes are a header value")
+}

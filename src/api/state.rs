@@ -1,0 +1,99 @@
+//! What all handlers share.
+
+use std::sync::Arc;
+
+use axum::extract::FromRequestParts;
+use axum::http::header;
+use axum::http::request::Parts;
+use axum::http::uri::Authority;
+use tokio_util::sync::CancellationToken;
+
+use super::error::ApiError;
+use super::metrics::Metrics;
+use crate::engine::Engine;
+
+/// How the API answers.
+#[derive(Clone, Debug)]
+pub struct ApiSettings {
+    /// The address under which clients see the service: `https://ci.example`. Without it links carry
+    /// the request's `Host`.
+    pub public_url: Option<String>,
+    /// The largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// The largest page of a collection.
+    pub max_page_size: usize,
+    /// What a client is told to wait between two polls, in seconds.
+    pub retry_after_seconds: u32,
+    /// Origins of web pages that may call the API.
+    pub cors_origins: Vec<String>,
+}
+
+impl Default for ApiSettings {
+    fn default() -> Self {
+        Self {
+            public_url: None,
+            max_body_bytes: 16 * 1024 * 1024,
+            max_page_size: 1_000,
+            retry_after_seconds: 1,
+            cors_origins: Vec::new(),
+        }
+    }
+}
+
+/// The members of a page when the client does not say.
+pub(super) const DEFAULT_PAGE_SIZE: usize = 100;
+
+/// What all handlers share. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct ApiState {
+    pub(super) engine: Engine,
+    pub(super) settings: Arc<ApiSettings>,
+    pub(super) metrics: Arc<Metrics>,
+    /// Set when the server shuts down: waits end, `readyz` says so.
+    pub(super) draining: CancellationToken,
+}
+
+impl ApiState {
+    /// The state of an API over `engine` that ends its waits when `draining` is cancelled.
+    #[must_use]
+    pub fn new(engine: Engine, settings: ApiSettings, draining: CancellationToken) -> Self {
+        Self { engine, settings: Arc::new(settings), metrics: Arc::default(), draining }
+    }
+}
+
+/// The address under which this client sees the service, without a slash at its end.
+#[derive(Clone, Debug)]
+pub(super) struct BaseUrl(String);
+
+impl BaseUrl {
+    pub(super) fn operation(&self, id: impl std::fmt::Display) -> String {
+        format!("{}/v1.0/operations/{id}", self.0)
+    }
+
+    pub(super) fn jobset(&self, id: impl std::fmt::Display) -> String {
+        format!("{}/v1.0/jobsets/{id}", self.0)
+    }
+
+    pub(super) fn path(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+}
+
+impl FromRequestParts<ApiState> for BaseUrl {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
+        if let Some(url) = &state.settings.public_url {
+            return Ok(Self(url.trim_end_matches('/').to_owned()));
+        }
+        let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
+        let host = host.or_else(|| parts.uri.authority().map(Authority::as_str));
+        match host {
+            Some(host) if !host.is_empty() => Ok(Self(format!("http://{host}"))),
+            Some(_) | None => {
+                let message = "the request has no Host header, so no link can be made";
+                Err(ApiError::bad_request("MissingHost", message).target("Host"))
+            }
+        }
+    }
+}
