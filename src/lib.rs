@@ -1,8 +1,10 @@
 //! SUT Bot.
 
 pub mod api;
+pub mod cli;
 pub mod domain;
 pub mod engine;
 pub mod postgres;
+pub mod runner;
 pub mod store;
 pub mod wire;

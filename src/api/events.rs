@@ -13,6 +13,7 @@ use super::prefer::Prefer;
 use super::present;
 use super::query::Query;
 use super::state::{ApiState, BaseUrl};
+use crate::domain::problem::refuse_nul;
 use crate::engine::{ContextPatch, EngineError};
 use crate::wire;
 
@@ -118,7 +119,7 @@ pub(super) async fn patch_context(
         let message = "the body must be a JSON object (a merge patch, RFC 7396)";
         return Err(ApiError::bad_request("InvalidBody", message));
     }
-    wire::refuse_nul(&patch, "")
+    refuse_nul(&patch, "")
         .map_err(|p| ApiError::bad_request("InvalidBody", p.message).target(p.path))?;
     let expected = super::operations::expected_version(&headers)?;
     let (context, version) =

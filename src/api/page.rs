@@ -57,7 +57,8 @@ impl PageAsked {
         }
         let mut query = format!("$skiptoken={}", encode(token));
         if let Some(left) = left {
-            query += &format!("&$top={left}");
+            query += "&$top=";
+            query += &left.to_string();
         }
         if self.count {
             query += "&$count=true";

@@ -123,7 +123,10 @@ pub(super) fn encode(text: &str) -> String {
             b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
                 encoded.push(char::from(byte));
             }
-            byte => encoded += &format!("%{byte:02X}"),
+            byte => {
+                encoded.push('%');
+                encoded += &data_encoding::HEXUPPER.encode(&[byte]);
+            }
         }
     }
     encoded

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use serde_json::Value;
+
 /// One thing that is wrong with a jobset.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
@@ -21,6 +23,27 @@ impl Problem {
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.path, self.message)
+    }
+}
+
+/// Finds a NUL character, which PostgreSQL does not keep, in any string of `value`, which stands at
+/// `path`.
+///
+/// # Errors
+/// The place of the first one.
+pub fn refuse_nul(value: &Value, path: &str) -> Result<(), Problem> {
+    let found = |path: &str| Problem::new(path, "must not have NUL characters");
+    match value {
+        Value::String(text) if text.contains('\0') => Err(found(path)),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
+        Value::Array(items) => items
+            .iter()
+            .enumerate()
+            .try_for_each(|(index, item)| refuse_nul(item, &format!("{path}[{index}]"))),
+        Value::Object(fields) => fields.iter().try_for_each(|(key, field)| {
+            let inner = format!("{path}.{}", key.escape_debug());
+            if key.contains('\0') { Err(found(&inner)) } else { refuse_nul(field, &inner) }
+        }),
     }
 }
 

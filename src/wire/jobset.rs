@@ -16,6 +16,7 @@ use crate::domain::definition::{
     ClauseDefinition, Need, OnFailure, Retry, RetryOn, StepDefinition, Work,
 };
 use crate::domain::duration;
+use crate::domain::problem::refuse_nul;
 use crate::domain::{Definition, Problem};
 
 /// What is posted to `/v1.0/jobsets`: steps, when each may run, and what they share.
@@ -460,26 +461,6 @@ impl RetryDocument {
             jitter: self.jitter,
             on: self.on.into_iter().map(|on| on.0).collect(),
         }
-    }
-}
-
-/// Finds a NUL character in any string of `value`, which stands at `path`.
-///
-/// # Errors
-/// The place of the first one.
-pub fn refuse_nul(value: &Value, path: &str) -> Result<(), Problem> {
-    let found = |path: &str| Problem::new(path, "must not have NUL characters");
-    match value {
-        Value::String(text) if text.contains('\0') => Err(found(path)),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => Ok(()),
-        Value::Array(items) => items
-            .iter()
-            .enumerate()
-            .try_for_each(|(index, item)| refuse_nul(item, &format!("{path}[{index}]"))),
-        Value::Object(fields) => fields.iter().try_for_each(|(key, field)| {
-            let inner = format!("{path}.{}", key.escape_debug());
-            if key.contains('\0') { Err(found(&inner)) } else { refuse_nul(field, &inner) }
-        }),
     }
 }
 

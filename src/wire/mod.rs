@@ -14,7 +14,7 @@ pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
 pub use jobset::{
     ClauseDocument, DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument,
-    RunDocument, StartDocument, StepDocument, WhenDocument, decode_definition, refuse_nul,
+    RunDocument, StartDocument, StepDocument, WhenDocument, decode_definition,
 };
 pub use operation::{Jobset, Operation, Page};
 pub use step::{Attempt, Event, OutputPiece, Step};

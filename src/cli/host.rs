@@ -1,0 +1,309 @@
+//! All rooms put together: database, engine, worker and API in one process.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::api::{self, ApiSettings, ApiState};
+use crate::domain::Limits;
+use crate::engine::{Engine, EngineError, EngineSettings};
+use crate::postgres::{self, Cluster, ClusterError};
+use crate::runner::{self, RunnerError, WorkerSettings};
+use crate::store::{Store, StoreError, StoreSettings};
+use crate::wire;
+
+/// What a process is made of.
+#[derive(Clone, Debug)]
+pub struct HostSettings {
+    /// Where the API listens; `None` for a process that only works.
+    pub listen: Option<SocketAddr>,
+    /// The address under which clients see the service.
+    pub public_url: Option<String>,
+    /// Origins of web pages that may call the API.
+    pub cors_origins: Vec<String>,
+    /// Whether to listen beyond loopback although nobody is asked who they are.
+    pub insecure: bool,
+    /// The database; `None` for the private cluster.
+    pub database_url: Option<String>,
+    /// Where the PostgreSQL binaries are, if they are to be taken from a certain place.
+    pub pg_bin: Option<PathBuf>,
+    /// Whether the private cluster survives a crash of the machine. Only tests and benchmarks of
+    /// other things turn it off.
+    pub durable: bool,
+    /// The folder of the private cluster and of workspaces.
+    pub data_dir: PathBuf,
+    /// How many attempts the worker of this process runs at once; 0 for no worker.
+    pub slots: u32,
+    /// The largest request body in bytes.
+    pub max_body_bytes: usize,
+    /// The largest page of a collection.
+    pub max_page_size: usize,
+    /// The output that is kept of one attempt, in bytes.
+    pub output_cap_bytes: u64,
+    /// How long a worker may act without a heartbeat.
+    pub lease: Duration,
+    /// The time between two heartbeats.
+    pub heartbeat: Duration,
+    /// The time between SIGTERM and SIGKILL where a step does not say.
+    pub default_grace: Duration,
+    /// How long running attempts may take to end by themselves when the process shuts down.
+    pub drain: Duration,
+    /// What a jobset may have at the most.
+    pub limits: Limits,
+    /// The program `mother`, to be started as the zygote; `None` for the running one.
+    pub zygote_exe: Option<PathBuf>,
+}
+
+impl HostSettings {
+    /// The defaults, with everything of this process below `data_dir`.
+    #[must_use]
+    pub fn new(data_dir: impl Into<PathBuf>) -> Self {
+        let api = ApiSettings::default();
+        Self {
+            listen: None,
+            public_url: None,
+            cors_origins: Vec::new(),
+            insecure: false,
+            database_url: None,
+            pg_bin: None,
+            durable: true,
+            data_dir: data_dir.into(),
+            slots: default_slots(),
+            max_body_bytes: api.max_body_bytes,
+            max_page_size: api.max_page_size,
+            output_cap_bytes: 16 * 1024 * 1024,
+            lease: Duration::from_secs(6),
+            heartbeat: Duration::from_secs(2),
+            default_grace: Duration::from_secs(10),
+            drain: Duration::from_secs(10),
+            limits: Limits::default(),
+            zygote_exe: None,
+        }
+    }
+}
+
+/// One per processor, and at least four: a step that serves others must not keep them waiting.
+#[must_use]
+pub fn default_slots() -> u32 {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    u32::try_from(processors).unwrap_or(u32::MAX).max(4)
+}
+
+/// Why a process could not be put together, or ended.
+#[derive(Debug, Error)]
+pub enum HostError {
+    /// The address is open to others, and nobody is asked who they are.
+    #[error(
+        "{0} can be reached from other machines, and whoever reaches it can run commands here; \
+         listen on 127.0.0.1, or say --insecure if the network is closed"
+    )]
+    OpenToOthers(SocketAddr),
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}; is another server running there? Choose with --listen")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The private cluster cannot be started.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// The database cannot be used.
+    #[error("cannot use the database")]
+    Store(#[from] StoreError),
+    /// The engine cannot be started.
+    #[error("cannot start the engine")]
+    Engine(#[from] EngineError),
+    /// The worker ended.
+    #[error("the worker ended")]
+    Worker(#[from] RunnerError),
+    /// The program itself was not found.
+    #[error("this program's own file cannot be found")]
+    Program(#[source] io::Error),
+    /// The API ended.
+    #[error("the API ended")]
+    Serve(#[source] io::Error),
+}
+
+/// All rooms in one process.
+#[derive(Debug)]
+pub struct Host {
+    address: Option<SocketAddr>,
+    engine: Engine,
+    store: Store,
+    /// Keeps the private cluster alive; stops it when told.
+    keeper: Option<(CancellationToken, JoinHandle<()>)>,
+    api: Option<JoinHandle<io::Result<()>>>,
+    worker: JoinHandle<Result<(), RunnerError>>,
+    /// Ends waits and then connections.
+    draining: CancellationToken,
+    /// Ends the worker.
+    stop_worker: CancellationToken,
+}
+
+impl Host {
+    /// Starts everything. When this answers, the API serves.
+    ///
+    /// # Errors
+    /// [`HostError`] tells what to do.
+    pub async fn start(settings: HostSettings) -> Result<Self, HostError> {
+        if let Some(address) = settings.listen
+            && !address.ip().is_loopback()
+            && !settings.insecure
+        {
+            return Err(HostError::OpenToOthers(address));
+        }
+        let zygote_exe = match &settings.zygote_exe {
+            Some(path) => path.clone(),
+            None => std::env::current_exe().map_err(HostError::Program)?,
+        };
+        // Bound first: a port that is taken is told before a database is started.
+        let listener = match settings.listen {
+            Some(address) => Some(
+                TcpListener::bind(address)
+                    .await
+                    .map_err(|source| HostError::Listen { address, source })?,
+            ),
+            None => None,
+        };
+        let (url, keeper) = database(&settings).await?;
+        let store = Store::new(&StoreSettings::new(url))?;
+        store.migrate().await?;
+        let engine_settings =
+            EngineSettings { limits: settings.limits, ..EngineSettings::default() };
+        let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;
+        let stop_worker = CancellationToken::new();
+        let worker = tokio::spawn({
+            let (engine, stop) = (engine.clone(), stop_worker.clone());
+            let settings = worker_settings(&settings, zygote_exe);
+            async move { runner::work(&engine, settings, stop).await }
+        });
+        let draining = CancellationToken::new();
+        let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let api = listener.map(|listener| {
+            let state = ApiState::new(engine.clone(), api_settings(&settings), draining.clone());
+            tokio::spawn(api::serve(listener, api::router(state), draining.clone()))
+        });
+        Ok(Self { address, engine, store, keeper, api, worker, draining, stop_worker })
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub const fn address(&self) -> Option<SocketAddr> {
+        self.address
+    }
+
+    /// The engine of this process.
+    #[must_use]
+    pub const fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Runs until `stop` ends, then drains: no new requests, no new attempts; what runs may end by
+    /// itself for a while, the rest is given back.
+    ///
+    /// # Errors
+    /// [`HostError`] when something ended that should not have.
+    pub async fn run_until(mut self, stop: impl Future<Output = ()>) -> Result<(), HostError> {
+        let result = tokio::select! {
+            () = stop => Ok(()),
+            ended = &mut self.worker => match ended {
+                Ok(Err(error)) => Err(HostError::Worker(error)),
+                Ok(Ok(())) | Err(_) => Ok(()),
+            },
+        };
+        self.shut_down().await?;
+        result
+    }
+
+    async fn shut_down(self) -> Result<(), HostError> {
+        self.draining.cancel();
+        if let Some(api) = self.api {
+            api.await.unwrap_or(Ok(())).map_err(HostError::Serve)?;
+        }
+        self.stop_worker.cancel();
+        if !self.worker.is_finished() {
+            let _ended = self.worker.await;
+        }
+        self.engine.shut_down().await;
+        self.store.close().await;
+        if let Some((stop, keeper)) = self.keeper {
+            stop.cancel();
+            let _ended = keeper.await;
+        }
+        Ok(())
+    }
+}
+
+/// The URL of the database and, for the private cluster, the task that keeps it.
+async fn database(
+    settings: &HostSettings,
+) -> Result<(String, Option<(CancellationToken, JoinHandle<()>)>), HostError> {
+    if let Some(url) = &settings.database_url {
+        return Ok((url.clone(), None));
+    }
+    let cluster = postgres::start(&postgres::Settings {
+        data_dir: settings.data_dir.clone(),
+        bin_dir: settings.pg_bin.clone(),
+        durable: settings.durable,
+    })
+    .await?;
+    let url = cluster.url();
+    let stop = CancellationToken::new();
+    let keeper = tokio::spawn(keep(cluster, stop.clone()));
+    Ok((url, Some((stop, keeper))))
+}
+
+/// Starts the private cluster again when it ends, and stops it at the end.
+async fn keep(mut cluster: Cluster, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = cluster.ended() => {}
+            () = stop.cancelled() => break,
+        }
+        tracing::warn!("the private PostgreSQL ended; it is started again");
+        if let Err(error) = cluster.ensure().await {
+            tracing::error!(error = &error as &dyn std::error::Error, "postgres.cluster.lost");
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+    }
+    if let Err(error) = cluster.stop().await {
+        tracing::error!(error = &error as &dyn std::error::Error, "postgres.cluster.stuck");
+    }
+}
+
+fn api_settings(settings: &HostSettings) -> ApiSettings {
+    ApiSettings {
+        public_url: settings.public_url.clone(),
+        max_body_bytes: settings.max_body_bytes,
+        max_page_size: settings.max_page_size,
+        cors_origins: settings.cors_origins.clone(),
+        ..ApiSettings::default()
+    }
+}
+
+fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettings {
+    let host = nix::unistd::gethostname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
+    WorkerSettings {
+        name: format!("{host}-{}", std::process::id()),
+        host,
+        slots: settings.slots,
+        lease: settings.lease,
+        heartbeat: settings.heartbeat,
+        drain: settings.drain,
+        default_grace: settings.default_grace,
+        output_cap_bytes: settings.output_cap_bytes,
+        work_dir: settings.data_dir.join("operations"),
+        cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        zygote_exe,
+    }
+}

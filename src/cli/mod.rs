@@ -1,0 +1,3 @@
+//! cli
+mod host;
+pub use host::{Host, HostError, HostSettings, default_slots};

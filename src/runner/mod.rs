@@ -1,0 +1,64 @@
+//! The only room that starts step processes.
+//!
+//! A worker registers an incarnation with a lease, is given attempts, runs each in a process that it
+//! can always contain ([`process`]), stores what it writes as it comes and reports how it ended. The
+//! wait status of the process is the only authority on its end. A worker that cannot renew its lease
+//! kills everything before anybody else may start it again.
+//!
+//! Where work comes from is a trait ([`WorkSource`]), so that a worker in the server's process and
+//! one on another machine are the same code.
+
+mod attempt;
+mod output;
+mod place;
+pub mod process;
+mod settle;
+mod source;
+mod template;
+mod worker;
+
+pub use source::{WorkPlace, WorkSource};
+pub use worker::work;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// How a worker works.
+#[derive(Clone, Debug)]
+pub struct WorkerSettings {
+    /// For people.
+    pub name: String,
+    /// The host it runs on.
+    pub host: String,
+    /// How many attempts it runs at once.
+    pub slots: u32,
+    /// How long it may act without a heartbeat.
+    pub lease: Duration,
+    /// The time between two heartbeats.
+    pub heartbeat: Duration,
+    /// How long running attempts may take to end by themselves when the worker shuts down.
+    pub drain: Duration,
+    /// The time between SIGTERM and SIGKILL where a step does not say.
+    pub default_grace: Duration,
+    /// The output that is kept of one attempt, in bytes.
+    pub output_cap_bytes: u64,
+    /// Where workspaces and the files of attempts are made.
+    pub work_dir: PathBuf,
+    /// The folder that steps start in.
+    pub cwd: PathBuf,
+    /// This program, to be started as the zygote.
+    pub zygote_exe: PathBuf,
+}
+
+/// Why a worker cannot work at all.
+#[derive(Debug, Error)]
+pub enum RunnerError {
+    /// The small process that starts all others could not be started.
+    #[error("the process that starts steps could not be started")]
+    Zygote(#[source] process::StartError),
+    /// A thread could not be started.
+    #[error("a thread could not be started")]
+    Thread(#[source] std::io::Error),
+}

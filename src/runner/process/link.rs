@@ -1,0 +1,262 @@
+//! The worker's side of the zygote.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_child_subreaper;
+use nix::unistd::Pid;
+use serde::de::DeserializeOwned;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+use tokio::net::unix::pipe;
+use tokio::sync::Semaphore;
+use tracing::{error, warn};
+
+use super::wire::{self, Report, Stage};
+use super::{Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote};
+
+/// How many processes may be between request and start. The descriptors of each are in flight, and
+/// the kernel limits those.
+const STARTING_MAX: usize = 64;
+
+/// How long a zygote may take until it serves.
+const SERVING_MILLIS_MAX: u16 = 10_000;
+
+/// How long a start may take before the zygote is held to be stuck: far more than any host needs.
+const STARTING_SECS_MAX: u64 = 60;
+
+/// The zygotes that live: the only children in other sessions that a sweep must spare.
+static ZYGOTES: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
+
+fn zygotes() -> MutexGuard<'static, BTreeSet<u32>> {
+    // A set of numbers is whole after every panic.
+    ZYGOTES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Starts processes that are contained.
+///
+/// Makes the calling process a subreaper. When a zygote has died, the calling process kills all its
+/// children that are in other sessions than its own: it must not start sessions itself.
+#[derive(Debug)]
+pub struct Zygote {
+    exe: PathBuf,
+    null: File,
+    starting: Semaphore,
+    link: tokio::sync::Mutex<Arc<Link>>,
+}
+
+impl Zygote {
+    /// Starts a zygote from an executable whose `main` calls [`run_if_zygote`] first, such as
+    /// `/proc/self/exe`. Takes some milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// When the host cannot contain processes, or the executable does not serve as a zygote.
+    ///
+    /// # Panics
+    ///
+    /// Outside of a tokio runtime.
+    ///
+    /// [`run_if_zygote`]: super::run_if_zygote
+    pub fn start(exe: &Path) -> Result<Zygote, StartError> {
+        sweep::check_host().map_err(|source| StartError::NoChildrenList { source })?;
+        let null = File::open("/dev/null").map_err(|source| StartError::Host {
+            exe: exe.into(),
+            action: "open /dev/null",
+            source,
+        })?;
+        let link = tokio::sync::Mutex::new(Arc::new(Link::start(exe)?));
+        Ok(Zygote { exe: exe.into(), null, starting: Semaphore::new(STARTING_MAX), link })
+    }
+
+    /// Starts a process. A zygote that has died is replaced first.
+    ///
+    /// # Errors
+    ///
+    /// When the process could not be started; it does not run then.
+    pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
+        let memory = spec.to_memory()?;
+        let _permit = self.starting.acquire().await;
+        let host = |action| move |source| SpawnError::Host { action, source };
+        let (channel, theirs) = wire::pair().map_err(|e| host("make a socket pair")(e.into()))?;
+        let (stdout, their_stdout) = io::pipe().map_err(host("make a pipe"))?;
+        let (stderr, their_stderr) = io::pipe().map_err(host("make a pipe"))?;
+        let (their_stdin, stdin) = match spec.stdin {
+            Stdin::Null => (None, None),
+            Stdin::Piped => {
+                let (theirs, ours) = io::pipe().map_err(host("make a pipe"))?;
+                (Some(theirs), Some(ours))
+            }
+        };
+        let register = host("register a descriptor");
+        let channel = sys::watch(channel).map_err(register)?;
+        let stdout = pipe::Receiver::from_owned_fd(stdout.into()).map_err(register)?;
+        let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(register)?;
+        let stdin = stdin.map(|fd| pipe::Sender::from_owned_fd(fd.into()));
+        let stdin = stdin.transpose().map_err(register)?;
+
+        let null = self.null.as_fd();
+        let link = self
+            .hand_over(&[
+                theirs.as_fd(),
+                memory.as_fd(),
+                their_stdin.as_ref().map_or(null, AsFd::as_fd),
+                their_stdout.as_fd(),
+                their_stderr.as_fd(),
+            ])
+            .await?;
+        // From here the monitor alone holds its ends, so that they close when it dies.
+        drop((theirs, their_stdin, their_stdout, their_stderr));
+        let pid = started(&link, &channel, spec).await?;
+        let begun = Instant::now();
+        Ok(Process { stdout, stderr, stdin, pid, begun, channel, link, ended: OnceLock::new() })
+    }
+
+    /// Hands a parcel to the zygote, or to its replacement.
+    async fn hand_over(
+        &self,
+        parcel: &[BorrowedFd<'_>; wire::PARCEL],
+    ) -> Result<Arc<Link>, SpawnError> {
+        let mut current = self.link.lock().await;
+        let gone = match current.send(parcel).await {
+            Ok(()) => return Ok(current.clone()),
+            Err(source) => source,
+        };
+        if !matches!(gone.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
+            return Err(SpawnError::Host { action: "pass descriptors", source: gone });
+        }
+        warn!("process.zygote.replaced");
+        current.end().await;
+        *current = Arc::new(Link::start(&self.exe)?);
+        match current.send(parcel).await {
+            Ok(()) => Ok(current.clone()),
+            Err(_) => Err(SpawnError::ZygoteDied),
+        }
+    }
+
+    /// Ends the zygote. Processes that still run are killed with all their descendants, and end as
+    /// lost; none of them is left on return.
+    pub async fn shutdown(self) {
+        self.link.into_inner().end().await;
+    }
+}
+
+/// Waits for the report that the process runs, and gives its id.
+async fn started(
+    link: &Arc<Link>,
+    channel: &AsyncFd<OwnedFd>,
+    spec: ProcessSpec,
+) -> Result<u32, SpawnError> {
+    let patience = Duration::from_secs(STARTING_SECS_MAX);
+    let (stage, errno) = match tokio::time::timeout(patience, receive::<Report>(channel)).await {
+        Ok(Ok(Some(Report::Started { pid }))) => return Ok(pid.unsigned_abs()),
+        Ok(Ok(Some(Report::Refused { stage, errno }))) => (stage, errno),
+        // Its monitor was killed, and the zygote has swept what there was.
+        Ok(Ok(Some(Report::Ended(_)))) => return Err(SpawnError::ZygoteDied),
+        Ok(Ok(None) | Err(_)) | Err(_) => {
+            link.end().await;
+            return Err(SpawnError::ZygoteDied);
+        }
+    };
+    let source = io::Error::from_raw_os_error(errno);
+    Err(match stage {
+        Stage::Host => SpawnError::Host { action: "create it", source },
+        Stage::Cwd => SpawnError::Cwd { cwd: spec.cwd, source },
+        Stage::Program => SpawnError::Program {
+            program: spec.argv.into_iter().next().unwrap_or_default(),
+            source,
+        },
+    })
+}
+
+/// Receives one message; `None`: the other end is closed.
+pub(super) async fn receive<T: DeserializeOwned>(
+    socket: &AsyncFd<OwnedFd>,
+) -> io::Result<Option<T>> {
+    socket.async_io(Interest::READABLE, |fd| Ok(wire::receive_message(fd)?)).await
+}
+
+/// One zygote: the socket to it, and the process.
+#[derive(Debug)]
+pub(super) struct Link {
+    control: AsyncFd<OwnedFd>,
+    child: Mutex<Child>,
+    over: AtomicBool,
+}
+
+impl Link {
+    fn start(exe: &Path) -> Result<Link, StartError> {
+        let host = |action| move |source| StartError::Host { exe: exe.into(), action, source };
+        let errno = |action| move |errno: Errno| host(action)(errno.into());
+        set_child_subreaper(true).map_err(errno("become a subreaper"))?;
+        let (ours, theirs) = wire::pair().map_err(errno("make a socket pair"))?;
+        let control = sys::watch(ours).map_err(host("register a socket"))?;
+        // Until it is listed as alive, no sweep may look at it.
+        let mut alive = zygotes();
+        let mut child = Command::new(exe)
+            .arg0(zygote::NAME)
+            .env_clear()
+            .stdin(Stdio::from(theirs))
+            .stdout(Stdio::null())
+            .spawn()
+            .map_err(host("execute"))?;
+        let mut greeting = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];
+        let _ = poll(&mut greeting, PollTimeout::from(SERVING_MILLIS_MAX));
+        if let Ok(Some(Report::Started { .. })) = wire::receive_message(&control) {
+            alive.insert(child.id());
+            return Ok(Link { control, child: Mutex::new(child), over: AtomicBool::new(false) });
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        Err(StartError::NotAZygote { exe: exe.into() })
+    }
+
+    /// Sends a parcel, waiting for room; `EPIPE` when the zygote has ended.
+    async fn send(&self, parcel: &[BorrowedFd<'_>; wire::PARCEL]) -> io::Result<()> {
+        if self.over.load(Ordering::Acquire) {
+            return Err(Errno::EPIPE.into());
+        }
+        let send = |fd: &OwnedFd| Ok(wire::send_parcel(fd.as_fd(), parcel)?);
+        self.control.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Ends the zygote if it has not ended yet, and returns when nothing of it is left.
+    pub(super) async fn end(self: &Arc<Self>) {
+        let link = Arc::clone(self);
+        // Fails only where the runtime shuts down; the drop of the link does the same then.
+        let _ = tokio::task::spawn_blocking(move || link.end_now()).await;
+    }
+
+    /// There is one way to end a zygote: that it is killed must be survived anyhow. The monitors see
+    /// it and kill their steps; what any of them leaves is adopted, and swept, here.
+    fn end_now(&self) {
+        self.over.store(true, Ordering::Release);
+        let mut child = self.child.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut alive = zygotes();
+        let _ = child.kill();
+        let _ = child.wait();
+        alive.remove(&child.id());
+        let spared = |pid: Pid| alive.contains(&pid.as_raw().unsigned_abs());
+        if let Err(error) = sweep::adopted(spared) {
+            error!(%error, "process.zygote.sweep");
+        }
+    }
+}
+
+impl Drop for Link {
+    fn drop(&mut self) {
+        if !*self.over.get_mut() {
+            self.end_now();
+        }
+    }
+}

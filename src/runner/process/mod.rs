@@ -1,0 +1,64 @@
+//! Subprocesses that can always be contained.
+//!
+//! # The problem
+//!
+//! A step runs a program of somebody else. When the step is over, timed out or cancelled, nothing
+//! that it started may still run. A signal to its process group misses every descendant that called
+//! `setsid`; a search by environment misses those that wiped it; both miss a descendant that forks
+//! faster than one can look.
+//!
+//! # The design
+//!
+//! ```text
+//! worker ── zygote ─┬─ monitor ── step ── ...      one monitor per step: session leader, subreaper
+//!    (subreapers)   └─ monitor ── step ── ...
+//! ```
+//!
+//! - The **zygote** is this same executable, re-executed once. Small and single-threaded, it can
+//!   fork quickly and safely. For each step it forks a monitor.
+//! - The **monitor** starts the step with `posix_spawn`, in a process group of its own, and waits:
+//!   the wait status is the only authority on the step's end. An orphan is re-parented to its
+//!   nearest subreaper, so a descendant cannot leave. The monitor therefore kills and reaps its
+//!   children until `waitpid` knows of none: proof that no descendant is left. Only then it reports.
+//! - Whoever dies takes everything below along. A monitor sees the worker's end and the zygote's
+//!   end as sockets and pipes that close. What a killed monitor leaves falls to the zygote, what a
+//!   killed zygote leaves falls to the worker; both sweep, and the step's end is [`Exit::Lost`]:
+//!   an incident, because a step's own processes are the likeliest to have killed its monitor.
+//! - Worker and monitor talk over a socket pair per step, handed over with the step's pipes. No
+//!   message passes through the zygote but the one that starts a step, and the specification lies
+//!   in a file in memory, so its size is limited only by what the system can execute.
+//!
+//! # Rejected
+//!
+//! - A hook between fork and exec in the worker: it forces `fork`, at a hundredth of the rate of
+//!   `posix_spawn` from a large process.
+//! - Executing a helper per step: the same guarantees at half the rate.
+//! - Death signals (`PR_SET_PDEATHSIG`): bound to a thread, lost by `setuid`, and a monitor that is
+//!   killed at once cannot sweep. A pipe that breaks has none of these.
+//! - Stopping the tree before killing it: no quicker, and no surer, than killing until `ECHILD`.
+//!
+//! # Deliberately absent
+//!
+//! - Limits on processes and memory, control groups and namespaces: further walls around this one.
+//!   Without them a step of the same user can signal the worker itself, an unlimited fork bomb can
+//!   fill the process table, and a set-user-id program can refuse the signals of an ordinary user.
+//! - Deadlines and grace times: they are decisions of the caller, who asks for a signal, waits, and
+//!   asks for [`Process::kill_tree`].
+//! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone.
+
+mod child;
+mod error;
+mod link;
+mod monitor;
+mod spec;
+mod sweep;
+mod sys;
+mod wire;
+mod zygote;
+
+pub use child::{Ended, Exit, Process};
+pub use error::{SpawnError, StartError};
+pub use link::Zygote;
+pub use nix::sys::signal::Signal;
+pub use spec::{ProcessSpec, Stdin};
+pub use zygote::run_if_zygote;

@@ -1,0 +1,166 @@
+//! What to run, and how that travels to the monitor.
+
+use std::ffi::{CStr, OsStr, OsString};
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+use nix::sys::memfd::{MFdFlags, memfd_create};
+
+use super::SpawnError;
+
+/// A command with everything that it gets: nothing is inherited.
+#[derive(Debug, Clone)]
+pub struct ProcessSpec {
+    /// The program and its arguments. A program without a slash is looked up in the `PATH` of `env`.
+    pub argv: Vec<OsString>,
+    /// The whole environment.
+    pub env: Vec<(OsString, OsString)>,
+    /// The working folder.
+    pub cwd: PathBuf,
+    /// What the process reads.
+    pub stdin: Stdin,
+}
+
+/// The standard input of a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Stdin {
+    /// Nothing: `/dev/null`.
+    #[default]
+    Null,
+    /// A pipe that the caller writes to.
+    Piped,
+}
+
+impl ProcessSpec {
+    /// Writes the specification to a file in memory, so that its length is never a packet's problem.
+    ///
+    /// The format: the folder, the number of arguments, the arguments, the variables as `NAME=value`,
+    /// a NUL byte after each.
+    pub(super) fn to_memory(&self) -> Result<File, SpawnError> {
+        if self.argv.is_empty() {
+            return Err(SpawnError::NoProgram);
+        }
+        let mut bytes = Vec::with_capacity(4096);
+        push(&mut bytes, self.cwd.as_os_str())?;
+        push(&mut bytes, OsStr::new(&self.argv.len().to_string()))?;
+        for argument in &self.argv {
+            push(&mut bytes, argument)?;
+        }
+        for (name, value) in &self.env {
+            if name.is_empty() || name.as_bytes().contains(&b'=') {
+                return Err(SpawnError::VariableName { name: name.clone() });
+            }
+            let mut variable = name.clone();
+            variable.push("=");
+            variable.push(value);
+            push(&mut bytes, &variable)?;
+        }
+        let host =
+            |source: std::io::Error| SpawnError::Host { action: "store its command", source };
+        let memory = memfd_create(c"spec", MFdFlags::MFD_CLOEXEC).map_err(|e| host(e.into()))?;
+        let mut file = File::from(memory);
+        file.write_all(&bytes).map_err(host)?;
+        Ok(file)
+    }
+}
+
+fn push(bytes: &mut Vec<u8>, text: &OsStr) -> Result<(), SpawnError> {
+    if text.as_bytes().contains(&0) {
+        return Err(SpawnError::Nul { text: text.to_owned() });
+    }
+    bytes.extend_from_slice(text.as_bytes());
+    bytes.push(0);
+    Ok(())
+}
+
+/// A specification as the monitor reads it.
+pub(super) struct Plan<'a> {
+    pub(super) cwd: &'a CStr,
+    pub(super) argv: Vec<&'a CStr>,
+    pub(super) env: Vec<&'a CStr>,
+}
+
+/// The bytes that [`ProcessSpec::to_memory`] wrote.
+pub(super) fn read_memory(memory: &File) -> std::io::Result<Vec<u8>> {
+    let length = usize::try_from(memory.metadata()?.len()).map_err(std::io::Error::other)?;
+    let mut bytes = vec![0; length];
+    // The position is shared with the writer, who left it at the end.
+    memory.read_exact_at(&mut bytes, 0)?;
+    Ok(bytes)
+}
+
+impl<'a> Plan<'a> {
+    /// Reads the format that [`ProcessSpec::to_memory`] writes.
+    pub(super) fn parse(bytes: &'a [u8]) -> nix::Result<Plan<'a>> {
+        let mut fields = bytes
+            .split_inclusive(|byte| *byte == 0)
+            .map(CStr::from_bytes_with_nul)
+            .map_while(Result::ok);
+        let cwd = fields.next().ok_or(Errno::EBADMSG)?;
+        let count = fields.next().and_then(|field| field.to_str().ok()?.parse().ok());
+        let argv: Vec<_> = fields.by_ref().take(count.ok_or(Errno::EBADMSG)?).collect();
+        Ok(Plan { cwd, argv, env: fields.collect() })
+    }
+
+    /// The files that may be the program, in the order of the `PATH`.
+    pub(super) fn candidates(&self) -> Vec<PathBuf> {
+        let program = OsStr::from_bytes(self.argv[0].to_bytes());
+        if program.as_bytes().contains(&b'/') {
+            return vec![PathBuf::from(program)];
+        }
+        let path = self.env.iter().find_map(|variable| variable.to_bytes().strip_prefix(b"PATH="));
+        let folders = path.unwrap_or(b"/usr/local/bin:/usr/bin:/bin").split(|byte| *byte == b':');
+        // An empty entry is the working folder, as it has always been.
+        folders
+            .map(|folder| if folder.is_empty() { b"." } else { folder })
+            .map(|folder| PathBuf::from(OsString::from_vec(folder.to_vec())).join(program))
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(argv: &[&str], env: &[(&str, &str)]) -> ProcessSpec {
+        ProcessSpec {
+            argv: argv.iter().map(OsString::from).collect(),
+            env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
+            cwd: "/work folder".into(),
+            stdin: Stdin::Null,
+        }
+    }
+
+    #[test]
+    fn what_was_written_is_read() {
+        let spec = spec(&["echo", "", "two words"], &[("A", ""), ("B", "x=y")]);
+        let bytes = read_memory(&spec.to_memory().unwrap()).unwrap();
+        let plan = Plan::parse(&bytes).unwrap();
+        assert_eq!(plan.cwd, c"/work folder");
+        assert_eq!(plan.argv, [c"echo", c"", c"two words"]);
+        assert_eq!(plan.env, [c"A=", c"B=x=y"]);
+    }
+
+    #[test]
+    fn a_program_is_looked_up_in_its_own_path() {
+        let names = |spec: &ProcessSpec| {
+            let bytes = read_memory(&spec.to_memory().unwrap()).unwrap();
+            Plan::parse(&bytes).unwrap().candidates()
+        };
+        let own = names(&spec(&["tool"], &[("PATH", "/a::/b/")]));
+        assert_eq!(own, ["/a/tool", "./tool", "/b/tool"].map(PathBuf::from));
+        assert_eq!(names(&spec(&["./tool"], &[("PATH", "/a")])), [PathBuf::from("./tool")]);
+    }
+
+    #[test]
+    fn what_no_command_can_hold_is_refused() {
+        assert!(matches!(spec(&[], &[]).to_memory(), Err(SpawnError::NoProgram)));
+        assert!(matches!(spec(&["a\0b"], &[]).to_memory(), Err(SpawnError::Nul { .. })));
+        let named = spec(&["a"], &[("B=", "")]);
+        assert!(matches!(named.to_memory(), Err(SpawnError::VariableName { .. })));
+    }
+}

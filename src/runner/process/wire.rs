@@ -1,0 +1,94 @@
+//! What worker, zygote and monitors say to each other: packets over pairs of Unix sockets.
+//!
+//! The zygote's socket carries parcels of descriptors, one parcel per step. Everything else goes
+//! over the step's own channel, between worker and monitor, as small JSON packets.
+
+use std::io::IoSlice;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Ended;
+
+/// How many descriptors start a step: its channel, its specification, and its 0, 1 and 2.
+pub(super) const PARCEL: usize = 5;
+
+/// The longest JSON packet; all of them are a line of numbers.
+const PACKET_BYTES_MAX: usize = 1024;
+
+/// What the worker asks of a monitor.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Request {
+    /// Send this signal to the step's process group.
+    Signal(i32),
+    /// Kill the step and all its descendants.
+    KillTree,
+}
+
+/// What a monitor tells the worker, or the zygote in the place of a monitor that was killed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Report {
+    /// The step runs. (From the zygote itself, over its own socket: it serves.)
+    Started { pid: i32 },
+    /// The step could not be started.
+    Refused { stage: Stage, errno: i32 },
+    /// The step and all its descendants are gone.
+    Ended(Ended),
+}
+
+/// Where the start of a step failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Stage {
+    /// Preparing the process: memory, descriptors, process ids.
+    Host,
+    /// Entering the working folder.
+    Cwd,
+    /// Finding and executing the program.
+    Program,
+}
+
+/// Two connected sockets that keep packets apart and are closed on exec.
+pub(super) fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
+    socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)
+}
+
+/// Sends one message without waiting.
+pub(super) fn send_message(socket: impl AsFd, message: &impl Serialize) -> nix::Result<()> {
+    let packet = serde_json::to_vec(message).map_err(|_| Errno::EBADMSG)?;
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    send(socket.as_fd().as_raw_fd(), &packet, flags).map(drop)
+}
+
+/// Receives one message without waiting; `None`: the other end is closed.
+pub(super) fn receive_message<T: DeserializeOwned>(socket: impl AsFd) -> nix::Result<Option<T>> {
+    let mut packet = [0_u8; PACKET_BYTES_MAX];
+    loop {
+        match recv(socket.as_fd().as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
+            Ok(0) => return Ok(None),
+            Ok(length) => {
+                let message = serde_json::from_slice(&packet[..length]);
+                return message.map(Some).map_err(|_| Errno::EBADMSG);
+            }
+            // Told once, when the other end closed before it had read all; what it had sent
+            // before is still to be received.
+            Err(Errno::ECONNRESET | Errno::EINTR) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// Sends the descriptors that start one step, without waiting.
+pub(super) fn send_parcel(
+    socket: BorrowedFd<'_>,
+    parcel: &[BorrowedFd<'_>; PARCEL],
+) -> nix::Result<()> {
+    let numbers = parcel.map(|fd| fd.as_raw_fd());
+    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
+    let control = [ControlMessage::ScmRights(&numbers)];
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"+")], &control, flags, None).map(drop)
+}

@@ -1,0 +1,196 @@
+//! The zygote: a small process that forks one monitor per step and buries those that are killed.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::fs::File;
+use std::io::{self, PipeReader, PipeWriter};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_child_subreaper;
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+use nix::unistd::{ForkResult, Pid, dup2_stdin, setsid};
+
+use super::monitor::{self, Job};
+use super::sys::{self, Patience};
+use super::wire::{self, Report, Stage};
+use super::{Ended, Exit, sweep};
+
+/// The name by which a zygote knows itself.
+pub(super) const NAME: &str = "mother-zygote";
+
+/// Makes this process a zygote if it was started as one, and does not return then.
+///
+/// To be called first in `main`: the process must still have a single thread.
+pub fn run_if_zygote() {
+    if std::env::args_os().next().is_some_and(|name| name == NAME) {
+        let Err(error) = serve();
+        eprintln!("{NAME}: {error}");
+        std::process::exit(1);
+    }
+}
+
+/// Serves until the worker is gone.
+fn serve() -> Result<Infallible, io::Error> {
+    sys::close_inherited()?;
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::other("a process with several threads cannot be a zygote"));
+    }
+    // The socket comes as descriptor 0; a copy that closes on exec takes its place.
+    let control = io::stdin().as_fd().try_clone_to_owned()?;
+    dup2_stdin(File::open("/dev/null")?)?;
+    setsid()?;
+    set_child_subreaper(true)?;
+    sys::reset_signals();
+    SigSet::all().thread_block()?;
+    let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
+    let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)?;
+    let (lifeline, held) = io::pipe()?;
+    let pid = Pid::this().as_raw();
+    wire::send_message(&control, &Report::Started { pid })?;
+    let mut house = House {
+        signals,
+        lifeline,
+        _held: held,
+        monitors: HashMap::new(),
+        bereaved: vec![],
+        swept: 0,
+    };
+    loop {
+        let mut ready =
+            [house.signals.as_fd(), control.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        match poll(&mut ready, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            outcome => outcome?,
+        };
+        let [ended, asked] = ready.map(|fd| fd.any().unwrap_or(true));
+        if ended {
+            house.reap()?;
+        }
+        if !asked {
+            continue;
+        }
+        match sys::receive_descriptors(control.as_fd()) {
+            Ok(Some(parcel)) => {
+                let Some(job) = open_parcel(parcel) else { continue };
+                match sys::fork_single_threaded() {
+                    Ok(ForkResult::Parent { child }) => house.admit(child, job),
+                    Ok(ForkResult::Child) => {
+                        drop(control);
+                        return monitor::run(job, &house.into_lifeline());
+                    }
+                    Err(errno) => refuse(&job.channel, errno),
+                }
+            }
+            // The worker is gone, and nothing may outlive it: the monitors kill their steps for
+            // the same reason, and what they leave falls to this process.
+            Ok(None) => {
+                sweep::until_childless(|_, _| {})?;
+                std::process::exit(0);
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+}
+
+/// Takes a parcel apart; one that is not complete (no more descriptors here) is answered.
+fn open_parcel(parcel: Vec<OwnedFd>) -> Option<Job> {
+    match <[OwnedFd; wire::PARCEL]>::try_from(parcel) {
+        Ok([channel, spec, stdin, stdout, stderr]) => {
+            Some(Job { channel, spec: File::from(spec), stdio: [stdin, stdout, stderr] })
+        }
+        Err(part) => {
+            if let Some(channel) = part.first() {
+                refuse(channel, Errno::EMFILE);
+            }
+            None
+        }
+    }
+}
+
+fn refuse(channel: &OwnedFd, errno: Errno) {
+    // A worker that does not listen any more has no use for the reason.
+    let refusal = Report::Refused { stage: Stage::Host, errno: errno as i32 };
+    let _ = wire::send_message(channel, &refusal);
+}
+
+/// The monitors and what they need of the zygote.
+struct House {
+    signals: SignalFd,
+    /// Breaks for the monitors when this process dies, because it alone holds the other end.
+    lifeline: PipeReader,
+    _held: PipeWriter,
+    /// The channel of each monitor. Held here too, so that the worker sees its end only after
+    /// this process knows of the monitor's end.
+    monitors: HashMap<Pid, OwnedFd>,
+    /// The channels of monitors that were killed, until their orphans are swept.
+    bereaved: Vec<OwnedFd>,
+    swept: u32,
+}
+
+impl House {
+    fn admit(&mut self, monitor: Pid, job: Job) {
+        self.monitors.insert(monitor, job.channel);
+    }
+
+    /// What the monitor keeps of all this; the rest is closed.
+    fn into_lifeline(self) -> PipeReader {
+        self.lifeline
+    }
+
+    /// Reaps monitors and orphans that have ended.
+    fn reap(&mut self) -> io::Result<()> {
+        while self.signals.read_signal()?.is_some() {}
+        loop {
+            let (pid, status) = match sys::wait_any(Patience::Ask) {
+                Ok(Some(changed)) => changed,
+                Ok(None) | Err(Errno::ECHILD) => break,
+                Err(errno) => return Err(errno.into()),
+            };
+            if !sweep::has_ended(status) {
+                // A step has stopped its monitor, which could not contain it any longer.
+                if self.monitors.contains_key(&pid) {
+                    let _ = kill(pid, Signal::SIGKILL);
+                }
+            } else if let Some(channel) = self.monitors.remove(&pid) {
+                if !status.success() {
+                    self.bereaved.push(channel);
+                }
+            } else if status.signal() == Some(libc::SIGKILL) {
+                self.swept += 1;
+            }
+        }
+        if self.bereaved.is_empty() { Ok(()) } else { self.sweep_orphans() }
+    }
+
+    /// Kills what killed monitors have left, and tells their worker once there is nothing more.
+    ///
+    /// Does not wait: each death brings a signal, and with it the next round. A new orphan is the
+    /// child of one that was killed here, so no round is missed.
+    fn sweep_orphans(&mut self) -> io::Result<()> {
+        let mut children = sweep::children()?;
+        children.retain(|child| !self.monitors.contains_key(child));
+        for orphan in &children {
+            let _ = kill(*orphan, Signal::SIGKILL);
+        }
+        if children.is_empty() {
+            let lost = Report::Ended(Ended {
+                status: Exit::Lost,
+                swept: std::mem::take(&mut self.swept),
+                user_cpu: Duration::ZERO,
+                system_cpu: Duration::ZERO,
+                wall: Duration::ZERO,
+                max_rss_bytes: 0,
+            });
+            for channel in self.bereaved.drain(..) {
+                let _ = wire::send_message(&channel, &lost);
+            }
+        }
+        Ok(())
+    }
+}

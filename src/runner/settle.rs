@@ -1,0 +1,84 @@
+//! Reports on their way to the engine: gathered while the last batch is being stored.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_util::task::TaskTracker;
+
+use super::source::WorkSource;
+use super::worker::is_temporary;
+use crate::engine::{AttemptReport, EngineError, Report};
+
+/// Reports per batch.
+const BATCH_MAX: usize = 500;
+/// The wait before a report is sent again to a database that is away.
+const RETRY: Duration = Duration::from_millis(250);
+
+/// Where attempts hand in their reports. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(super) struct Desk {
+    sender: mpsc::UnboundedSender<Report>,
+}
+
+impl Desk {
+    pub(super) const fn new(sender: mpsc::UnboundedSender<Report>) -> Self {
+        Self { sender }
+    }
+
+    /// Hands in a report. After the lease is lost nobody reads it, and nobody should.
+    pub(super) fn report(&self, report: Report) {
+        let _fenced = self.sender.send(report);
+    }
+}
+
+/// Sends reports until every desk is gone and all were answered. Batches do not wait for each other:
+/// the lanes of the engine gather what comes while they are at work.
+pub(super) async fn settle<S: WorkSource>(
+    source: Arc<S>,
+    mut inbox: mpsc::UnboundedReceiver<Report>,
+) {
+    let batches = TaskTracker::new();
+    let mut reports = Vec::new();
+    while inbox.recv_many(&mut reports, BATCH_MAX).await > 0 {
+        batches.spawn(send(Arc::clone(&source), std::mem::take(&mut reports)));
+    }
+    batches.close();
+    batches.wait().await;
+}
+
+async fn send<S: WorkSource>(source: Arc<S>, mut reports: Vec<Report>) {
+    let mut again = false;
+    while !reports.is_empty() {
+        let answers = source.settle(reports.clone(), again).await;
+        let mut left = Vec::new();
+        for (report, answer) in reports.into_iter().zip(answers) {
+            match answer {
+                Ok(()) => {}
+                Err(error) if is_temporary(&error) => left.push(report),
+                Err(EngineError::Stale(stale)) => tracing::warn!(%stale, "runner.report.stale"),
+                Err(error) => left.extend(without_record(report, &error)),
+            }
+        }
+        reports = left;
+        again = true;
+        if !reports.is_empty() {
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+}
+
+/// A report whose record the store refuses is sent once more with the reason in place of the record,
+/// so that a step never hangs because of what it wrote.
+fn without_record(mut report: Report, error: &EngineError) -> Option<Report> {
+    let error = error as &dyn std::error::Error;
+    let refused = json!({"type": "UnstorableRecord", "message": "the record could not be stored"});
+    let is_second = report.record.as_ref().is_none_or(|r| r.exception.as_ref() == Some(&refused));
+    tracing::error!(error, operation = %report.operation, "runner.report.refused");
+    if is_second {
+        return None;
+    }
+    report.record = Some(AttemptReport { exception: Some(refused), ..AttemptReport::default() });
+    Some(report)
+}

@@ -1,0 +1,141 @@
+//! Where work comes from and where outcomes go.
+
+use std::future::Future;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::domain::Incarnation;
+use crate::engine::{
+    Assignment, Engine, EngineError, Order, OutputPiece, Report, SeatSpec, WorkerSeat,
+};
+
+/// One worker incarnation's way to the engine, from its registration to its end.
+///
+/// Everything takes many items at once. An answer means that what it is about is durable.
+pub trait WorkSource: Send + Sync + 'static {
+    /// The incarnation that works here.
+    fn incarnation(&self) -> Incarnation;
+
+    /// The next attempts to run; waits until there are some.
+    fn assignments(&self) -> impl Future<Output = Vec<Assignment>> + Send;
+
+    /// Reports how attempts ended. `again`: they were reported before, without an answer. Each report
+    /// has its own answer.
+    fn settle(
+        &self,
+        reports: Vec<Report>,
+        again: bool,
+    ) -> impl Future<Output = Vec<Result<(), EngineError>>> + Send;
+
+    /// Renews the lease and asks for orders; `None` when the lease ran out.
+    fn heartbeat(&self) -> impl Future<Output = Result<Option<Vec<Order>>, EngineError>> + Send;
+
+    /// Ends when orders for this worker may exist.
+    fn ordered(&self) -> impl Future<Output = ()> + Send;
+
+    /// The orders that were not carried out yet.
+    fn orders(&self) -> impl Future<Output = Result<Vec<Order>, EngineError>> + Send;
+
+    /// Stores output. Sending a piece again changes nothing.
+    fn append_output(
+        &self,
+        pieces: &[OutputPiece],
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// The context of an operation: an object, empty if it has none.
+    fn context(&self, operation: Uuid) -> impl Future<Output = Result<Value, EngineError>> + Send;
+
+    /// The results of some steps of an operation, by number.
+    fn results(
+        &self,
+        operation: Uuid,
+        steps: &[i32],
+    ) -> impl Future<Output = Result<Vec<(i32, Value)>, EngineError>> + Send;
+
+    /// The time by the clock of the database.
+    fn now(&self) -> DateTime<Utc>;
+
+    /// Takes no more work.
+    fn close(&self);
+
+    /// Takes out an incarnation that has settled everything it held.
+    fn leave(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
+}
+
+/// Where a worker registers its incarnations.
+pub trait WorkPlace: Send + Sync + 'static {
+    /// What a registration gives.
+    type Source: WorkSource;
+
+    /// Registers a new incarnation.
+    fn register(
+        &self,
+        spec: SeatSpec,
+    ) -> impl Future<Output = Result<Arc<Self::Source>, EngineError>> + Send;
+}
+
+/// The engine of this process.
+impl WorkPlace for Engine {
+    type Source = WorkerSeat;
+
+    async fn register(&self, spec: SeatSpec) -> Result<Arc<WorkerSeat>, EngineError> {
+        self.open_seat(spec).await.map(Arc::new)
+    }
+}
+
+impl WorkSource for WorkerSeat {
+    fn incarnation(&self) -> Incarnation {
+        self.incarnation()
+    }
+
+    async fn assignments(&self) -> Vec<Assignment> {
+        self.assignments().await
+    }
+
+    async fn settle(&self, reports: Vec<Report>, again: bool) -> Vec<Result<(), EngineError>> {
+        if again { self.settle_again(reports).await } else { self.settle(reports).await }
+    }
+
+    async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
+        self.heartbeat().await
+    }
+
+    async fn ordered(&self) {
+        self.ordered().await;
+    }
+
+    async fn orders(&self) -> Result<Vec<Order>, EngineError> {
+        self.orders().await
+    }
+
+    async fn append_output(&self, pieces: &[OutputPiece]) -> Result<(), EngineError> {
+        self.append_output(pieces).await
+    }
+
+    async fn context(&self, operation: Uuid) -> Result<Value, EngineError> {
+        self.context(operation).await
+    }
+
+    async fn results(
+        &self,
+        operation: Uuid,
+        steps: &[i32],
+    ) -> Result<Vec<(i32, Value)>, EngineError> {
+        self.results(operation, steps).await
+    }
+
+    fn now(&self) -> DateTime<Utc> {
+        self.now()
+    }
+
+    fn close(&self) {
+        self.close();
+    }
+
+    async fn leave(&self) -> Result<(), EngineError> {
+        self.leave().await
+    }
+}

@@ -1,0 +1,267 @@
+//! The worker: takes attempts, runs them side by side, reports them in batches, keeps its lease.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::RunnerError;
+use super::WorkerSettings;
+use super::attempt::{self, Bench, StopReason};
+use super::output::Outbox;
+use super::process::Zygote;
+use super::settle::{Desk, settle};
+use super::source::{WorkPlace, WorkSource};
+use super::template::Renderer;
+use crate::domain::decide::Ending;
+use crate::domain::definition::Work;
+use crate::engine::{Assignment, EngineError, Order, Report, SeatSpec};
+
+/// The wait before a failed registration or heartbeat is tried again.
+const RETRY: Duration = Duration::from_millis(500);
+
+type Key = (Uuid, u32, u32);
+
+/// The attempts under way, each with the way to stop it.
+#[derive(Debug, Default)]
+struct UnderWay {
+    attempts: Mutex<HashMap<Key, watch::Sender<Option<StopReason>>>>,
+}
+
+impl UnderWay {
+    fn with<T>(
+        &self,
+        action: impl FnOnce(&mut HashMap<Key, watch::Sender<Option<StopReason>>>) -> T,
+    ) -> T {
+        action(&mut self.attempts.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn add(&self, key: Key) -> watch::Receiver<Option<StopReason>> {
+        let (sender, receiver) = watch::channel(None);
+        self.with(|attempts| attempts.insert(key, sender));
+        receiver
+    }
+
+    fn stop_all(&self, reason: StopReason) {
+        self.with(|attempts| {
+            for sender in attempts.values() {
+                sender.send_replace(Some(reason));
+            }
+        });
+    }
+
+    fn obey(&self, orders: &[Order]) {
+        let number = |number: i32| u32::try_from(number).unwrap_or(u32::MAX);
+        self.with(|attempts| {
+            for order in orders {
+                let key = (order.operation, number(order.step), number(order.attempt));
+                if let Some(sender) = attempts.get(&key) {
+                    sender.send_if_modified(|stop| {
+                        let is_news = stop.is_none();
+                        *stop = stop.or(Some(StopReason::Ordered));
+                        is_news
+                    });
+                }
+            }
+        });
+    }
+}
+
+/// Works at `place` until `stop` is cancelled: one incarnation after the other, a new one whenever a
+/// lease was lost.
+///
+/// # Errors
+/// [`RunnerError`] when no process could be started at all. A database that is away is waited for.
+pub async fn work<P: WorkPlace>(
+    place: &P,
+    settings: WorkerSettings,
+    stop: CancellationToken,
+) -> Result<(), RunnerError> {
+    while !stop.is_cancelled() {
+        let spec = SeatSpec {
+            name: settings.name.clone(),
+            host: settings.host.clone(),
+            slots: settings.slots,
+            lease: settings.lease,
+        };
+        match place.register(spec).await {
+            Ok(source) => incarnation(source, settings.clone(), &stop).await?,
+            Err(error) => {
+                tracing::warn!(error = &error as &dyn std::error::Error, "runner.register.failed");
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The life of one incarnation, until it loses its lease or `stop` is cancelled.
+async fn incarnation<S: WorkSource>(
+    source: Arc<S>,
+    settings: WorkerSettings,
+    stop: &CancellationToken,
+) -> Result<(), RunnerError> {
+    tracing::info!(
+        worker = source.incarnation(),
+        slots = settings.slots,
+        "runner.worker.registered"
+    );
+    let zygote = Zygote::start(&settings.zygote_exe).map_err(RunnerError::Zygote)?;
+    let bench = Arc::new(Bench {
+        zygote,
+        renderer: Renderer::start().map_err(RunnerError::Thread)?,
+        outbox: Outbox::start(Arc::clone(&source)),
+        source: Arc::clone(&source),
+        settings,
+    });
+    let under_way = Arc::new(UnderWay::default());
+    let (reports, inbox) = mpsc::unbounded_channel();
+    let desk = tokio::spawn(settle(Arc::clone(&source), inbox));
+    let attempts = TaskTracker::new();
+    let shift = Shift { bench, under_way, reports: Desk::new(reports), attempts };
+    let is_fenced = shift.last(stop).await;
+    if !is_fenced {
+        shift.drain().await;
+    }
+    // Ends when every attempt has ended and everything was reported.
+    shift.attempts.close();
+    shift.attempts.wait().await;
+    drop(shift);
+    if is_fenced {
+        desk.abort();
+        return Ok(());
+    }
+    let _ended = desk.await;
+    if let Err(error) = source.leave().await {
+        tracing::debug!(%error, "runner.leave.failed");
+    }
+    Ok(())
+}
+
+/// The time from registering to draining.
+struct Shift<S> {
+    bench: Arc<Bench<S>>,
+    under_way: Arc<UnderWay>,
+    reports: Desk,
+    attempts: TaskTracker,
+}
+
+impl<S: WorkSource> Shift<S> {
+    /// Works until `stop` is cancelled or the lease is lost; answers whether it was lost.
+    async fn last(&self, stop: &CancellationToken) -> bool {
+        let fenced = self.keep_lease();
+        tokio::pin!(fenced);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut fenced => {
+                    tracing::error!(worker = self.bench.source.incarnation(), "runner.lease.lost");
+                    self.bench.source.close();
+                    self.under_way.stop_all(StopReason::Fenced);
+                    return true;
+                }
+                () = stop.cancelled() => return false,
+                assignments = self.bench.source.assignments() => self.begin(assignments),
+                () = self.bench.source.ordered() => self.look_for_orders().await,
+            }
+        }
+    }
+
+    fn begin(&self, assignments: Vec<Assignment>) {
+        for assignment in assignments {
+            match assignment.jobset.step(assignment.step).work() {
+                Work::Milestone => self.reports.report(milestone(&assignment)),
+                Work::Command(_) | Work::Shell(_) => self.start(assignment),
+            }
+        }
+    }
+
+    fn start(&self, assignment: Assignment) {
+        let key = (assignment.operation, assignment.step, assignment.attempt);
+        let stop = self.under_way.add(key);
+        let bench = Arc::clone(&self.bench);
+        let under_way = Arc::clone(&self.under_way);
+        let reports = self.reports.clone();
+        self.attempts.spawn(async move {
+            let report = attempt::run(&bench, &assignment, stop).await;
+            under_way.with(|attempts| attempts.remove(&key));
+            reports.report(report);
+        });
+    }
+
+    async fn look_for_orders(&self) {
+        match self.bench.source.orders().await {
+            Ok(orders) => self.under_way.obey(&orders),
+            Err(error) => tracing::debug!(%error, "runner.orders.failed"), // The heartbeat asks again.
+        }
+    }
+
+    /// Ends when the lease is lost: when the database says so or, because it may not be able to, when
+    /// so much time has passed since the last heartbeat that it would. Time is monotonic and counts
+    /// from before the heartbeat was sent; the margin is for ending the processes.
+    async fn keep_lease(&self) {
+        let settings = &self.bench.settings;
+        let safe = settings.lease.saturating_sub(settings.lease / 6);
+        let mut fence_at = Instant::now() + safe;
+        loop {
+            tokio::time::sleep(settings.heartbeat).await;
+            let sent = Instant::now();
+            let answer = tokio::time::timeout_at(fence_at, self.bench.source.heartbeat()).await;
+            match answer {
+                Ok(Ok(Some(orders))) => {
+                    fence_at = sent + safe;
+                    self.under_way.obey(&orders);
+                }
+                Ok(Ok(None)) | Err(_) => return,
+                Ok(Err(error)) => {
+                    tracing::warn!(%error, "runner.heartbeat.failed");
+                    if Instant::now() + RETRY >= fence_at {
+                        return;
+                    }
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Takes nothing new, lets what runs end for a while, and gives the rest back.
+    async fn drain(&self) {
+        self.bench.source.close();
+        self.attempts.close();
+        let patience = self.bench.settings.drain;
+        let drained = async {
+            tokio::select! {
+                () = self.attempts.wait() => {}
+                () = self.keep_lease() => self.under_way.stop_all(StopReason::Fenced),
+            }
+        };
+        if tokio::time::timeout(patience, drained).await.is_err() {
+            self.under_way.stop_all(StopReason::Draining);
+        }
+    }
+}
+
+/// A milestone does nothing and leaves nothing to keep.
+fn milestone(assignment: &Assignment) -> Report {
+    Report {
+        operation: assignment.operation,
+        step: assignment.step,
+        attempt: assignment.attempt,
+        worker: assignment.worker,
+        ending: Ending::Succeeded,
+        record: None,
+    }
+}
+
+/// Whether a report should be sent again.
+pub(super) fn is_temporary(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unavailable | EngineError::Overloaded)
+}
