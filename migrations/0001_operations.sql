@@ -11,11 +11,11 @@ create function first_id_at(moment timestamptz) returns uuid
             || repeat('0', 20))::uuid;
 
 -- Makes the statement that calls it fail when it changed fewer rows than it meant to.
-create function require_rows(found bigint, expected bigint) returns boolean
+create function require_rows(counted bigint, expected bigint) returns boolean
     language plpgsql as $$
 begin
-    if found <> expected then
-        raise exception 'another writer was faster: % of % rows', found, expected
+    if counted <> expected then
+        raise exception 'another writer was faster: % of % rows', counted, expected
             using errcode = 'SB001';
     end if;
     return true;
