@@ -33,6 +33,13 @@ pub struct OpenAttempt {
     pub since: DateTime<Utc>,
 }
 
+impl OpenAttempt {
+    /// Its number and who runs it, as events tell them.
+    pub(super) const fn named(&self) -> (u32, Option<Incarnation>) {
+        (self.attempt, self.holder)
+    }
+}
+
 /// Something that happened to a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Event {
@@ -303,11 +310,17 @@ impl Run {
     }
 
     /// Takes `action` on step `n`, which a rule must allow, and looks at the steps that watch it.
-    pub(super) fn act(&mut self, n: u32, action: Action, attempt: u32, now: DateTime<Utc>) {
+    /// The open attempt of the step must be filed before, as it is to be afterwards.
+    pub(super) fn act(
+        &mut self,
+        n: u32,
+        action: Action,
+        (attempt, worker): (u32, Option<Incarnation>),
+        now: DateTime<Utc>,
+    ) {
         let from = self.steps[n as usize];
         let to = machine::target(from, action)
             .expect("a decision takes only actions that a rule allows in the step's state");
-        let worker = self.open.get(&n).and_then(|open| open.holder);
         self.steps[n as usize] = to;
         self.counts[usize::from(from.code())] -= 1;
         self.counts[usize::from(to.code())] += 1;
@@ -334,7 +347,10 @@ impl Run {
         // The guard admits a step to its first attempt. A further attempt continues what was
         // begun: its failure must not be hidden by calling it unreachable.
         if let Some(open) = self.open.get(&n) {
-            self.backing_off.insert((open.since, n));
+            // Once its time has come it stays claimable, whatever its neighbours do.
+            if !self.runnable.contains(&n) {
+                self.backing_off.insert((open.since, n));
+            }
         } else if self.jobset.guards.holds(&self.counters, n) {
             self.runnable.insert(n);
         } else {
@@ -350,7 +366,7 @@ impl Run {
         while let Some(n) = self.closing.pop() {
             let waits = self.steps[n as usize] == StepState::Waiting && !self.open.contains_key(&n);
             if waits && self.jobset.guards.is_dead(&self.counters, n) {
-                self.act(n, Action::Close, 0, now);
+                self.act(n, Action::Close, (0, None), now);
             }
         }
     }
@@ -384,7 +400,7 @@ impl Run {
         }
         for n in chosen {
             if waiting(self, &n) && !self.runnable.contains(&n) {
-                self.act(n, Action::Close, 0, now);
+                self.act(n, Action::Close, (0, None), now);
             }
         }
     }

@@ -31,7 +31,7 @@ impl Run {
                 since: now,
             };
             self.open.insert(step, open);
-            self.act(step, Action::Run, open.attempt, now);
+            self.act(step, Action::Run, open.named(), now);
             self.begin(now);
             claims.push(Claim { step, attempt: open.attempt });
         }

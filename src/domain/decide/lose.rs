@@ -21,10 +21,10 @@ impl Run {
             if self.stop.is_none() && losses <= budget {
                 self.requeue(*step, *open, losses, now);
             } else {
-                self.act(*step, Action::Lose, open.attempt, now);
-                let last = if self.stop.is_some() { Action::Cancel } else { Action::GiveUp };
-                self.act(*step, last, open.attempt, now);
                 self.open.remove(step);
+                self.act(*step, Action::Lose, open.named(), now);
+                let last = if self.stop.is_some() { Action::Cancel } else { Action::GiveUp };
+                self.act(*step, last, open.named(), now);
             }
         }
         if !held.is_empty() {
@@ -40,18 +40,17 @@ impl Run {
         losses: u32,
         now: DateTime<Utc>,
     ) {
-        self.act(step, Action::Lose, open.attempt, now);
-        self.act(step, Action::Requeue, open.attempt, now);
-        self.wait_for(
-            step,
-            OpenAttempt {
-                attempt: open.attempt + 1,
-                failures: open.failures,
-                losses,
-                holder: None,
-                since: now,
-            },
-        );
+        let next = OpenAttempt {
+            attempt: open.attempt + 1,
+            failures: open.failures,
+            losses,
+            holder: None,
+            since: now,
+        };
+        self.open.insert(step, next);
+        self.act(step, Action::Lose, open.named(), now);
+        self.act(step, Action::Requeue, open.named(), now);
+        self.consider(step);
         self.advance(now);
     }
 }

@@ -9,6 +9,8 @@ mod lose;
 mod settle;
 mod stop;
 mod submit;
+#[cfg(test)]
+mod tests;
 
 pub use claim::Claim;
 pub use settle::{Cause, Ending, Stale};

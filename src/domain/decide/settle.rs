@@ -7,7 +7,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::domain::definition::{OnFailure, Retry, RetryOn};
-use crate::domain::machine::{Action, StepState};
+use crate::domain::machine::Action;
 use crate::domain::run::{Incarnation, OpenAttempt, Run};
 
 /// How an attempt ended, as its worker saw it.
@@ -80,8 +80,8 @@ impl Run {
     }
 
     fn end(&mut self, step: u32, action: Action, open: OpenAttempt, now: DateTime<Utc>) {
-        self.act(step, action, open.attempt, now);
         self.open.remove(&step);
+        self.act(step, action, open.named(), now);
     }
 
     fn fail(&mut self, step: u32, open: OpenAttempt, cause: Cause, now: DateTime<Utc>) {
@@ -98,23 +98,15 @@ impl Run {
             return self.end(step, action, open, now);
         }
         let wait = backoff(definition.retry(), failures, chance(self.id, step, open.attempt));
-        self.act(step, Action::Retry, open.attempt, now);
-        self.wait_for(
-            step,
-            OpenAttempt {
-                attempt: open.attempt + 1,
-                failures,
-                losses: open.losses,
-                holder: None,
-                since: now + wait,
-            },
-        );
-    }
-
-    /// Files the next attempt of a step that is Waiting again.
-    pub(super) fn wait_for(&mut self, step: u32, open: OpenAttempt) {
-        debug_assert_eq!(self.steps[step as usize], StepState::Waiting);
-        self.open.insert(step, open);
+        let next = OpenAttempt {
+            attempt: open.attempt + 1,
+            failures,
+            losses: open.losses,
+            holder: None,
+            since: now + wait,
+        };
+        self.open.insert(step, next);
+        self.act(step, Action::Retry, open.named(), now);
         self.consider(step);
     }
 }

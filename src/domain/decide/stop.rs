@@ -47,9 +47,9 @@ impl Run {
         for step in 0..self.jobset.len() {
             match self.steps[step as usize].phase() {
                 Phase::Pending | Phase::Held => {
-                    let attempt = self.open.get(&step).map_or(0, |open| open.attempt);
-                    self.act(step, Action::Cancel, attempt, now);
-                    self.open.remove(&step);
+                    let waited = self.open.remove(&step);
+                    let named = waited.map_or((0, None), |open| open.named());
+                    self.act(step, Action::Cancel, named, now);
                 }
                 Phase::Active | Phase::Ended => {}
             }

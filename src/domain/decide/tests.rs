@@ -1,0 +1,314 @@
+//! Random walks: whatever workers, leases and clients do in whatever order, the run stays consistent,
+//! follows the table and ends.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
+use uuid::Uuid;
+
+use super::{Cause, Ending, Stopped};
+use crate::domain::definition::{
+    ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition,
+};
+use crate::domain::machine::{Phase, RULES};
+use crate::domain::run::{Fact, Run, Snapshot};
+use crate::domain::{Action, Jobset, Limits, OperationState, StepState, Stop};
+
+fn start() -> DateTime<Utc> {
+    DateTime::from_timestamp(1_800_000_000, 0).unwrap()
+}
+
+fn name(n: usize) -> String {
+    format!("s{n}")
+}
+
+fn step(n: usize) -> impl Strategy<Value = StepDefinition> {
+    let states = prop::sample::subsequence(
+        ["Succeeded", "Skipped", "Failed", "TimedOut", "Running", "Unreachable", "Waiting"]
+            .to_vec(),
+        1..4,
+    );
+    let term = (0..6_usize, states)
+        .prop_map(|(n, states)| (name(n), states.into_iter().map(str::to_owned).collect()));
+    let clause = (prop::collection::btree_map(0..6_usize, term, 1..3), any::<bool>()).prop_map(
+        |(terms, any)| ClauseDefinition {
+            at_least: any.then_some(1),
+            terms: terms.into_values().collect(),
+        },
+    );
+    let policy = prop::sample::select(vec![
+        OnFailure::Fail,
+        OnFailure::Hold,
+        OnFailure::Continue,
+        OnFailure::Skip,
+    ]);
+    let need = prop::sample::select(vec![Need::All, Need::Any, Need::All]);
+    (prop::collection::vec(clause, 0..3), policy, 1..3_u32, need).prop_map(
+        move |(when, on_failure, max_attempts, need)| StepDefinition {
+            name: name(n),
+            when,
+            on_failure,
+            need,
+            timeout: Some(std::time::Duration::from_secs(1)),
+            retry: Retry { max_attempts, jitter: true, ..Retry::default() },
+            ..StepDefinition::default()
+        },
+    )
+}
+
+/// Valid jobsets of six steps; about half of what is drawn at random can never run and is drawn
+/// again.
+fn jobset() -> impl Strategy<Value = Arc<Jobset>> {
+    let pair = (0..6_usize, 0..6_usize)
+        .prop_filter("forward", |(a, b)| a < b)
+        .prop_map(|(a, b)| (name(a), name(b)));
+    let pairs = || prop::collection::btree_set(pair.clone(), 0..4);
+    let steps = (0..6).map(step).collect::<Vec<_>>();
+    (steps, pairs(), pairs(), prop::option::of(1..4_u32)).prop_filter_map(
+        "can never run",
+        |(steps, success, failure, max_concurrency)| {
+            let definition = Definition {
+                name: "walk".into(),
+                steps,
+                success_pairs: success.into_iter().collect(),
+                failure_pairs: failure.into_iter().collect(),
+                max_concurrency,
+                cancellable: true,
+                ..Definition::default()
+            };
+            Jobset::compile(definition, &Limits::default()).ok().map(Arc::new)
+        },
+    )
+}
+
+#[derive(Clone, Debug)]
+enum Move {
+    Claim(usize),
+    Settle(usize, Ending),
+    Lose,
+    Stop(Stop),
+    Later,
+}
+
+fn moves() -> impl Strategy<Value = Move> {
+    let ending = prop::sample::select(vec![
+        Ending::Succeeded,
+        Ending::Succeeded,
+        Ending::Failed(Cause::Exit(1)),
+        Ending::Failed(Cause::Timeout),
+        Ending::Stopped,
+        Ending::Released,
+    ]);
+    prop_oneof![
+        6 => (1..4_usize).prop_map(Move::Claim),
+        10 => (0..4_usize, ending).prop_map(|(which, ending)| Move::Settle(which, ending)),
+        1 => Just(Move::Lose),
+        3 => Just(Move::Later),
+        1 => prop::sample::select(vec![Stop::Cancel, Stop::Deadline]).prop_map(Move::Stop),
+    ]
+}
+
+const WORKER: i64 = 7;
+
+struct Walk {
+    run: Run,
+    now: DateTime<Utc>,
+    version: i32,
+    used: BTreeSet<(StepState, Action)>,
+}
+
+impl Walk {
+    fn new(jobset: &Arc<Jobset>) -> Self {
+        let now = start();
+        let run = Run::submit(Uuid::from_u128(1), Arc::clone(jobset), now);
+        Self { run, now, version: 0, used: BTreeSet::new() }
+    }
+
+    fn take(&mut self, step: &Move) {
+        let was_final = self.run.state().is_final();
+        match step {
+            Move::Claim(limit) => {
+                let claims = self.run.claim(*limit, WORKER, self.now);
+                assert!(claims.len() <= *limit);
+            }
+            Move::Settle(which, ending) => {
+                let open: Vec<_> =
+                    self.run.open().iter().filter(|o| o.1.holder.is_some()).collect();
+                let Some((n, attempt)) =
+                    open.get(*which % open.len().max(1)).map(|(n, open)| (**n, open.attempt))
+                else {
+                    return;
+                };
+                // Whoever does not hold the attempt changes nothing.
+                let before = self.run.version();
+                for (attempt, worker) in [(attempt, WORKER + 1), (attempt + 1, WORKER)] {
+                    let stale = self.run.settle(n, attempt, worker, *ending, self.now);
+                    assert!(stale.is_err() && self.run.version() == before);
+                }
+                self.run.settle(n, attempt, WORKER, *ending, self.now).unwrap();
+            }
+            Move::Lose => drop(self.run.lose(WORKER, 1, self.now)),
+            Move::Stop(stop) => {
+                let stopped = self.run.stop_for(*stop, self.now);
+                assert_eq!(stopped == Stopped::AlreadyFinal, was_final);
+            }
+            Move::Later => {
+                self.now += TimeDelta::seconds(400);
+                self.run.advance(self.now);
+            }
+        }
+        self.check(was_final);
+    }
+
+    /// Everything that must hold after every command.
+    fn check(&mut self, was_final: bool) {
+        let changes = self.run.take_changes();
+        assert!(!was_final || changes.events.is_empty(), "a final operation changed");
+        for event in &changes.events {
+            self.version += 1;
+            assert_eq!(event.seq, self.version, "the history has a gap");
+            if let Fact::Moved { action, from, to, .. } = event.fact {
+                let allowed = RULES.iter().any(|r| (r.from, r.action, r.to) == (from, action, to));
+                assert!(allowed, "no rule {from:?} {action:?} {to:?}");
+                self.used.insert((from, action));
+            }
+        }
+        assert_eq!(self.run.version(), self.version);
+        let snapshot = Snapshot {
+            state: self.run.state(),
+            stop: self.run.stop(),
+            version: self.run.version(),
+            entered: self.run.entered(),
+            steps: self.run.steps().to_vec(),
+            open: self.run.open().clone(),
+        };
+        let mut again = Run::restore(self.run.id(), Arc::clone(self.run.jobset()), snapshot);
+        again.advance(self.now);
+        let mut own = self.run.clone();
+        own.advance(self.now);
+        assert_eq!(again.counts, own.counts);
+        assert_eq!(again.claimable(), own.claimable(), "memory and rows disagree");
+        assert_eq!(again.next_due(), own.next_due());
+        let running = self.run.count(StepState::Running) as usize;
+        let held = self.run.open().values().filter(|open| open.holder.is_some()).count();
+        assert_eq!(running, held);
+        if let Some(most) = self.run.jobset().max_concurrency {
+            assert!(running <= most as usize);
+        }
+    }
+
+    /// From any state, workers that do their work bring the run to its end or to a person.
+    fn finish(&mut self) {
+        for _ in 0..100 {
+            if self.run.state().is_final() {
+                let ended = self.run.count_phase(Phase::Ended);
+                assert!(self.run.stop().is_some() || ended == self.run.jobset().len());
+                return;
+            }
+            self.take(&Move::Later);
+            self.take(&Move::Claim(3));
+            self.take(&Move::Settle(0, Ending::Succeeded));
+        }
+        assert!(self.run.count_phase(Phase::Held) > 0, "the run never ends: {:?}", self.run);
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_walk_stays_consistent_and_ends(
+        jobset in jobset(),
+        moves in prop::collection::vec(moves(), 0..40),
+    ) {
+        let mut walk = Walk::new(&jobset);
+        for step in &moves {
+            walk.take(step);
+        }
+        walk.finish();
+    }
+}
+
+#[test]
+fn walks_use_every_rule_that_is_not_an_operators() {
+    let config = ProptestConfig { max_local_rejects: 1_000_000, ..ProptestConfig::default() };
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    let mut runner = TestRunner::new_with_rng(config, rng);
+    let mut used = BTreeSet::new();
+    for _ in 0..1_000 {
+        let drawn = (jobset(), prop::collection::vec(moves(), 40)).new_tree(&mut runner).unwrap();
+        let (jobset, moves) = drawn.current();
+        let mut walk = Walk::new(&jobset);
+        for step in &moves {
+            walk.take(step);
+        }
+        used.extend(walk.used);
+    }
+    // Steps come into these states by an operator only.
+    let by_operator =
+        [StepState::Ready, StepState::Paused, StepState::Interrupted, StepState::ToSkip];
+    let missing: Vec<_> = RULES
+        .iter()
+        .filter(|rule| !by_operator.contains(&rule.from))
+        .filter(|rule| !used.contains(&(rule.from, rule.action)))
+        .collect();
+    assert!(missing.is_empty(), "never used: {missing:?}");
+}
+
+fn of(text: &[(&str, &str)], steps: &[&str], failure: &[(&str, &str)]) -> Run {
+    let pairs = |list: &[(&str, &str)]| {
+        list.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect::<Vec<_>>()
+    };
+    let definition = Definition {
+        steps: steps
+            .iter()
+            .map(|name| StepDefinition { name: (*name).into(), ..StepDefinition::default() })
+            .collect(),
+        success_pairs: pairs(text),
+        failure_pairs: pairs(failure),
+        cancellable: true,
+        ..Definition::default()
+    };
+    let jobset = Jobset::compile(definition, &Limits::default()).unwrap();
+    Run::submit(Uuid::from_u128(1), Arc::new(jobset), start())
+}
+
+/// Runs to the end; steps named in `failing` fail.
+fn outcome(mut run: Run, failing: &[&str]) -> (OperationState, Vec<(String, StepState)>) {
+    while !run.state().is_final() {
+        for claim in run.claim(10, WORKER, start()) {
+            let name = &run.jobset().step(claim.step).definition.name;
+            let ending = if failing.contains(&name.as_str()) {
+                Ending::Failed(Cause::Exit(1))
+            } else {
+                Ending::Succeeded
+            };
+            run.settle(claim.step, claim.attempt, WORKER, ending, start()).unwrap();
+        }
+    }
+    let names = run.jobset().steps.iter().map(|step| step.definition.name.clone());
+    let states = names.zip(run.steps().iter().copied()).collect();
+    (run.state(), states)
+}
+
+#[test]
+fn a_failure_that_its_branch_handles_does_not_fail_the_operation() {
+    let run = || of(&[("test", "report")], &["test", "report", "repair"], &[("test", "repair")]);
+    let (state, steps) = outcome(run(), &["test"]);
+    assert_eq!(state, OperationState::Succeeded);
+    assert_eq!(steps[1], ("report".into(), StepState::Unreachable));
+    let (state, steps) = outcome(run(), &[]);
+    assert_eq!(state, OperationState::Succeeded);
+    assert_eq!(steps[2], ("repair".into(), StepState::Unreachable));
+    assert_eq!(outcome(run(), &["test", "repair"]).0, OperationState::Failed);
+}
+
+#[test]
+fn a_failure_closes_all_that_depends_on_it() {
+    let run = of(&[("a", "b"), ("b", "c"), ("c", "d")], &["a", "b", "c", "d"], &[]);
+    let (state, steps) = outcome(run, &["a"]);
+    assert_eq!(state, OperationState::Failed);
+    assert!(steps[1..].iter().all(|(_, state)| *state == StepState::Unreachable));
+}
