@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::error::EngineError;
 use super::lock;
 use super::query::Found;
-use crate::domain::{Definition, Jobset, Limits, Run};
+use crate::domain::{Definition, Jobset, Limits, OperationState};
 use crate::store::{NewJobset, OperationView, Store};
 
 /// Reads the stored form of a definition. The engine does not know JSON shapes, so whoever makes
@@ -35,15 +35,14 @@ impl Compiled {
     /// An operation that runs this and to which nothing has happened yet, without asking the store.
     #[must_use]
     pub fn fresh(self: &Arc<Self>, id: Uuid, at: DateTime<Utc>) -> Found {
-        let run = Run::submit(id, Arc::clone(&self.jobset), at);
         let view = OperationView {
             id,
             jobset: self.record.id,
-            state: run.state(),
+            state: OperationState::NotStarted,
             stop: None,
-            version: run.version(),
+            version: 1,
             entered: at,
-            steps: run.steps().to_vec(),
+            steps: vec![self.jobset.initial_state(); self.jobset.steps.len()],
             labels: None,
             cancellation: None,
             results: None,

@@ -10,12 +10,14 @@ use crate::domain::operation::OperationState;
 use crate::domain::run::{Fact, Run};
 
 impl Run {
-    /// A run of `jobset` in which nothing has happened yet but its submission.
+    /// A run of `jobset` in which nothing has happened yet but its submission. Steps that wait for
+    /// each other from the start are closed at once: no claim would ever find out.
     #[must_use]
     pub fn submit(id: Uuid, jobset: Arc<Jobset>, now: DateTime<Utc>) -> Self {
         let mut run = Self::fresh(id, jobset, now);
         run.record(Fact::Submitted, now);
         run.note_state(OperationState::NotStarted);
+        run.conclude(now);
         run
     }
 

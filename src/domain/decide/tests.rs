@@ -125,7 +125,9 @@ impl Walk {
     fn new(jobset: &Arc<Jobset>) -> Self {
         let now = start();
         let run = Run::submit(Uuid::from_u128(1), Arc::clone(jobset), now);
-        Self { run, now, version: 0, used: BTreeSet::new() }
+        let mut walk = Self { run, now, version: 0, used: BTreeSet::new() };
+        walk.check(false);
+        walk
     }
 
     fn take(&mut self, step: &Move) {
@@ -217,7 +219,14 @@ impl Walk {
     }
 }
 
+/// Many drawn jobsets are refused and drawn again.
+fn config() -> ProptestConfig {
+    ProptestConfig { max_local_rejects: 1_000_000, ..ProptestConfig::default() }
+}
+
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn any_walk_stays_consistent_and_ends(
         jobset in jobset(),
@@ -233,9 +242,8 @@ proptest! {
 
 #[test]
 fn walks_use_every_rule_that_is_not_an_operators() {
-    let config = ProptestConfig { max_local_rejects: 1_000_000, ..ProptestConfig::default() };
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
-    let mut runner = TestRunner::new_with_rng(config, rng);
+    let mut runner = TestRunner::new_with_rng(config(), rng);
     let mut used = BTreeSet::new();
     for _ in 0..1_000 {
         let drawn = (jobset(), prop::collection::vec(moves(), 40)).new_tree(&mut runner).unwrap();
