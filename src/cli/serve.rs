@@ -39,7 +39,7 @@ pub(super) struct ServeArgs {
     #[arg(long, value_name = "URL", env = "MOTHER_PUBLIC_URL", hide_env_values = true)]
     public_url: Option<String>,
     /// Run no steps in this process; `mother worker` does
-    #[arg(long, conflicts_with = "slots")]
+    #[arg(long)]
     no_worker: bool,
     /// Let everybody in who reaches an address that is not loopback
     #[arg(long)]
