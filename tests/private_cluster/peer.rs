@@ -40,7 +40,7 @@ pub(crate) struct Peer {
 impl Peer {
     pub(crate) fn spawn(data_dir: &Path) -> Child {
         Command::new(std::env::current_exe().expect("this program"))
-            .args(["--exact", "helper_peer", "--ignored", "--nocapture"])
+            .args(["--exact", "helper_peer", "--nocapture"])
             .env(DATA_DIR, data_dir)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

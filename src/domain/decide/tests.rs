@@ -154,8 +154,8 @@ impl Walk {
                 self.run.settle(n, attempt, WORKER, *ending, self.now).unwrap();
             }
             Move::Lose => drop(self.run.lose(WORKER, 1, self.now)),
-            Move::Stop(stop) => {
-                let stopped = self.run.stop_for(*stop, self.now);
+            Move::Stop(reason) => {
+                let stopped = self.run.stop_for(*reason, self.now);
                 assert_eq!(stopped == Stopped::AlreadyFinal, was_final);
             }
             Move::Later => {

@@ -1,0 +1,214 @@
+//! `mother op`: operations on a server.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::json;
+
+use super::args::Global;
+use super::error::CliError;
+use super::follow::{Follow, OnInterrupt};
+use super::output::Output;
+use super::signals::Signals;
+use super::table::{ended_by, state, table, text};
+use crate::client::Client;
+use crate::wire::{Event, Operation, Step};
+
+#[derive(Debug, Args)]
+pub(super) struct OpArgs {
+    #[command(subcommand)]
+    command: OpCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum OpCommand {
+    /// List operations: those that have not ended first
+    List {
+        /// How many
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        top: usize,
+    },
+    /// Show one operation
+    Show {
+        /// The operation
+        id: String,
+    },
+    /// List the steps of an operation
+    Steps {
+        /// The operation
+        id: String,
+    },
+    /// Print what a step wrote
+    Output {
+        /// The operation
+        id: String,
+        /// The step
+        step: String,
+        /// Its attempt [default: the latest]
+        #[arg(long, value_name = "N")]
+        attempt: Option<u32>,
+        /// Only this stream [default: both]
+        #[arg(long)]
+        stream: Option<Stream>,
+    },
+    /// Print what happened to an operation and its steps
+    Events {
+        /// The operation
+        id: String,
+    },
+    /// Follow an operation to its end; Ctrl-C leaves it running
+    Watch {
+        /// The operation
+        id: String,
+    },
+    /// Stop an operation and its running steps
+    Cancel {
+        /// The operation
+        id: String,
+        /// Why, for those who look at it later
+        #[arg(long, value_name = "TEXT")]
+        reason: Option<String>,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Stream {
+    Stdout,
+    Stderr,
+}
+
+impl Stream {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Stdout => "stdout",
+            Self::Stderr => "stderr",
+        }
+    }
+}
+
+pub(super) async fn op(
+    global: &Global,
+    args: OpArgs,
+    output: Output,
+) -> Result<ExitCode, CliError> {
+    let client = global.client()?;
+    match args.command {
+        OpCommand::List { top } => list(&client.list(top).await?, output)?,
+        OpCommand::Show { id } => show(&client.operation(&id).await?, output)?,
+        OpCommand::Steps { id } => steps(&client.steps(&id).await?, output)?,
+        OpCommand::Output { id, step, attempt, stream } => {
+            let stream = stream.map(Stream::name);
+            if output.is_json() {
+                let pieces = client.output_pieces(&id, &step, attempt, stream).await?;
+                output.json(&json!({"value": pieces}))?;
+            } else {
+                let bytes = client.output(&id, &step, attempt, stream).await?;
+                std::io::stdout().lock().write_all(&bytes)?;
+            }
+        }
+        OpCommand::Events { id } => events(&client, &id, output).await?,
+        OpCommand::Watch { id } => {
+            let (client, id, on_interrupt) = (&client, &id, OnInterrupt::Leave);
+            let follow = Follow { client, id, on_interrupt, remains: true, output };
+            return follow.to_the_end(&mut Signals::new()?).await;
+        }
+        OpCommand::Cancel { id, reason } => {
+            show(&client.cancel(&id, reason.as_deref()).await?, output)?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn list(operations: &[Operation], output: Output) -> Result<(), CliError> {
+    if output.is_json() {
+        return Ok(output.json(&json!({"value": operations}))?);
+    }
+    if operations.is_empty() {
+        return Ok(output.line("no operations yet; `mother run FILE` makes one")?);
+    }
+    let mut rows = table(&["id", "name", "state", "done", "created"], output);
+    for operation in operations {
+        rows.add_row([
+            operation.id.as_str().into(),
+            operation.name.as_str().into(),
+            state(&operation.state),
+            format!("{} %", operation.percent_complete).into(),
+            operation.created_date_time.format("%F %T").into(),
+        ]);
+    }
+    Ok(output.line(&text(&rows))?)
+}
+
+fn show(operation: &Operation, output: Output) -> Result<(), CliError> {
+    if output.is_json() {
+        return Ok(output.json(operation)?);
+    }
+    let field = |name: &str, value: &str| {
+        if value.is_empty() { Ok(()) } else { output.line(&format!("{name:<10}{value}")) }
+    };
+    let pairs = |pairs: Vec<String>| pairs.join(", ");
+    let counts = operation.step_counts.iter().map(|(state, count)| format!("{count} {state}"));
+    let labels = operation.labels.iter().map(|(key, value)| format!("{key}={value}"));
+    field("id", &operation.id)?;
+    field("name", &operation.name)?;
+    field("state", &output.state(&operation.state))?;
+    field("done", &format!("{} %", operation.percent_complete))?;
+    field("steps", &pairs(counts.collect()))?;
+    field("created", &operation.created_date_time.format("%F %T UTC").to_string())?;
+    field("labels", &pairs(labels.collect()))?;
+    field("error", operation.error.as_ref().map_or("", |error| &error.message))?;
+    let detail = |value: &Option<serde_json::Value>| {
+        value.as_ref().map(ToString::to_string).unwrap_or_default()
+    };
+    field("cancelled", &detail(&operation.cancellation))?;
+    field("result", &detail(&operation.result))?;
+    Ok(())
+}
+
+fn steps(steps: &[Step], output: Output) -> Result<(), CliError> {
+    if output.is_json() {
+        return Ok(output.json(&json!({"value": steps}))?);
+    }
+    let mut rows = table(&["n", "step", "state", "attempt", "since", "ended by"], output);
+    for step in steps {
+        rows.add_row([
+            step.n.into(),
+            step.name.as_str().into(),
+            state(&step.state),
+            step.attempt.into(),
+            step.entered_date_time.format("%F %T").into(),
+            ended_by(step).into(),
+        ]);
+    }
+    Ok(output.line(&text(&rows))?)
+}
+
+async fn events(client: &Client, id: &str, output: Output) -> Result<(), CliError> {
+    let mut all: Vec<Event> = Vec::new();
+    loop {
+        let page = client.events(id, all.last().map_or(0, |event| event.seq)).await?;
+        let more = page.next_link.is_some() && !page.value.is_empty();
+        all.extend(page.value);
+        if !more {
+            break;
+        }
+    }
+    if output.is_json() {
+        return Ok(output.json(&json!({"value": all}))?);
+    }
+    let mut rows = table(&["seq", "at", "step", "attempt", "what", "from", "to"], output);
+    for event in &all {
+        let attempt = event.attempt.map(|number| number.to_string()).unwrap_or_default();
+        rows.add_row([
+            event.seq.into(),
+            event.at.format("%T%.3f").into(),
+            event.step.as_deref().unwrap_or_default().into(),
+            attempt.into(),
+            event.action.as_deref().unwrap_or(&event.kind).into(),
+            event.from.as_deref().unwrap_or_default().into(),
+            state(event.to.as_deref().or(event.state.as_deref()).unwrap_or_default()),
+        ]);
+    }
+    Ok(output.line(&text(&rows))?)
+}

@@ -1,0 +1,238 @@
+//! `mother serve` and `mother worker`.
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Args;
+use serde_json::json;
+use tokio::sync::oneshot;
+
+use super::args::Global;
+use super::error::CliError;
+use super::output::Output;
+use super::signals::Signals;
+use super::{Host, HostSettings};
+use crate::domain::{Limits, duration};
+
+/// Of a server that was not told otherwise.
+const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+const MAX_PAGE_SIZE: usize = 1_000;
+const OUTPUT_CAP_BYTES: u64 = 16 * 1024 * 1024;
+
+#[derive(Debug, Args)]
+pub(super) struct ServeArgs {
+    /// Where to listen; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDR",
+        env = "MOTHER_LISTEN",
+        hide_env_values = true,
+        default_value = "127.0.0.1:8080"
+    )]
+    listen: SocketAddr,
+    /// The base of the URLs in answers [default: what the client asked for]
+    #[arg(long, value_name = "URL", env = "MOTHER_PUBLIC_URL", hide_env_values = true)]
+    public_url: Option<String>,
+    /// The origin of a web page that may call the API (`https://ci.example`); may be given many times
+    #[arg(long = "cors-origin", value_name = "ORIGIN", env = "MOTHER_CORS_ORIGINS")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    cors_origins: Vec<String>,
+    /// Run no steps in this process; `mother worker` does
+    #[arg(long)]
+    no_worker: bool,
+    /// Let everybody in who reaches an address that is not loopback
+    #[arg(long)]
+    insecure: bool,
+    #[command(flatten)]
+    worker: WorkerArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Worker options")]
+pub(super) struct WorkerArgs {
+    /// How many steps run at once [default: the number of cores, 4 at least]
+    #[arg(long, value_name = "N", env = "MOTHER_SLOTS", hide_env_values = true)]
+    #[arg(value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    slots: Option<u32>,
+    /// Bytes kept of the output of an attempt; the rest is cut, visibly
+    #[arg(long, value_name = "BYTES", env = "MOTHER_OUTPUT_CAP_BYTES", hide_env_values = true)]
+    #[arg(default_value_t = OUTPUT_CAP_BYTES)]
+    output_cap_bytes: u64,
+    /// After how long without a heartbeat a worker's steps are given to others
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_LEASE",
+        hide_env_values = true,
+        default_value = "6s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    lease: Duration,
+    /// How often a worker says that it lives
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_HEARTBEAT",
+        hide_env_values = true,
+        default_value = "2s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    heartbeat: Duration,
+    /// The time between SIGTERM and SIGKILL of a step that names none
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_DEFAULT_GRACE",
+        hide_env_values = true,
+        default_value = "10s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    default_grace: Duration,
+    /// How long running steps may take to end by themselves when the process shuts down
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_DRAIN",
+        hide_env_values = true,
+        default_value = "10s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    drain: Duration,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Limits")]
+struct LimitArgs {
+    /// Steps of a jobset
+    #[arg(long = "max-steps", value_name = "N", env = "MOTHER_MAX_STEPS", hide_env_values = true)]
+    #[arg(default_value_t = Limits::default().steps)]
+    steps: usize,
+    /// Guard terms of a jobset, those of its pairs included
+    #[arg(
+        long = "max-guard-terms",
+        value_name = "N",
+        env = "MOTHER_MAX_GUARD_TERMS",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = Limits::default().guard_terms)]
+    guard_terms: usize,
+    /// Attempts that a step may ask for
+    #[arg(
+        long = "max-attempts",
+        value_name = "N",
+        env = "MOTHER_MAX_ATTEMPTS",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = Limits::default().attempts)]
+    attempts: u32,
+    /// Bytes of the body of a request
+    #[arg(
+        long = "max-body-bytes",
+        value_name = "BYTES",
+        env = "MOTHER_MAX_BODY_BYTES",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = MAX_BODY_BYTES)]
+    body_bytes: usize,
+    /// Members on a page of a collection
+    #[arg(
+        long = "max-page-size",
+        value_name = "N",
+        env = "MOTHER_MAX_PAGE_SIZE",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = MAX_PAGE_SIZE)]
+    page_size: usize,
+}
+
+/// `mother serve`: the API, and a worker unless it is not wanted.
+pub(super) async fn serve(
+    global: &Global,
+    args: ServeArgs,
+    output: Output,
+) -> Result<ExitCode, CliError> {
+    let mut settings = settings(global, &args.worker)?;
+    if args.no_worker {
+        settings.slots = 0;
+    }
+    let settings = HostSettings {
+        listen: Some(args.listen),
+        public_url: args.public_url,
+        cors_origins: args.cors_origins,
+        insecure: args.insecure,
+        max_body_bytes: args.limits.body_bytes,
+        max_page_size: args.limits.page_size,
+        limits: Limits {
+            steps: args.limits.steps,
+            guard_terms: args.limits.guard_terms,
+            attempts: args.limits.attempts,
+            ..Limits::default()
+        },
+        ..settings
+    };
+    host(settings, |host| {
+        let Some(address) = host.address() else { return Ok(()) };
+        let url = format!("http://{address}");
+        if output.is_json() {
+            output.json(&json!({"listening": url}))
+        } else {
+            output.line(&format!("listening on {url}"))
+        }
+    })
+    .await
+}
+
+/// `mother worker`: steps for the servers on the same database.
+pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Result<ExitCode, CliError> {
+    host(settings(global, &args)?, |_| Ok(())).await
+}
+
+/// The settings of a host that only works.
+pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSettings, CliError> {
+    if worker.heartbeat.is_zero() || worker.heartbeat * 2 > worker.lease {
+        let message = "--heartbeat must be more than nothing and at most half of --lease, so that \
+                       one late heartbeat costs no step";
+        return Err(CliError::BadSetting(message.to_owned()));
+    }
+    let settings = HostSettings::new(global.data_dir());
+    Ok(HostSettings {
+        database_url: global.database_url().map(str::to_owned),
+        pg_bin: global.pg_bin(),
+        slots: worker.slots.unwrap_or(settings.slots),
+        output_cap_bytes: worker.output_cap_bytes,
+        lease: worker.lease,
+        heartbeat: worker.heartbeat,
+        default_grace: worker.default_grace,
+        drain: worker.drain,
+        ..settings
+    })
+}
+
+/// Runs a host until the first signal, then drains it; the second signal leaves at once.
+async fn host(
+    settings: HostSettings,
+    ready: impl FnOnce(&Host) -> std::io::Result<()>,
+) -> Result<ExitCode, CliError> {
+    let mut signals = Signals::new()?;
+    let host = tokio::select! {
+        host = Host::start(settings) => host?,
+        () = signals.next() => return Err(CliError::Interrupted),
+    };
+    ready(&host)?;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let mut running = pin!(host.run_until(async { _ = stopped.await }));
+    tokio::select! {
+        outcome = &mut running => return Ok(outcome.map(|()| ExitCode::SUCCESS)?),
+        () = signals.next() => {}
+    }
+    tracing::info!("draining; a second signal leaves at once");
+    drop(stop);
+    tokio::select! {
+        outcome = running => Ok(outcome.map(|()| ExitCode::SUCCESS)?),
+        () = signals.next() => Err(CliError::Interrupted),
+    }
+}

@@ -1,0 +1,134 @@
+//! Calls about operations.
+
+use std::time::Duration;
+
+use reqwest::header::{
+    CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, InvalidHeaderValue,
+};
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+
+use super::answer::retry_after;
+use super::transport::ANSWER_TIMEOUT;
+use super::{Client, ClientError};
+use crate::wire::{JobsetDocument, Operation};
+
+const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// A jobset was accepted: durable, and run from now on.
+#[derive(Clone, Debug)]
+pub struct Submitted {
+    /// The operation that runs it.
+    pub operation: Operation,
+    /// Where to poll that operation.
+    pub operation_location: Option<String>,
+    /// How long to wait before the first poll.
+    pub retry_after: Option<Duration>,
+}
+
+/// The answer to a poll.
+#[derive(Clone, Debug)]
+pub struct Polled {
+    /// The operation; `None` when it has not changed since the poll that gave `etag`.
+    pub operation: Option<Operation>,
+    /// Its version, for the next poll.
+    pub etag: Option<String>,
+    /// How long to wait before the next poll; absent once the operation has ended.
+    pub retry_after: Option<Duration>,
+}
+
+impl Client {
+    /// Submits a jobset.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with a detail per problem when it is not valid.
+    pub async fn submit(&self, document: &JobsetDocument) -> Result<Submitted, ClientError> {
+        let json = serde_json::to_vec(document).expect("a document of strings and numbers is JSON");
+        self.submit_json(json).await
+    }
+
+    /// Submits a jobset as it was written.
+    ///
+    /// # Errors
+    /// As for [`Client::submit`].
+    pub async fn submit_json(&self, json: Vec<u8>) -> Result<Submitted, ClientError> {
+        let url = self.url(&["jobsets"]);
+        let request = self.request(Method::POST, &url).header(CONTENT_TYPE, "application/json");
+        let answer = self.send(&url, request.body(json)).await?;
+        Ok(Submitted {
+            operation_location: answer.header(&OPERATION_LOCATION),
+            retry_after: retry_after(&answer.headers),
+            operation: answer.document()?,
+        })
+    }
+
+    /// One operation.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 404 when there is none of that id.
+    pub async fn operation(&self, id: &str) -> Result<Operation, ClientError> {
+        self.get(&self.url(&["operations", id])).await
+    }
+
+    /// One operation, as soon as it differs from the version `etag`, or after `wait`.
+    ///
+    /// # Errors
+    /// As for [`Client::operation`].
+    pub async fn poll(
+        &self,
+        id: &str,
+        etag: Option<&str>,
+        wait: Duration,
+    ) -> Result<Polled, ClientError> {
+        let url = self.url(&["operations", id]);
+        let headers = poll_headers(etag, wait).expect("an ETag came as a header");
+        let answer = self.ask(&url, &headers, wait + ANSWER_TIMEOUT).await?;
+        let etag = answer.header(&ETAG).or_else(|| etag.map(str::to_owned));
+        let retry_after = retry_after(&answer.headers);
+        let operation = match answer.status {
+            StatusCode::NOT_MODIFIED => None,
+            _ => Some(answer.document()?),
+        };
+        Ok(Polled { operation, etag, retry_after })
+    }
+
+    /// Cancels an operation; harmless when it has been cancelled or has ended already.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] with 405 when its jobset does not allow it.
+    pub async fn cancel(&self, id: &str, reason: Option<&str>) -> Result<Operation, ClientError> {
+        let mut url = self.url(&["operations", id]);
+        if let Some(reason) = reason {
+            url.query_pairs_mut().append_pair("reason", reason);
+        }
+        self.send(&url, self.request(Method::DELETE, &url)).await?.document()
+    }
+
+    /// The first `limit` operations: those that have not ended first, oldest first.
+    ///
+    /// # Errors
+    /// As for any call.
+    pub async fn list(&self, limit: usize) -> Result<Vec<Operation>, ClientError> {
+        let mut url = self.url(&["operations"]);
+        url.query_pairs_mut().append_pair("$top", &limit.to_string());
+        self.collect(url, limit).await
+    }
+
+    /// The shared data of an operation.
+    ///
+    /// # Errors
+    /// As for [`Client::operation`].
+    pub async fn context(&self, id: &str) -> Result<Value, ClientError> {
+        self.get(&self.url(&["operations", id, "context"])).await
+    }
+}
+
+fn poll_headers(etag: Option<&str>, wait: Duration) -> Result<HeaderMap, InvalidHeaderValue> {
+    let mut headers = HeaderMap::new();
+    headers.insert(PREFER, HeaderValue::from_str(&format!("wait={}", wait.as_secs()))?);
+    if let Some(etag) = etag {
+        headers.insert(IF_NONE_MATCH, HeaderValue::from_str(etag)?);
+    }
+    Ok(headers)
+}

@@ -1,0 +1,83 @@
+//! Sending requests, and asking again where that is harmless.
+
+use std::time::Duration;
+
+use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::{Method, RequestBuilder, StatusCode, Url};
+use tokio::time::sleep;
+
+use super::answer::{Answer, retry_after};
+use super::{Client, ClientError};
+
+/// How long an answer may take, beside what the request asks to wait.
+pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
+/// How often a question is asked at the most.
+const TRIES_MAX: u32 = 4;
+/// The wait before the second try; doubles with each further one.
+const FIRST_WAIT: Duration = Duration::from_millis(150);
+/// The longest wait that a busy server is granted between two tries.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+
+impl Client {
+    /// A request with the token and the time limit of all requests.
+    pub(super) fn request(&self, method: Method, url: &Url) -> RequestBuilder {
+        let request = self.http.request(method, url.clone()).timeout(ANSWER_TIMEOUT);
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+    }
+
+    /// One try.
+    pub(super) async fn send(
+        &self,
+        url: &Url,
+        request: RequestBuilder,
+    ) -> Result<Answer, ClientError> {
+        let lost = |source| ClientError::unreachable(url, source);
+        let response = request.send().await.map_err(lost)?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        let body = response.bytes().await.map_err(lost)?.into();
+        Ok(Answer { url: url.clone(), status, headers, body })
+    }
+
+    /// A question with these headers: tried again while the server cannot be reached or is busy.
+    pub(super) async fn ask(
+        &self,
+        url: &Url,
+        headers: &HeaderMap,
+        timeout: Duration,
+    ) -> Result<Answer, ClientError> {
+        let mut wait = FIRST_WAIT;
+        let mut tries = 1;
+        loop {
+            let request = self.request(Method::GET, url).headers(headers.clone()).timeout(timeout);
+            let outcome = self.send(url, request).await;
+            let pause = match &outcome {
+                Ok(answer) if is_busy(answer.status) => retry_after(&answer.headers),
+                Err(ClientError::Unreachable { source, .. }) if !source.is_timeout() => None,
+                Ok(_) | Err(_) => return outcome,
+            };
+            if tries == TRIES_MAX {
+                return outcome;
+            }
+            sleep(pause.unwrap_or(wait).min(WAIT_MAX)).await;
+            wait *= 2;
+            tries += 1;
+        }
+    }
+
+    /// A question whose answer is a document.
+    pub(super) async fn get<T: serde::de::DeserializeOwned>(
+        &self,
+        url: &Url,
+    ) -> Result<T, ClientError> {
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, "application/json".parse().expect("ASCII"));
+        self.ask(url, &headers, ANSWER_TIMEOUT).await?.document()
+    }
+}
+
+fn is_busy(status: StatusCode) -> bool {
+    matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE)
+}

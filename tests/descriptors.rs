@@ -1,0 +1,48 @@
+//! No descriptor and no process is left over, however steps ended. Alone in its program, because it
+//! counts what the whole program has open.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[expect(dead_code, reason = "shared with tests that need more of it")]
+#[path = "process/support.rs"]
+mod support;
+
+use std::time::Duration;
+
+use support::{capture, parent_of, shell, spec, within, zygote};
+use sutbot::runner::process::Exit;
+
+fn open_descriptors(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_thousand_spawns_leak_nothing() {
+    let zygote = zygote();
+    let first = zygote.spawn(shell("read x; exit 1")).await.unwrap();
+    let mother = parent_of(parent_of(first.pid()).as_raw().unsigned_abs()).as_raw().unsigned_abs();
+    within(first.wait()).await;
+    drop(first);
+    let worker = std::process::id();
+    let before = open_descriptors(worker);
+    for n in 0..1000 {
+        match n % 4 {
+            0 => assert!(zygote.spawn(spec(&["no-such-program"])).await.is_err()),
+            1 => drop(zygote.spawn(spec(&["sleep", "1000"])).await.unwrap()),
+            _ => {
+                let (_, _, ended) = capture(zygote.spawn(spec(&["true"])).await.unwrap()).await;
+                assert_eq!(ended.status, Exit::Code(0));
+            }
+        }
+    }
+    assert_eq!(open_descriptors(worker), before);
+    // 0, 1, 2, the socket, the signals, the two ends of the pipe: once the last monitors are reaped.
+    within(async {
+        while open_descriptors(mother) > 7 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    })
+    .await;
+    let children = std::fs::read_to_string(format!("/proc/{mother}/task/{mother}/children"));
+    assert_eq!(children.unwrap(), "");
+}
