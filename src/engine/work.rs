@@ -21,6 +21,8 @@ pub struct SeatSpec {
     pub name: String,
     /// The host it runs on.
     pub host: String,
+    /// Its process there.
+    pub pid: u32,
     /// How many attempts it runs at once; 0 for a process that only serves.
     pub slots: u32,
     /// How long it may act without a heartbeat.
@@ -43,8 +45,8 @@ impl Engine {
     /// # Errors
     /// As for any question to the store.
     pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
-        let SeatSpec { name, host, slots, lease } = spec;
-        let worker = NewWorker { name, host, slots, lease };
+        let SeatSpec { name, host, pid, slots, lease } = spec;
+        let worker = NewWorker { name, host, pid, slots, lease };
         let incarnation = self.shared.store.register(&worker).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
         let seat = Arc::new(Seat::new(incarnation, slots as usize, sender));

@@ -86,6 +86,7 @@ pub async fn work<P: WorkPlace>(
         let spec = SeatSpec {
             name: settings.name.clone(),
             host: settings.host.clone(),
+            pid: std::process::id(),
             slots: settings.slots,
             lease: settings.lease,
         };

@@ -17,6 +17,8 @@ pub struct NewWorker {
     pub name: String,
     /// The host it runs on.
     pub host: String,
+    /// Its process there.
+    pub pid: u32,
     /// How many attempts it runs at once.
     pub slots: u32,
     /// How long it may act without a heartbeat.
@@ -64,7 +66,7 @@ impl Store {
         )
         .bind(&worker.name)
         .bind(&worker.host)
-        .bind(i32::try_from(std::process::id()).unwrap_or(0))
+        .bind(i32::try_from(worker.pid).unwrap_or(i32::MAX))
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
         .bind(interval(worker.lease))
         .fetch_one(&self.read)

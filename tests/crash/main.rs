@@ -1,0 +1,148 @@
+//! `mother serve`, killed with SIGKILL while 64 clients post, and started again on the same folder:
+//! everything it acknowledged is there and runs to its end, with every attempt accounted for.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sutbot::client::Client;
+use sutbot::wire::Event;
+use tokio::task::JoinSet;
+
+const CLIENTS: usize = 64;
+const ACKNOWLEDGED: usize = 600;
+
+struct Server {
+    child: Child,
+    url: String,
+}
+
+impl Server {
+    fn start(data_dir: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_mother"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--lease", "2s", "--heartbeat", "500ms"])
+            .arg("--data-dir")
+            .arg(data_dir)
+            .env_remove("DATABASE_URL")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let url = line.trim().strip_prefix("listening on ").expect("it is ready").to_owned();
+        Self { child, url }
+    }
+
+    fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// One of three shapes: a milestone, a chain with a process, a failure that is repaired.
+fn document(n: usize) -> Value {
+    let run = |command: &str| json!({"command": [command]});
+    match n % 3 {
+        0 => json!({"steps": [{"name": "a"}]}),
+        1 => json!({"steps": [{"name": "a"}, {"name": "b", "run": run("true")}, {"name": "c"}],
+            "successPairs": [["a", "b"], ["b", "c"]]}),
+        _ => {
+            json!({"steps": [{"name": "a", "run": run("false"), "retry": {"maxAttempts": 2, "backoff": "10ms"}},
+            {"name": "b"}], "failurePairs": [["a", "b"]]})
+        }
+    }
+}
+
+/// Posts from all clients until enough was acknowledged; what was is in `acknowledged`.
+async fn post_until_killed(server: Server, acknowledged: &Arc<Mutex<Vec<String>>>) {
+    let before = acknowledged.lock().unwrap().len();
+    let mut clients = JoinSet::new();
+    let (enough, mut told) = tokio::sync::watch::channel(0_usize);
+    let enough = Arc::new(enough);
+    for client in 0..CLIENTS {
+        let url = format!("{}/v1.0/jobsets", server.url);
+        let (acknowledged, enough) = (Arc::clone(acknowledged), Arc::clone(&enough));
+        clients.spawn(async move {
+            let http = reqwest::Client::new();
+            for n in client.. {
+                let Ok(answer) = http.post(&url).json(&document(n)).send().await else { return };
+                if answer.status() != reqwest::StatusCode::ACCEPTED {
+                    continue;
+                }
+                let location = answer.headers()["operation-location"].to_str().unwrap();
+                let id = location.rsplit('/').next().unwrap().to_owned();
+                let count = {
+                    let mut list = acknowledged.lock().unwrap();
+                    list.push(id);
+                    list.len()
+                };
+                _ = enough.send(count);
+            }
+        });
+    }
+    let waited = told.wait_for(|count| count - before.min(*count) >= ACKNOWLEDGED);
+    drop(tokio::time::timeout(Duration::from_mins(1), waited).await.unwrap().unwrap());
+    server.kill();
+    clients.join_all().await;
+}
+
+/// Every attempt that ran ended, or was lost and followed by another one.
+fn account(id: &str, events: &[Event]) {
+    let mut running: BTreeMap<String, u32> = BTreeMap::new();
+    for (index, event) in events.iter().enumerate() {
+        assert_eq!(event.seq as usize, index + 1, "{id} has a gap in its history");
+        let (Some(step), Some(action)) = (&event.step, event.action.as_deref()) else { continue };
+        let attempt = event.attempt.unwrap_or(0);
+        match action {
+            "run" => {
+                let before = running.insert(step.clone(), attempt);
+                assert_eq!(before, None, "{id}: two attempts of {step} at once");
+            }
+            "succeed" | "fail" | "retry" | "lose" | "cancel" => {
+                assert_eq!(running.remove(step), Some(attempt), "{id}: {step} ended unasked");
+            }
+            _ => {}
+        }
+    }
+    assert!(running.is_empty(), "{id}: attempts that never ended: {running:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_acknowledged_survives_a_kill_and_ends() {
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let acknowledged = Arc::new(Mutex::new(Vec::new()));
+    for _ in 0..2 {
+        post_until_killed(Server::start(folder.path()), &acknowledged).await;
+    }
+    let server = Server::start(folder.path());
+    let client = Client::new(&server.url, None).unwrap();
+    let ids = acknowledged.lock().unwrap().clone();
+    assert!(ids.len() >= 2 * ACKNOWLEDGED);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(2);
+    for id in ids {
+        loop {
+            let polled = client.poll(&id, None, Duration::from_secs(20)).await.unwrap();
+            let operation = polled.operation.expect("a whole answer");
+            if ["succeeded", "failed", "canceled"].contains(&operation.status.as_str()) {
+                assert_eq!(operation.status, "succeeded", "{operation:?}");
+                break;
+            }
+            assert!(tokio::time::Instant::now() < deadline, "{id} never ended");
+        }
+        account(&id, &client.events(&id, 0).await.unwrap().value);
+    }
+}

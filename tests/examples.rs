@@ -1,0 +1,55 @@
+//! The examples do what they say: each is run as a user would, by `mother run`.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Runs an example with everything of its own; answers the operation as it ended.
+fn run(file: &str, more: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let output = Command::new(env!("CARGO_BIN_EXE_mother"))
+        .args(["run", file, "--json"])
+        .args(more)
+        .arg("--data-dir")
+        .arg(folder.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("DATABASE_URL")
+        .env_remove("MOTHER_SERVER")
+        .output()
+        .unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{text}\n{errors}");
+    let last = text.lines().last().expect("the operation is the last line");
+    serde_json::from_str(last).unwrap()
+}
+
+#[test]
+fn a_service_is_tested_repaired_and_tested_again() {
+    let operation = run("examples/repair.yaml", &[]);
+    assert_eq!(operation["state"], "Succeeded");
+    assert_eq!(operation["stepCounts"]["Failed"], 1, "the test that found the defect");
+    assert_eq!(operation["result"]["report"]["repaired"], true);
+}
+
+#[test]
+fn without_the_defect_nothing_is_repaired() {
+    let operation = run("examples/repair.yaml", &["--set", "index=fresh"]);
+    assert_eq!(operation["state"], "Succeeded");
+    assert_eq!(operation["stepCounts"].get("Failed"), None);
+    assert_eq!(operation["stepCounts"]["Unreachable"], 2, "repair and retest");
+    assert_eq!(operation["result"]["report"]["repaired"], false);
+}
+
+#[test]
+fn the_project_checks_itself() {
+    assert_eq!(run("examples/self-check.yaml", &[])["state"], "Succeeded");
+}
+
+#[test]
+fn two_hundred_steps_fan_out_and_in() {
+    let operation = run("examples/fan.json", &[]);
+    assert_eq!(operation["stepCounts"]["Succeeded"], 200);
+}
