@@ -98,7 +98,9 @@ impl Watcher {
 
     /// Waits for a change and tells it: first the events, then the operation. True at its end.
     async fn round(&mut self) -> Result<bool, Stop> {
-        let polled = self.client.poll(&self.id, self.etag.as_deref(), WAIT).await?;
+        // The first look is not held back: there is nothing yet that it could differ from.
+        let wait = if self.etag.is_some() { WAIT } else { Duration::ZERO };
+        let polled = self.client.poll(&self.id, self.etag.as_deref(), wait).await?;
         let Some(operation) = polled.operation else { return Ok(false) };
         loop {
             let page = self.client.events(&self.id, self.seen).await?;
