@@ -52,7 +52,9 @@ impl Shared {
         for worker in self.store.revoke_expired().await? {
             let operations = self.store.held_by(worker.id).await?;
             let count = operations.len();
-            tracing::warn!(worker = worker.id, name = worker.name, count, "engine.worker.lost");
+            if count > 0 {
+                tracing::warn!(worker = worker.id, name = worker.name, count, "engine.worker.lost");
+            }
             let mut answers = Vec::with_capacity(count);
             for operation in operations {
                 let (ask, answer) = Ask::new(Lose { operation, worker: worker.id });

@@ -189,11 +189,12 @@ impl WorkerSeat {
         self.seat.close();
     }
 
-    /// Takes out an incarnation that has settled everything it held.
+    /// Gives the lease back. What the incarnation still holds (claimed just before it closed, or
+    /// given to it and never begun) is then taken from it like from a lost one.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn leave(&self) -> Result<(), EngineError> {
-        Ok(self.shared.store.forget_worker(self.seat.incarnation).await?)
+        Ok(self.shared.store.give_back(self.seat.incarnation).await?)
     }
 }

@@ -19,30 +19,38 @@ const RETRY: Duration = Duration::from_millis(250);
 /// Where attempts hand in their reports. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Desk {
-    sender: mpsc::UnboundedSender<Report>,
+    sender: mpsc::UnboundedSender<Option<Report>>,
 }
 
 impl Desk {
-    pub(super) const fn new(sender: mpsc::UnboundedSender<Report>) -> Self {
+    pub(super) const fn new(sender: mpsc::UnboundedSender<Option<Report>>) -> Self {
         Self { sender }
     }
 
     /// Hands in a report. After the lease is lost nobody reads it, and nobody should.
     pub(super) fn report(&self, report: Report) {
-        let _fenced = self.sender.send(report);
+        let _fenced = self.sender.send(Some(report));
+    }
+
+    /// Says that no report follows.
+    pub(super) fn close(&self) {
+        let _fenced = self.sender.send(None);
     }
 }
 
-/// Sends reports until every desk is gone and all were answered. Batches do not wait for each other:
+/// Sends reports until the desk is closed and all were answered. Batches do not wait for each other:
 /// the lanes of the engine gather what comes while they are at work.
 pub(super) async fn settle<S: WorkSource>(
     source: Arc<S>,
-    mut inbox: mpsc::UnboundedReceiver<Report>,
+    mut inbox: mpsc::UnboundedReceiver<Option<Report>>,
 ) {
     let batches = TaskTracker::new();
-    let mut reports = Vec::new();
-    while inbox.recv_many(&mut reports, BATCH_MAX).await > 0 {
-        batches.spawn(send(Arc::clone(&source), std::mem::take(&mut reports)));
+    let mut received = Vec::new();
+    let mut is_open = true;
+    while is_open && inbox.recv_many(&mut received, BATCH_MAX).await > 0 {
+        is_open = received.iter().all(Option::is_some);
+        let reports = received.drain(..).flatten().collect();
+        batches.spawn(send(Arc::clone(&source), reports));
     }
     batches.close();
     batches.wait().await;

@@ -61,7 +61,7 @@ pub trait WorkSource: Send + Sync + 'static {
     /// Takes no more work.
     fn close(&self);
 
-    /// Takes out an incarnation that has settled everything it held.
+    /// Gives the lease back.
     fn leave(&self) -> impl Future<Output = Result<(), EngineError>> + Send;
 }
 

@@ -1,10 +1,12 @@
 //! The worker: takes attempts, runs them side by side, reports them in batches, keeps its lease.
 
 use std::collections::HashMap;
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -125,29 +127,28 @@ async fn incarnation<S: WorkSource>(
     });
     let under_way = Arc::new(UnderWay::default());
     let (reports, inbox) = mpsc::unbounded_channel();
-    let desk = tokio::spawn(settle(Arc::clone(&source), inbox));
+    let mut desk = tokio::spawn(settle(Arc::clone(&source), inbox));
     let attempts = TaskTracker::new();
     let shift = Shift { bench, under_way, reports: Desk::new(reports), attempts };
-    let is_fenced = shift.last(stop).await;
-    if !is_fenced {
-        shift.drain().await;
+    let mut fenced = pin!(shift.keep_lease());
+    tokio::select! {
+        biased;
+        () = &mut fenced => return shift.fence(desk).await,
+        () = shift.work(stop) => {}
     }
-    // Ends when every attempt has ended and everything was reported.
-    shift.attempts.close();
-    shift.attempts.wait().await;
-    drop(shift);
-    if is_fenced {
-        desk.abort();
-        return Ok(());
+    shift.reports.close();
+    tokio::select! {
+        biased;
+        () = &mut fenced => return shift.fence(desk).await,
+        _ended = &mut desk => {}
     }
-    let _ended = desk.await;
     if let Err(error) = source.leave().await {
-        tracing::debug!(%error, "runner.leave.failed");
+        tracing::debug!(%error, "runner.leave.failed"); // Its lease runs out by itself.
     }
     Ok(())
 }
 
-/// The time from registering to draining.
+/// What an incarnation works with.
 struct Shift<S> {
     bench: Arc<Bench<S>>,
     under_way: Arc<UnderWay>,
@@ -156,24 +157,35 @@ struct Shift<S> {
 }
 
 impl<S: WorkSource> Shift<S> {
-    /// Works until `stop` is cancelled or the lease is lost; answers whether it was lost.
-    async fn last(&self, stop: &CancellationToken) -> bool {
-        let fenced = self.keep_lease();
-        tokio::pin!(fenced);
+    /// Works until `stop` is cancelled, then takes nothing new, lets what runs end for a while, and
+    /// ends the rest to be given back. When this answers, no attempt is left.
+    async fn work(&self, stop: &CancellationToken) {
         loop {
             tokio::select! {
-                biased;
-                () = &mut fenced => {
-                    tracing::error!(worker = self.bench.source.incarnation(), "runner.lease.lost");
-                    self.bench.source.close();
-                    self.under_way.stop_all(StopReason::Fenced);
-                    return true;
-                }
-                () = stop.cancelled() => return false,
+                () = stop.cancelled() => break,
                 assignments = self.bench.source.assignments() => self.begin(assignments),
                 () = self.bench.source.ordered() => self.look_for_orders().await,
             }
         }
+        self.bench.source.close();
+        self.attempts.close();
+        let patience = self.bench.settings.drain;
+        if tokio::time::timeout(patience, self.attempts.wait()).await.is_err() {
+            self.under_way.stop_all(StopReason::Draining);
+            self.attempts.wait().await;
+        }
+    }
+
+    /// The lease is lost: ends everything at once. Nobody may hear of it, because the attempts are
+    /// given to others.
+    async fn fence(&self, desk: JoinHandle<()>) -> Result<(), RunnerError> {
+        tracing::error!(worker = self.bench.source.incarnation(), "runner.lease.lost");
+        desk.abort();
+        self.bench.source.close();
+        self.under_way.stop_all(StopReason::Fenced);
+        self.attempts.close();
+        self.attempts.wait().await;
+        Ok(())
     }
 
     fn begin(&self, assignments: Vec<Assignment>) {
@@ -230,22 +242,6 @@ impl<S: WorkSource> Shift<S> {
                     tokio::time::sleep(RETRY).await;
                 }
             }
-        }
-    }
-
-    /// Takes nothing new, lets what runs end for a while, and gives the rest back.
-    async fn drain(&self) {
-        self.bench.source.close();
-        self.attempts.close();
-        let patience = self.bench.settings.drain;
-        let drained = async {
-            tokio::select! {
-                () = self.attempts.wait() => {}
-                () = self.keep_lease() => self.under_way.stop_all(StopReason::Fenced),
-            }
-        };
-        if tokio::time::timeout(patience, drained).await.is_err() {
-            self.under_way.stop_all(StopReason::Draining);
         }
     }
 }

@@ -130,6 +130,18 @@ impl Store {
         .await?)
     }
 
+    /// Ends a lease before its time.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn give_back(&self, worker: Incarnation) -> Result<(), StoreError> {
+        sqlx::query("update worker set lease_until = '-infinity' where id = $1")
+            .bind(worker)
+            .execute(&self.read)
+            .await?;
+        Ok(())
+    }
+
     /// Takes out an incarnation that holds nothing any more, and the orders it was given.
     ///
     /// # Errors

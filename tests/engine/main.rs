@@ -111,6 +111,26 @@ async fn an_operation_in_chunks_runs_to_its_end() {
     host.run_until(async {}).await.unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_shuts_down_gives_its_steps_back() {
+    let url = database().await;
+    let (first, second) = tokio::join!(host(&url, 1), host(&url, 0));
+    let first_only = json!({"steps": [{"name": "a", "grace": "100ms",
+        "run": {"shell": "if [ $SUT_ATTEMPT = 1 ]; then sleep 1000; fi"}}]});
+    let id = submit(first.engine(), &first_only).await;
+    until(first.engine(), id, |found| found.view.steps[0] == StepState::Running).await;
+    let third = host(&url, 1).await;
+    within(first.run_until(async {})).await.unwrap();
+    let found = ended(second.engine(), id).await;
+    assert_eq!(found.view.state, OperationState::Succeeded);
+    let events = history(second.engine(), id).await;
+    check(&found, &events);
+    assert_eq!(events.last().and_then(|event| event.attempt), Some(2));
+    for host in [second, third] {
+        host.run_until(async {}).await.unwrap();
+    }
+}
+
 /// Takes the next assignment.
 async fn next(seat: &sutbot::engine::WorkerSeat) -> Assignment {
     within(seat.assignments()).await.remove(0)
