@@ -8,7 +8,6 @@ use tokio::sync::mpsc;
 use tokio_util::task::TaskTracker;
 
 use super::source::WorkSource;
-use super::worker::is_temporary;
 use crate::engine::{AttemptReport, EngineError, Report};
 
 /// Reports per batch.
@@ -89,4 +88,9 @@ fn without_record(mut report: Report, error: &EngineError) -> Option<Report> {
     }
     report.record = Some(AttemptReport { exception: Some(refused), ..AttemptReport::default() });
     Some(report)
+}
+
+/// Whether a report should be sent again.
+fn is_temporary(error: &EngineError) -> bool {
+    matches!(error, EngineError::Unavailable | EngineError::Overloaded)
 }

@@ -22,7 +22,7 @@ use super::source::{WorkPlace, WorkSource};
 use super::template::Renderer;
 use crate::domain::decide::Ending;
 use crate::domain::definition::Work;
-use crate::engine::{Assignment, EngineError, Order, Report, SeatSpec};
+use crate::engine::{Assignment, Order, Report, SeatSpec};
 
 /// The wait before a failed registration or heartbeat is tried again.
 const RETRY: Duration = Duration::from_millis(500);
@@ -256,9 +256,4 @@ fn milestone(assignment: &Assignment) -> Report {
         ending: Ending::Succeeded,
         record: None,
     }
-}
-
-/// Whether a report should be sent again.
-pub(super) fn is_temporary(error: &EngineError) -> bool {
-    matches!(error, EngineError::Unavailable | EngineError::Overloaded)
 }
