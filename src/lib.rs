@@ -46,6 +46,7 @@ pub mod cli;
 pub mod client;
 pub mod domain;
 pub mod engine;
+pub mod odata;
 pub mod postgres;
 pub mod runner;
 pub mod store;

@@ -97,6 +97,7 @@ impl From<EngineError> for ApiError {
             EngineError::Ended => Self::new(StatusCode::CONFLICT, "OperationEnded", message),
             EngineError::Stale(_) => Self::new(StatusCode::CONFLICT, "StaleAttempt", message),
             EngineError::Invalid(problems) => Self::invalid_jobset(&problems),
+            EngineError::BadExpression { kind, .. } => Self::bad_request(kind.code(), message),
             EngineError::BadJobset { .. } | EngineError::Store(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "api.request.failed");
                 Self::new(

@@ -20,6 +20,7 @@ mod page;
 mod prefer;
 mod present;
 mod query;
+pub mod rows;
 mod serve;
 mod state;
 mod steps;

@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use crate::domain::Problem;
 use crate::domain::decide::Stale;
+use crate::odata::ErrorKind;
 use crate::store::StoreError;
 
 /// Why a command was not carried out. Nothing was changed then.
@@ -36,6 +37,14 @@ pub enum EngineError {
     /// The jobset is not valid.
     #[error("the jobset is not valid")]
     Invalid(Vec<Problem>),
+    /// The question has no answer: a division by zero, more time than is granted.
+    #[error("{message}")]
+    BadExpression {
+        /// The class.
+        kind: ErrorKind,
+        /// A sentence for a person.
+        message: String,
+    },
     /// A stored jobset cannot be read: a bug, or a hand in the database.
     #[error("jobset {id} cannot be read: {reason}")]
     BadJobset {
@@ -55,6 +64,10 @@ impl From<StoreError> for EngineError {
             StoreError::Unavailable(source) => {
                 tracing::warn!(error = %source, "the database does not answer");
                 Self::Unavailable
+            }
+            StoreError::BadExpression { kind, message, source } => {
+                tracing::debug!(error = ?source, "a question has no answer");
+                Self::BadExpression { kind, message }
             }
             other => Self::Store(other),
         }

@@ -27,9 +27,10 @@ mod turn;
 mod watch;
 mod work;
 
+pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptReport, AttemptView, EventView, LastMove, Order, OutputPiece, OutputView, Position,
-    Store, StoreError, StoreSettings,
+    AttemptReport, AttemptView, EventView, FindAsked, Keyset, LastMove, Order, OutputPiece,
+    OutputView, Position, Store, StoreError, StoreSettings,
 };
 pub use clock::created_at;
 pub use command::{ContextPatch, Report, StopAnswer, StopAsked};

@@ -9,7 +9,7 @@ use super::error::EngineError;
 use super::jobsets::Compiled;
 use crate::domain::OperationState;
 use crate::domain::rollup::unhandled_among;
-use crate::store::{AttemptView, OperationView, Position};
+use crate::store::{AttemptView, FindAsked, Keyset, OperationView, Position};
 
 /// An operation and what it runs.
 #[derive(Clone, Debug)]
@@ -49,6 +49,24 @@ impl Engine {
         limit: usize,
     ) -> Result<(Vec<Found>, Option<Position>), EngineError> {
         let page = self.shared.store.list(from, skip, limit).await?;
+        let mut found = Vec::with_capacity(page.operations.len());
+        for view in page.operations {
+            found.push(self.with_jobset(view).await?);
+        }
+        self.add_failures(&mut found).await?;
+        Ok((found, page.next))
+    }
+
+    /// A page of the operations that meet a question, and where the next one begins.
+    ///
+    /// # Errors
+    /// [`EngineError::BadExpression`] when the question has no answer; otherwise as for any question
+    /// to the store.
+    pub async fn find(
+        &self,
+        asked: &FindAsked,
+    ) -> Result<(Vec<Found>, Option<Keyset>), EngineError> {
+        let page = self.shared.store.find(asked).await?;
         let mut found = Vec::with_capacity(page.operations.len());
         for view in page.operations {
             found.push(self.with_jobset(view).await?);

@@ -4,6 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
+use crate::odata::ErrorKind;
+
 /// Why a store command did not do what it was asked.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -24,6 +26,18 @@ pub enum StoreError {
         row: String,
         /// What was found there.
         found: String,
+    },
+    /// The question of a client has no answer: a division by zero, a property that the database does
+    /// not know, more time than is granted.
+    #[error("{message}")]
+    BadExpression {
+        /// The class, as for errors that are found before.
+        kind: ErrorKind,
+        /// A sentence for a person.
+        message: String,
+        /// What the database said, if it was asked.
+        #[source]
+        source: Option<sqlx::Error>,
     },
     /// The database refused a statement: a bug.
     #[error("the database refused a statement")]
@@ -67,6 +81,25 @@ impl From<sqlx::Error> for StoreError {
 }
 
 impl StoreError {
+    /// An error of a statement that carries an expression of a client.
+    pub(super) fn of_question(error: sqlx::Error) -> Self {
+        let code = error.as_database_error().and_then(sqlx::error::DatabaseError::code);
+        let (kind, message) = match code.as_deref().unwrap_or_default() {
+            "22012" => (ErrorKind::DivisionByZero, "division by zero"),
+            "22003" | "22008" | "22015" => {
+                (ErrorKind::OutOfRange, "a result is out of the range of its type")
+            }
+            "2201B" => (ErrorKind::Argument, "the pattern is too complex"),
+            "22P02" | "22007" | "22021" => {
+                (ErrorKind::Argument, "a value does not have the form of its type")
+            }
+            "57014" => (ErrorKind::Limit, "the answer takes too long; ask for less"),
+            code if code.starts_with("54") => (ErrorKind::Limit, "the question is too complex"),
+            _ => return error.into(),
+        };
+        Self::BadExpression { kind, message: message.to_owned(), source: Some(error) }
+    }
+
     /// A row that cannot be.
     pub(super) fn corrupt(
         table: &'static str,

@@ -118,7 +118,10 @@ impl Store {
             .await?)
     }
 
-    async fn with_chunks(&self, rows: Vec<OperationRow>) -> Result<Vec<OperationView>, StoreError> {
+    pub(super) async fn with_chunks(
+        &self,
+        rows: Vec<OperationRow>,
+    ) -> Result<Vec<OperationView>, StoreError> {
         let chunked: Vec<Uuid> =
             rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
         let mut chunks = if chunked.is_empty() {

@@ -13,7 +13,9 @@
 
 mod batch;
 mod error;
+mod find;
 mod list;
+pub mod lower;
 mod migrate;
 mod operation;
 mod output;
@@ -25,6 +27,7 @@ pub use batch::{
     AttemptRecord, AttemptReport, Batch, HAS_DATA, HAS_RESULT, NewJobset, NewOperation,
 };
 pub use error::StoreError;
+pub use find::{FindAsked, FoundPage, Keyset};
 pub use list::{ListPage, Position};
 pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};

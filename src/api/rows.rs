@@ -1,0 +1,175 @@
+//! Steps and events as rows of the query language: what may be asked about them, and their values.
+//!
+//! The names of their steps stand in the compiled jobset and not in the database, so questions about
+//! them are answered in memory, on what is shown. Times have the milliseconds that are shown.
+
+use std::sync::LazyLock;
+
+use chrono::{DateTime, SubsecRound, Utc};
+
+use crate::domain::{Action, OperationState, StepState};
+use crate::odata::{Model, Row, Type, Value};
+use crate::wire;
+
+/// The properties of a step.
+#[must_use]
+pub fn step_model() -> &'static Model {
+    static MODEL: LazyLock<Model> = LazyLock::new(|| {
+        let exception =
+            Model::new().nullable("type", Type::String).nullable("message", Type::String);
+        Model::new()
+            .property("name", Type::String)
+            .property("n", Type::Int)
+            .property("tags", Type::Map)
+            .property("state", step_state())
+            .property("enteredDateTime", Type::DateTimeOffset)
+            .property("attempt", Type::Int)
+            .property("actions", Type::collection(Type::String))
+            .nullable("result", Type::Json)
+            .nullable("exitCode", Type::Int)
+            .nullable("signal", Type::Int)
+            .nullable("exception", Type::object(exception))
+    });
+    &MODEL
+}
+
+/// The properties of an event.
+#[must_use]
+pub fn event_model() -> &'static Model {
+    static MODEL: LazyLock<Model> = LazyLock::new(|| {
+        let kinds = ["submitted", "moved", "cancelRequested", "deadlinePassed", "contextChanged"];
+        let states = OperationState::ALL.map(OperationState::name);
+        Model::new()
+            .property("seq", Type::Int)
+            .property("at", Type::DateTimeOffset)
+            .property("kind", Type::enumeration("kind", &kinds))
+            .nullable("step", Type::String)
+            .nullable("attempt", Type::Int)
+            .nullable("action", Type::enumeration("action", &Action::ALL.map(Action::name)))
+            .nullable("from", step_state())
+            .nullable("to", step_state())
+            .nullable("state", Type::enumeration("state", &states))
+            .nullable("worker", Type::Int)
+    });
+    &MODEL
+}
+
+fn step_state() -> Type {
+    Type::enumeration("state", &StepState::ALL.map(StepState::name))
+}
+
+impl Row for wire::Step {
+    fn get(&self, path: &str) -> Value {
+        let (name, below) = path.split_once('/').unwrap_or((path, ""));
+        let value = match name {
+            "name" => self.name.as_str().into(),
+            "n" => i64::from(self.n).into(),
+            "tags" => Value::Object(
+                self.tags.iter().map(|(key, tag)| (key.clone(), tag.as_str().into())).collect(),
+            ),
+            "state" => self.state.as_str().into(),
+            "enteredDateTime" => shown(self.entered_date_time),
+            "attempt" => i64::from(self.attempt).into(),
+            "actions" => {
+                Value::List(self.actions.iter().map(|action| action.as_str().into()).collect())
+            }
+            "result" => self.result.as_ref().map(json).into(),
+            "exitCode" => self.exit_code.into(),
+            "signal" => self.signal.into(),
+            "exception" => self.exception.as_ref().map(json).into(),
+            _ => Value::Null,
+        };
+        if below.is_empty() { value } else { value.at(below).clone() }
+    }
+}
+
+impl Row for wire::Event {
+    fn get(&self, path: &str) -> Value {
+        match path {
+            "seq" => i64::from(self.seq).into(),
+            "at" => shown(self.at),
+            "kind" => self.kind.as_str().into(),
+            "step" => self.step.as_deref().into(),
+            "attempt" => self.attempt.map(i64::from).into(),
+            "action" => self.action.as_deref().into(),
+            "from" => self.from.as_deref().into(),
+            "to" => self.to.as_deref().into(),
+            "state" => self.state.as_deref().into(),
+            "worker" => self.worker.into(),
+            _ => Value::Null,
+        }
+    }
+}
+
+fn shown(time: DateTime<Utc>) -> Value {
+    time.trunc_subsecs(3).into()
+}
+
+/// A JSON value; numbers that no integer holds are doubles.
+fn json(value: &serde_json::Value) -> Value {
+    match value {
+        serde_json::Value::Null => Value::Null,
+        serde_json::Value::Bool(truth) => (*truth).into(),
+        serde_json::Value::Number(number) => {
+            number.as_i64().map_or_else(|| number.as_f64().into(), Value::Int)
+        }
+        serde_json::Value::String(text) => text.as_str().into(),
+        serde_json::Value::Array(items) => Value::List(items.iter().map(json).collect()),
+        serde_json::Value::Object(fields) => {
+            Value::Object(fields.iter().map(|(name, field)| (name.clone(), json(field))).collect())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::odata::{Limits, eval, filter};
+    use serde_json::json;
+
+    fn step() -> wire::Step {
+        serde_json::from_value(json!({
+            "name": "unit", "n": 3, "tags": {"suite": "unit"}, "state": "Failed",
+            "enteredDateTime": "2026-01-31T12:01:03.450999Z", "attempt": 2, "actions": ["rerun"],
+            "exitCode": 1, "exception": {"type": "ExitCode", "message": "exit code 1"},
+            "result": {"seed": 5, "share": 0.5, "big": 18_446_744_073_709_551_615_u64},
+        }))
+        .unwrap()
+    }
+
+    fn event() -> wire::Event {
+        serde_json::from_value(json!({
+            "seq": 7, "at": "2026-01-31T12:01:03.450999Z", "kind": "moved", "step": "unit",
+            "attempt": 2, "action": "fail", "from": "Running", "to": "Failed", "worker": 4,
+        }))
+        .unwrap()
+    }
+
+    #[test]
+    fn every_property_of_the_models_has_a_value() {
+        for (text, expected) in [
+            ("name eq 'unit' and n eq 3 and attempt eq 2 and state eq 'failed'", true),
+            ("tags/suite eq 'unit' and tags/any(t:t/value eq 'unit') and tags/other eq null", true),
+            ("enteredDateTime eq 2026-01-31T12:01:03.450Z", true),
+            ("actions/any(a:a eq 'rerun') and actions/$count eq 1", true),
+            ("exitCode eq 1 and signal eq null", true),
+            ("contains(exception/message,'code') and exception ne null", true),
+            ("result/seed eq 5 and result/share lt 1 and result/big gt 1e19", true),
+            ("result/seed/deeper eq 5", false),
+        ] {
+            let expr = filter(text, step_model(), &Limits::default()).unwrap();
+            let now = DateTime::UNIX_EPOCH;
+            assert_eq!(eval::matches(&expr, &step(), now), Ok(expected), "{text}");
+        }
+        for (text, expected) in [
+            ("seq eq 7 and kind eq 'moved' and step eq 'unit' and attempt eq 2", true),
+            ("at ge 2026-01-31T12:01:03.450Z and at lt 2026-01-31T12:01:03.451Z", true),
+            ("action eq 'FAIL' and from eq 'running' and to in ('Failed','TimedOut')", true),
+            ("state eq null and worker eq 4", true),
+        ] {
+            let expr = filter(text, event_model(), &Limits::default()).unwrap();
+            let now = DateTime::UNIX_EPOCH;
+            assert_eq!(eval::matches(&expr, &event(), now), Ok(expected), "{text}");
+        }
+    }
+}
