@@ -2,8 +2,10 @@
 
 use axum::Router;
 use utoipa::OpenApi as _;
+use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::{Response, ResponseBuilder};
+use utoipa::openapi::schema::{ObjectBuilder, Type};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
@@ -62,14 +64,30 @@ fn describe_errors(path: &str, operation: &mut Operation) {
     }
     errors.push(("412", "The condition of the request does not hold."));
     for (status, description) in errors {
-        let response = error_response(description);
+        let header = match status {
+            "405" => Some(("Allow", "The methods that are offered.")),
+            "503" => Some(("Retry-After", "Seconds to wait before the next try.")),
+            _ => None,
+        };
+        let response = error_response(description, header);
         operation.responses.responses.entry(status.to_owned()).or_insert(RefOr::T(response));
     }
 }
 
-fn error_response(description: &str) -> Response {
+fn error_response(description: &str, header: Option<(&str, &str)>) -> Response {
+    let text = |description| {
+        let schema = ObjectBuilder::new().schema_type(Type::String);
+        HeaderBuilder::new().schema(Some(schema)).description(Some(description)).build()
+    };
     let envelope = Content::new(Some(Ref::from_schema_name("ErrorEnvelope")));
-    ResponseBuilder::new().description(description).content("application/json", envelope).build()
+    let response = ResponseBuilder::new()
+        .description(description)
+        .content("application/json", envelope)
+        .header("x-ms-error-code", text("The code of the error."));
+    match header {
+        Some((name, description)) => response.header(name, text(description)).build(),
+        None => response.build(),
+    }
 }
 
 /// `/openapi.json` and `/docs`.

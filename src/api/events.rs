@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
@@ -25,9 +25,9 @@ use crate::wire;
     tag = "events",
     params(
         ("id" = String, Path, description = "The id of the operation."),
-        ("after" = Option<u32>, Query, description = "Only events with a higher `seq`."),
-        ("$top" = Option<u32>, Query, description = "How many at the most, over all pages."),
-        ("$skip" = Option<u32>, Query, description = "How many to pass over first."),
+        ("after" = Option<u32>, Query, maximum = 2_147_483_647, description = "Only events with a higher `seq`."),
+        ("$top" = Option<u64>, Query, description = "How many at the most, over all pages."),
+        ("$skip" = Option<u64>, Query, description = "How many to pass over first."),
         ("$count" = Option<bool>, Query, description = "Whether to tell how many there are in all."),
         ("$skiptoken" = Option<String>, Query, description = "Where a page begins; comes from `@odata.nextLink`."),
     ),
@@ -71,15 +71,22 @@ pub(super) async fn list(
     path = "/operations/{id}/context",
     operation_id = "getContext",
     tag = "context",
-    params(("id" = String, Path, description = "The id of the operation.")),
-    responses((status = 200, description = "A JSON object.", body = Object, headers(
-        ("ETag" = String, description = "Changes with every change of the context."),
-    )))
+    params(
+        ("id" = String, Path, description = "The id of the operation."),
+        ("If-None-Match" = Option<String>, Header, description = "The entity tag that is known."),
+    ),
+    responses(
+        (status = 200, description = "A JSON object.", body = Object, headers(
+            ("ETag" = String, description = "Changes with every change of the context."),
+        )),
+        (status = 304, description = "It is as the client knows it."),
+    )
 )]
 pub(super) async fn context(
     State(state): State<ApiState>,
     OperationId(id): OperationId,
     query: Query,
+    headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     query.only(&[])?;
     let stored = state.engine.store().context(id).await.map_err(EngineError::from)?;
@@ -89,7 +96,11 @@ pub(super) async fn context(
         state.engine.operation(id).await?; // An unknown operation is a 404, not an empty object.
         (Value::Object(Map::new()), 0)
     };
-    Ok(([(header::ETAG, present::etag(version))], Json(context)).into_response())
+    let etag = present::etag(version);
+    if super::condition::is_known(&headers, &etag) {
+        return Ok((StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response());
+    }
+    Ok(([(header::ETAG, etag)], Json(context)).into_response())
 }
 
 /// Changes the shared data by a merge patch (RFC 7396) and answers what it is then.
@@ -113,7 +124,7 @@ pub(super) async fn patch_context(
     JsonBytes(bytes): JsonBytes,
 ) -> Result<Response, ApiError> {
     query.only(&[])?;
-    let patch: Value = serde_json::from_slice(&bytes)
+    let patch = wire::read_value(&bytes)
         .map_err(|error| ApiError::bad_request("InvalidBody", format!("not JSON: {error}")))?;
     if !patch.is_object() {
         let message = "the body must be a JSON object (a merge patch, RFC 7396)";

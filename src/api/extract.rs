@@ -3,6 +3,7 @@
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
+use futures_util::StreamExt as _;
 use uuid::Uuid;
 
 use super::error::ApiError;
@@ -18,37 +19,41 @@ impl FromRequest<ApiState> for JsonBytes {
     async fn from_request(request: Request, state: &ApiState) -> Result<Self, ApiError> {
         refuse_other_types(request.headers())?;
         let limit = state.settings.max_body_bytes;
-        let too_large = || {
-            let message = format!("the body has more than the limit of {limit} bytes");
-            ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message)
-        };
-        let announced = request
-            .headers()
-            .get(header::CONTENT_LENGTH)
-            .and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
-        if announced.is_some_and(|length| length > limit) {
-            return Err(too_large());
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
+        let is_told_too_large = length.is_some_and(|length| length > limit);
+        if is_told_too_large && request.headers().contains_key(header::EXPECT) {
+            return Err(too_large(limit));
         }
-        match axum::body::to_bytes(request.into_body(), limit).await {
-            Ok(bytes) => Ok(Self(bytes)),
-            Err(error) if is_too_long(&error) => Err(too_large()),
-            Err(error) => {
+        let kept = if is_told_too_large { 0 } else { limit };
+        let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(kept));
+        let mut read = 0;
+        let mut chunks = request.into_body().into_data_stream();
+        while let Some(chunk) = chunks.next().await {
+            let chunk = chunk.map_err(|error| {
                 let message = format!("the body could not be read: {error}");
-                Err(ApiError::bad_request("UnreadableBody", message))
+                ApiError::bad_request("UnreadableBody", message)
+            })?;
+            read += chunk.len();
+            if read <= kept {
+                bytes.extend_from_slice(&chunk);
+            } else if read > limit.saturating_add(THROWN_AWAY_MAX) {
+                break;
+            } else {
+                bytes = Vec::new();
             }
         }
+        if read > kept { Err(too_large(limit)) } else { Ok(Self(bytes.into())) }
     }
 }
 
-fn is_too_long(error: &axum::Error) -> bool {
-    let mut source = std::error::Error::source(error);
-    while let Some(error) = source {
-        if error.to_string().contains("length limit") {
-            return true;
-        }
-        source = error.source();
-    }
-    false
+/// So much of a body that is too large is read all the same: a client that still writes while the
+/// connection is closed sees a broken connection and not the answer.
+const THROWN_AWAY_MAX: usize = 64 * 1024 * 1024;
+
+fn too_large(limit: usize) -> ApiError {
+    let message = format!("the body has more than the limit of {limit} bytes");
+    ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message)
 }
 
 /// A body without a type is taken for JSON; one of another type is refused (RFC 9110, 15.5.16).

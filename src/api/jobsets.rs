@@ -63,10 +63,11 @@ pub(super) async fn submit(
     let mut fresh = compiled.fresh(id, at);
     fresh.view.labels = labels;
     let found = match prefer.wait {
-        // The answer is about the start of the operation, so it never tells its end.
-        Some(wait) => match wait_until_final(&state, id, wait).await? {
-            found if found.view.state.is_final() => fresh,
-            found => found,
+        // The answer is about the start of the operation, so it never tells its end; and what is
+        // durable is acknowledged, even if the database was lost meanwhile.
+        Some(wait) => match wait_until_final(&state, id, wait).await {
+            Ok(found) if !found.view.state.is_final() => found,
+            Ok(_) | Err(_) => fresh,
         },
         None => fresh,
     };
@@ -106,9 +107,17 @@ async fn check(state: &ApiState, bytes: axum::body::Bytes) -> Result<Checked, Ap
 fn check_now(state: &ApiState, bytes: &[u8]) -> Result<Checked, ApiError> {
     let document =
         wire::read_jobset(bytes).map_err(|problems| ApiError::invalid_jobset(&problems))?;
-    let (labels, context) = document.run_data().map_err(|p| ApiError::invalid_jobset(&[p]))?;
-    let compiled = state.engine.compile(document.canonical(), document.into_definition())?;
-    Ok(Checked { compiled, labels, context })
+    let data = document.run_data();
+    let compiled = state.engine.compile(document.canonical(), document.into_definition());
+    match (compiled, data) {
+        (Ok(compiled), Ok((labels, context))) => Ok(Checked { compiled, labels, context }),
+        (Err(EngineError::Invalid(mut problems)), data) => {
+            problems.extend(data.err().into_iter().flatten());
+            Err(ApiError::invalid_jobset(&problems))
+        }
+        (Err(error), _) => Err(error.into()),
+        (Ok(_), Err(problems)) => Err(ApiError::invalid_jobset(&problems)),
+    }
 }
 
 /// A server that cannot tell repetitions must say so (OASIS Repeatable Requests, section 5).

@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use tracing::Instrument;
 
-use super::error::ApiError;
+use super::error::{ApiError, ERROR_CODE};
 use super::state::ApiState;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
@@ -63,6 +63,23 @@ fn is_same_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let origin_host = origin.split_once("://").map(|(_, host)| host);
     (origin_host.is_some() && origin_host == host) || allowed.iter().any(|known| known == origin)
+}
+
+/// Gives the envelope to errors that do not come from our handlers.
+pub(super) async fn envelop(response: Response) -> Response {
+    let status = response.status();
+    let is_error = status.is_client_error() || status.is_server_error();
+    if !is_error || response.headers().contains_key(ERROR_CODE) {
+        return response;
+    }
+    let reason = status.canonical_reason().unwrap_or("an error");
+    let code = if status.is_server_error() { "InternalError" } else { "RequestRefused" };
+    let code = if status == StatusCode::NOT_FOUND { "NotFound" } else { code };
+    let mut enveloped = ApiError::new(status, code, reason).into_response();
+    if let Some(allow) = response.headers().get(header::ALLOW) {
+        enveloped.headers_mut().insert(header::ALLOW, allow.clone());
+    }
+    enveloped
 }
 
 /// What a handler that panicked answers.

@@ -6,6 +6,7 @@
 //! test. `/beta` serves the same routes as `/v1.0`. Every answer that is not a success has one
 //! envelope, whoever refused the request.
 
+mod condition;
 mod document;
 mod error;
 mod events;
@@ -62,7 +63,11 @@ fn plain() -> OpenApiRouter<ApiState> {
 /// The whole service.
 pub fn router(state: ApiState) -> Router {
     let negotiated = |router: OpenApiRouter<ApiState>| {
-        router.layer(axum::middleware::from_fn(negotiate::refuse_foreign))
+        router
+            // The same to a client that encodes every `$`.
+            .route("/operations/%24count", axum::routing::get(operations::count))
+            .layer(axum::middleware::from_fn(condition::refuse_unknown))
+            .layer(axum::middleware::from_fn(negotiate::refuse_foreign))
     };
     let (described, _) = OpenApiRouter::new()
         .merge(plain())
@@ -75,6 +80,7 @@ pub fn router(state: ApiState) -> Router {
         .fallback(health::unknown_route)
         .method_not_allowed_fallback(health::unknown_method)
         .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::refuse_cross_origin))
+        .layer(axum::middleware::map_response(middleware::envelop))
         .layer(CatchPanicLayer::custom(middleware::panicked))
         .layer(cors(&state.settings.cors_origins))
         .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::observe))

@@ -41,7 +41,7 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     } else {
         &[]
     };
-    let is_served = accepted.is_empty()
+    let is_served = !request.headers().contains_key(header::ACCEPT)
         || accepted.iter().any(|range| {
             range == "*/*"
                 || range == "application/*"

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::condition::is_known;
 use super::error::ApiError;
 use super::extract::OperationId;
 use super::page::{PageAsked, Token};
@@ -34,8 +35,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
     operation_id = "listOperations",
     tag = "operations",
     params(
-        ("$top" = Option<u32>, Query, description = "How many at the most, over all pages."),
-        ("$skip" = Option<u32>, Query, description = "How many to pass over first."),
+        ("$top" = Option<u64>, Query, description = "How many at the most, over all pages."),
+        ("$skip" = Option<u64>, Query, description = "How many to pass over first."),
         ("$count" = Option<bool>, Query, description = "Whether to tell how many there are in all."),
         ("$skiptoken" = Option<String>, Query, description = "Where a page begins; comes from `@odata.nextLink`."),
         ("Prefer" = Option<String>, Header, description = "`maxpagesize=N`"),
@@ -120,37 +121,29 @@ pub(super) async fn show(
 ) -> Result<Response, ApiError> {
     query.only(&[])?;
     let prefer = Prefer::of(&headers);
-    let known = headers.get(header::IF_NONE_MATCH);
     let watch = state.engine.watch(id);
     let mut found = state.engine.operation(id).await?;
     if let Some(wait) = prefer.wait {
-        let matches_now =
-            known.is_none_or(|known| matches(known, &present::etag(found.view.version)));
+        let matches_now = !headers.contains_key(header::IF_NONE_MATCH)
+            || is_known(&headers, &present::etag(found.view.version));
         let version = found.view.version;
         if matches_now && !found.view.state.is_final() {
             let changed = |found: &Found| found.view.version != version;
             found = wait_for(&state, id, &watch, wait, changed, found).await?;
         }
     }
-    Ok(answer(&state, &base, &found, known, prefer))
-}
-
-/// Whether an `If-None-Match` names this tag (weak comparison, RFC 9110 8.8.3.2).
-fn matches(known: &HeaderValue, etag: &HeaderValue) -> bool {
-    let known = known.to_str().unwrap_or_default();
-    let etag = etag.to_str().unwrap_or_default();
-    known.split(',').map(str::trim).any(|tag| tag == "*" || tag.trim_start_matches("W/") == etag)
+    let is_known = is_known(&headers, &present::etag(found.view.version));
+    Ok(answer(&state, &base, &found, is_known, prefer))
 }
 
 fn answer(
     state: &ApiState,
     base: &BaseUrl,
     found: &Found,
-    known: Option<&HeaderValue>,
+    is_known: bool,
     prefer: Prefer,
 ) -> Response {
     let etag = present::etag(found.view.version);
-    let is_known = known.is_some_and(|known| matches(known, &etag));
     let mut response = if is_known {
         StatusCode::NOT_MODIFIED.into_response()
     } else {
@@ -258,7 +251,7 @@ pub(super) async fn cancel(
     };
     let done = state.engine.stop(asked).await?;
     let found = state.engine.operation(id).await?;
-    let mut response = answer(&state, &base, &found, None, Prefer::default());
+    let mut response = answer(&state, &base, &found, false, Prefer::default());
     if !done.state.is_final() && !found.view.state.is_final() {
         *response.status_mut() = StatusCode::ACCEPTED;
         if let Ok(location) = HeaderValue::from_str(&base.operation(id)) {

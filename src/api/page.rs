@@ -41,7 +41,8 @@ const SKIP_MAX: i64 = 1_000_000_000;
 impl PageAsked {
     /// Reads `$top`, `$skip`, `$count` and `Prefer: maxpagesize`.
     pub(super) fn of(query: &Query, prefer: Prefer, most: usize) -> Result<Self, ApiError> {
-        let top: Option<usize> = query.number("$top")?;
+        let top: Option<i64> = query.number("$top")?;
+        let top = top.map(|top| usize::try_from(top).unwrap_or(usize::MAX));
         let preferred = prefer.max_page_size.or(top).unwrap_or(DEFAULT_PAGE_SIZE);
         let size = preferred.min(most).min(top.unwrap_or(usize::MAX));
         let skip: i64 = query.number("$skip")?.unwrap_or(0);

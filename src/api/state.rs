@@ -79,6 +79,12 @@ impl BaseUrl {
     }
 }
 
+/// Whether this can stand in a link: a name or an address and perhaps a port.
+fn is_host(text: &str) -> bool {
+    let is_known = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~:[]".contains(&byte);
+    !text.is_empty() && text.bytes().all(is_known) && text.parse::<Authority>().is_ok()
+}
+
 impl FromRequestParts<ApiState> for BaseUrl {
     type Rejection = ApiError;
 
@@ -88,12 +94,15 @@ impl FromRequestParts<ApiState> for BaseUrl {
         }
         let host = parts.headers.get(header::HOST).and_then(|value| value.to_str().ok());
         let host = host.or_else(|| parts.uri.authority().map(Authority::as_str));
-        match host {
-            Some(host) if !host.is_empty() => Ok(Self(format!("http://{host}"))),
-            Some(_) | None => {
-                let message = "the request has no Host header, so no link can be made";
-                Err(ApiError::bad_request("MissingHost", message).target("Host"))
+        let (code, message) = match host {
+            Some(host) if is_host(host) => return Ok(Self(format!("http://{host}"))),
+            Some(host) if !host.is_empty() => {
+                ("InvalidHost", "the Host header is none, so no link can be made")
             }
-        }
+            Some(_) | None => {
+                ("MissingHost", "the request has no Host header, so no link can be made")
+            }
+        };
+        Err(ApiError::bad_request(code, message).target("Host"))
     }
 }

@@ -27,8 +27,8 @@ const PIECES: i64 = 1_000;
     tag = "steps",
     params(
         ("id" = String, Path, description = "The id of the operation."),
-        ("$top" = Option<u32>, Query, description = "How many at the most, over all pages."),
-        ("$skip" = Option<u32>, Query, description = "How many to pass over first."),
+        ("$top" = Option<u64>, Query, description = "How many at the most, over all pages."),
+        ("$skip" = Option<u64>, Query, description = "How many to pass over first."),
         ("$count" = Option<bool>, Query, description = "Whether to tell how many there are in all."),
         ("$skiptoken" = Option<String>, Query, description = "Where a page begins; comes from `@odata.nextLink`."),
     ),
@@ -144,8 +144,8 @@ pub(super) async fn show(
     params(
         ("id" = String, Path, description = "The id of the operation."),
         ("name" = String, Path, description = "The name of the step."),
-        ("attempt" = Option<u32>, Query, description = "Which attempt; the last one if left out."),
-        ("stream" = Option<String>, Query, description = "`stdout` or `stderr`; both if left out."),
+        ("attempt" = Option<u32>, Query, minimum = 1, maximum = 2_147_483_647, description = "Which attempt; the last one if left out."),
+        ("stream" = Option<String>, Query, pattern = "^(stdout|stderr)$", description = "`stdout` or `stderr`; both if left out."),
     ),
     responses((status = 200, description = "The output.", content(
         (String = "text/plain"),
@@ -171,12 +171,14 @@ pub(super) async fn output(
     };
     let found = state.engine.operation(path.operation).await?;
     let n = number(&found, &path.step)?;
-    let attempt = if let Some(attempt) = query.number::<i32>("attempt")? {
-        attempt
-    } else {
-        let listed = steps(&state, &found, n.into(), i64::from(n) + 1).await?;
-        listed.first().map_or(0, |step| i32::try_from(step.attempt).unwrap_or(0))
-    };
+    let asked = query.number::<i32>("attempt")?;
+    let listed = steps(&state, &found, n.into(), i64::from(n) + 1).await?;
+    let last = listed.first().map_or(0, |step| i32::try_from(step.attempt).unwrap_or(0));
+    let attempt = asked.unwrap_or(last);
+    if asked.is_some_and(|asked| !(1..=last).contains(&asked)) {
+        let message = format!("the step has no attempt {attempt}; its last one is {last}");
+        return Err(ApiError::not_found(message).target("attempt"));
+    }
     let n = i32::try_from(n).unwrap_or(i32::MAX);
     let mut pieces = Vec::new();
     let mut after = 0;

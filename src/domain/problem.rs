@@ -14,14 +14,28 @@ pub struct Problem {
 }
 
 impl Problem {
-    /// A problem at `path`.
+    /// A problem at `path`. Both texts are cut where a client sent names of absurd length.
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { path: path.into(), message: message.into() }
+        Self { path: shortened(path.into()), message: shortened(message.into()) }
     }
+}
+
+/// More of a text helps nobody.
+const TEXT_BYTES_MAX: usize = 1_000;
+
+fn shortened(mut text: String) -> String {
+    if text.len() > TEXT_BYTES_MAX {
+        text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
+        text += "...";
+    }
+    text
 }
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.path.is_empty() {
+            return f.write_str(&self.message);
+        }
         write!(f, "{}: {}", self.path, self.message)
     }
 }
@@ -41,7 +55,8 @@ pub fn refuse_nul(value: &Value, path: &str) -> Result<(), Problem> {
             .enumerate()
             .try_for_each(|(index, item)| refuse_nul(item, &format!("{path}[{index}]"))),
         Value::Object(fields) => fields.iter().try_for_each(|(key, field)| {
-            let inner = format!("{path}.{}", key.escape_debug());
+            let dot = if path.is_empty() { "" } else { "." };
+            let inner = format!("{path}{dot}{}", key.escape_debug());
             if key.contains('\0') { Err(found(&inner)) } else { refuse_nul(field, &inner) }
         }),
     }
@@ -50,11 +65,18 @@ pub fn refuse_nul(value: &Value, path: &str) -> Result<(), Problem> {
 /// How many problems are collected before the rest goes untold.
 pub const PROBLEMS_MAX: usize = 100;
 
+/// Longer names are not compared, because that costs the product of their lengths.
+const COMPARED_BYTES_MAX: usize = 200;
+
 /// The known name that was probably meant by `name`, if one is near enough.
 pub fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if name.len() > COMPARED_BYTES_MAX {
+        return None;
+    }
     let lower = name.to_lowercase();
     known
         .into_iter()
+        .filter(|candidate| candidate.len() <= COMPARED_BYTES_MAX)
         .map(|candidate| {
             (strsim::damerau_levenshtein(&lower, &candidate.to_lowercase()), candidate)
         })

@@ -31,6 +31,8 @@ const CONFLICTS_MAX: u32 = 50;
 /// How often a batch is tried again because the database failed, and the wait between.
 const FAILURES_MAX: u32 = 4;
 const FAILURE_WAIT: Duration = Duration::from_millis(200);
+/// After so long no further try is begun: those who wait are told to come again.
+const FAILURE_PATIENCE: Duration = Duration::from_secs(4);
 /// Runs kept in memory between batches, at most.
 const CACHED_RUNS_MAX: usize = 20_000;
 
@@ -106,6 +108,7 @@ impl Lane {
     /// Carries a batch through, however often it takes.
     async fn batch(&mut self, mut commands: Vec<Command>) {
         let (mut conflicts, mut failures) = (0, 0);
+        let began = tokio::time::Instant::now();
         loop {
             match self.attempt(&mut commands, failures + conflicts > 0).await {
                 Ok(()) => return,
@@ -120,7 +123,7 @@ impl Lane {
                     self.connection = None;
                     self.runs.clear();
                     failures += 1;
-                    if failures > FAILURES_MAX {
+                    if failures > FAILURES_MAX || began.elapsed() > FAILURE_PATIENCE {
                         self.shared.lanes[self.index].look();
                         return fail(commands, || EngineError::Unavailable);
                     }

@@ -1,20 +1,18 @@
 //! The jobset document.
 
 use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
 use std::time::Duration;
 
-use serde::de::{self, MapAccess, Visitor};
-use serde::ser::SerializeMap;
+use serde::de;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
-use crate::domain::definition::{
-    ClauseDefinition, Need, OnFailure, Retry, RetryOn, StepDefinition, Work,
-};
+use super::unique;
+use super::when::WhenDocument;
+use crate::domain::definition::{Need, OnFailure, Retry, RetryOn, StepDefinition, Work};
 use crate::domain::duration;
 use crate::domain::problem::refuse_nul;
 use crate::domain::{Definition, Problem};
@@ -28,14 +26,14 @@ pub struct JobsetDocument {
     #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub name: String,
     /// Shared data of the steps: a JSON object, readable by templates, `SUT_CONTEXT` and the API.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "unique::object", skip_serializing_if = "Option::is_none")]
     pub context: Option<Map<String, Value>>,
     /// How long the operation may take from its creation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<DurationText>,
     /// How many steps of the operation may run at once. Default: no limit of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1)]
+    #[schema(value_type = Option<u64>, minimum = 1, maximum = 4_294_967_295_u64)]
     pub max_concurrency: Option<u32>,
     /// Whether the steps begin by themselves.
     #[serde(default, skip_serializing_if = "StartDocument::is_auto")]
@@ -44,18 +42,41 @@ pub struct JobsetDocument {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub cancellable: bool,
     /// Free key-values of this run, shown with the operation.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "unique::texts",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub labels: BTreeMap<String, String>,
     /// The steps. The order does not matter; guards decide what runs when.
     #[schema(min_items = 1, max_items = 100_000)]
     pub steps: Vec<StepDocument>,
     /// `[a, b]`: b runs after a succeeded (or was skipped).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<StepPair>)]
     pub success_pairs: Vec<(String, String)>,
     /// `[a, b]`: b runs after a failed or timed out; if b succeeds, the failure is handled.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schema(value_type = Vec<StepPair>)]
     pub failure_pairs: Vec<(String, String)>,
 }
+
+/// How a pair of step names is published.
+struct StepPair;
+
+impl PartialSchema for StepPair {
+    fn schema() -> RefOr<Schema> {
+        ArrayBuilder::new()
+            .description(Some("Two names of steps."))
+            .items(ObjectBuilder::new().schema_type(Type::String))
+            .min_items(Some(2))
+            .max_items(Some(2))
+            .examples([json!(["build", "test"])])
+            .into()
+    }
+}
+
+impl ToSchema for StepPair {}
 
 const fn yes() -> bool {
     true
@@ -90,14 +111,18 @@ pub struct StepDocument {
     #[schema(
         min_length = 1,
         max_length = 200,
-        pattern = r"^[^\x00-\x20\x7f-\x9f/$][^\x00-\x20\x7f-\x9f/]*$"
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f/$]([^\x00-\x1f\x7f-\x9f/]*[^\s\x00-\x1f\x7f-\x9f/])?$"
     )]
     pub name: String,
     /// What an attempt does. Without it the step is a milestone that succeeds by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunDocument>,
     /// Free key-values.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "unique::texts",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub tags: BTreeMap<String, String>,
     /// The condition under which the step runs, beside the pairs.
     #[serde(default, skip_serializing_if = "WhenDocument::is_empty")]
@@ -118,7 +143,11 @@ pub struct StepDocument {
     #[serde(default, skip_serializing_if = "OnFailureDocument::is_fail")]
     pub on_failure: OnFailureDocument,
     /// Environment variables; the values are templates.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[serde(
+        default,
+        deserialize_with = "unique::texts",
+        skip_serializing_if = "BTreeMap::is_empty"
+    )]
     pub env: BTreeMap<String, String>,
     /// The folder it starts in; a template. Default: the folder of the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -138,7 +167,12 @@ pub enum RunDocument {
 
 /// A duration: `90s`, `5m`, `1h30m`, `250ms`, or ISO 8601 `PT5M`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(value_type = String, example = "1m30s", pattern = r"^([1-9][0-9]{0,5}(ms|s|m|h)|PT[1-9][0-9]{0,5}[HMS])$")]
+#[schema(
+    value_type = String,
+    example = "1m30s",
+    min_length = 2,
+    pattern = r"^([1-9][0-9]{0,2}h)?([1-9][0-9]{0,3}m)?([1-9][0-9]{0,5}s)?([1-9][0-9]{0,5}ms)?$|^PT[1-9][0-9]{0,3}[HMS]$"
+)]
 pub struct DurationText(pub Duration);
 
 impl<'de> Deserialize<'de> for DurationText {
@@ -246,8 +280,13 @@ pub enum NeedDocument {
     #[schema(ignore)]
     All,
     /// At least so many.
-    AtLeast(u32),
+    AtLeast(NeedNumber),
 }
+
+/// How many.
+#[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(value_type = u64, minimum = 1, maximum = 4_294_967_295_u64)]
+pub struct NeedNumber(u32);
 
 /// `all` or `any`.
 #[derive(Clone, Copy, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
@@ -266,106 +305,6 @@ impl NeedDocument {
     }
 }
 
-/// A condition: an object asks for all its steps to be in one of the states listed (or for at
-/// least `$atLeast` of them); a list asks for one of its objects.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(
-    untagged,
-    expecting = "expected an object of step names with lists of states, or a list of such objects"
-)]
-pub enum WhenDocument {
-    /// All of it.
-    One(ClauseDocument),
-    /// One of them.
-    AnyOf(Vec<ClauseDocument>),
-}
-
-impl Default for WhenDocument {
-    fn default() -> Self {
-        Self::AnyOf(Vec::new())
-    }
-}
-
-impl WhenDocument {
-    const fn is_empty(&self) -> bool {
-        matches!(self, Self::AnyOf(clauses) if clauses.is_empty())
-    }
-}
-
-/// Step names with the states that satisfy the condition, and perhaps `$atLeast`.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct ClauseDocument {
-    at_least: Option<u32>,
-    terms: BTreeMap<String, Vec<String>>,
-}
-
-const AT_LEAST: &str = "$atLeast";
-
-impl PartialSchema for ClauseDocument {
-    fn schema() -> RefOr<Schema> {
-        let at_least = ObjectBuilder::new()
-            .schema_type(Type::Integer)
-            .description(Some("How many of the others must hold. Default: all."))
-            .minimum(Some(1));
-        let states = ArrayBuilder::new()
-            .items(ObjectBuilder::new().schema_type(Type::String))
-            .min_items(Some(1));
-        ObjectBuilder::new()
-            .description(Some("Step names with the states that satisfy the condition."))
-            .property(AT_LEAST, at_least)
-            .additional_properties(Some(states))
-            .examples([json!({"unit": ["Failed", "TimedOut"], "diagnose": ["Succeeded"]})])
-            .into()
-    }
-}
-
-impl ToSchema for ClauseDocument {}
-
-impl<'de> Deserialize<'de> for ClauseDocument {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Clause;
-        impl<'de> Visitor<'de> for Clause {
-            type Value = ClauseDocument;
-
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("an object of step names with lists of states")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut clause = ClauseDocument::default();
-                while let Some(key) = map.next_key::<String>()? {
-                    if key == AT_LEAST {
-                        clause.at_least = Some(map.next_value()?);
-                    } else {
-                        match clause.terms.entry(key) {
-                            Entry::Vacant(place) => _ = place.insert(map.next_value()?),
-                            Entry::Occupied(place) => {
-                                let message = format!("`{}` stands twice", place.key());
-                                return Err(de::Error::custom(message));
-                            }
-                        }
-                    }
-                }
-                Ok(clause)
-            }
-        }
-        deserializer.deserialize_map(Clause)
-    }
-}
-
-impl Serialize for ClauseDocument {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(None)?;
-        if let Some(number) = self.at_least {
-            map.serialize_entry(AT_LEAST, &number)?;
-        }
-        for (name, states) in &self.terms {
-            map.serialize_entry(name, states)?;
-        }
-        map.end()
-    }
-}
-
 impl JobsetDocument {
     /// The text by which equal definitions are recognised: everything but what belongs to one run.
     #[must_use]
@@ -378,16 +317,15 @@ impl JobsetDocument {
     ///
     /// # Errors
     /// PostgreSQL keeps no NUL characters, so they are refused.
-    pub fn run_data(&self) -> Result<(Option<Value>, Option<Value>), Problem> {
+    pub fn run_data(&self) -> Result<(Option<Value>, Option<Value>), Vec<Problem>> {
         let labels = (!self.labels.is_empty()).then(|| json!(self.labels));
         let context = self.context.clone().map(Value::Object);
-        if let Some(labels) = &labels {
-            refuse_nul(labels, "labels")?;
-        }
-        if let Some(context) = &context {
-            refuse_nul(context, "context")?;
-        }
-        Ok((labels, context))
+        let parts = [("labels", &labels), ("context", &context)];
+        let problems: Vec<Problem> = parts
+            .into_iter()
+            .filter_map(|(path, part)| refuse_nul(part.as_ref()?, path).err())
+            .collect();
+        if problems.is_empty() { Ok((labels, context)) } else { Err(problems) }
     }
 
     /// The definition in terms of the domain.
@@ -418,16 +356,11 @@ impl StepDocument {
                 Some(RunDocument::Command(parts)) => Work::Command(parts),
                 Some(RunDocument::Shell(text)) => Work::Shell(text),
             },
-            when: match self.when {
-                WhenDocument::One(clause) => vec![clause.into_definition()],
-                WhenDocument::AnyOf(clauses) => {
-                    clauses.into_iter().map(ClauseDocument::into_definition).collect()
-                }
-            },
+            when: self.when.into_definition(),
             need: match self.need {
                 NeedDocument::All | NeedDocument::Word(NeedWord::All) => Need::All,
                 NeedDocument::Word(NeedWord::Any) => Need::Any,
-                NeedDocument::AtLeast(number) => Need::AtLeast(number),
+                NeedDocument::AtLeast(number) => Need::AtLeast(number.0),
             },
             timeout: self.timeout.map(|text| text.0),
             grace: self.grace.map(|text| text.0),
@@ -441,12 +374,6 @@ impl StepDocument {
             env: self.env,
             cwd: self.cwd,
         }
-    }
-}
-
-impl ClauseDocument {
-    fn into_definition(self) -> ClauseDefinition {
-        ClauseDefinition { at_least: self.at_least, terms: self.terms.into_iter().collect() }
     }
 }
 

@@ -9,12 +9,16 @@ mod explain;
 mod jobset;
 mod operation;
 mod step;
+mod unique;
+mod when;
 
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
 pub use jobset::{
-    ClauseDocument, DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument,
-    RunDocument, StartDocument, StepDocument, WhenDocument, decode_definition,
+    DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument, RunDocument,
+    StartDocument, StepDocument, decode_definition,
 };
 pub use operation::{Jobset, Operation, Page};
 pub use step::{Attempt, Event, OutputPiece, Step};
+pub use unique::read_value;
+pub use when::{ClauseDocument, WhenDocument};

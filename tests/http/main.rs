@@ -1,0 +1,19 @@
+//! What a black-box HTTP client may expect, row by row of the conformance table.
+//!
+//! One private PostgreSQL serves the whole run, one service most of the tests: each uses operations
+//! of its own. A test that needs an empty collection or other settings has a service of its own on
+//! a database of its own. Requests go over a real port, malformed ones over a bare socket.
+//!
+//! Rows that are not here: idempotent submission (63-80), `$filter`, `$orderby`, `$select` and
+//! `$search` (41, 121-177), lost workers (50, 62), retention (178-182), foreign clients (183-192),
+//! generated clients (195, 196). Row 89 has nothing to be tested: nobody is throttled. An overload
+//! (row 90) is the business of the tests of the outage of the database.
+
+mod bad_input;
+mod cancel;
+mod document;
+mod hygiene;
+mod list;
+mod monitor;
+mod submit;
+mod support;
