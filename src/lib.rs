@@ -11,6 +11,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`domain`] | pure: machine, guards, jobset, run, decisions, roll-up |
+//! | [`odata`] | pure: the query language, its check and its evaluation in memory |
 //! | [`wire`] | the shapes of the API and their conversion to and from the domain |
 //! | [`store`] | the only SQL |
 //! | [`postgres`] | finds or starts the private PostgreSQL |

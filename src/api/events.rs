@@ -6,18 +6,18 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
+use super::collection::{Answered, Asked, PARAMETERS, Parameters};
 use super::error::ApiError;
 use super::extract::{JsonBytes, OperationId};
-use super::page::{PageAsked, Token};
-use super::prefer::Prefer;
 use super::present;
 use super::query::Query;
+use super::rows::event_model;
 use super::state::{ApiState, BaseUrl};
 use crate::domain::problem::refuse_nul;
 use crate::engine::{ContextPatch, EngineError};
 use crate::wire;
 
-/// Lists what happened, in order.
+/// Lists what happened; in the order in which it did if `$orderby` says nothing else.
 #[utoipa::path(
     get,
     path = "/operations/{id}/events",
@@ -26,10 +26,7 @@ use crate::wire;
     params(
         ("id" = String, Path, description = "The id of the operation."),
         ("after" = Option<u32>, Query, maximum = 2_147_483_647, description = "Only events with a higher `seq`."),
-        ("$top" = Option<u64>, Query, description = "How many at the most, over all pages."),
-        ("$skip" = Option<u64>, Query, description = "How many to pass over first."),
-        ("$count" = Option<bool>, Query, description = "Whether to tell how many there are in all."),
-        ("$skiptoken" = Option<String>, Query, description = "Where a page begins; comes from `@odata.nextLink`."),
+        Parameters,
     ),
     responses((status = 200, description = "A page.", body = wire::Page<wire::Event>))
 )]
@@ -39,30 +36,41 @@ pub(super) async fn list(
     OperationId(id): OperationId,
     query: Query,
     headers: HeaderMap,
-) -> Result<Json<wire::Page<wire::Event>>, ApiError> {
-    let query = query.only(&["$top", "$skip", "$count", "$skiptoken", "after"])?;
-    let asked = PageAsked::of(&query, Prefer::of(&headers), state.settings.max_page_size)?;
-    let after = match query.get("$skiptoken") {
-        Some(token) => i32::from_token(token)?,
-        None => query.number("after")?.unwrap_or(0),
-    };
+) -> Result<Response, ApiError> {
+    let mut known = PARAMETERS.to_vec();
+    known.push("after");
+    let query = query.only(&known)?;
+    let after: i32 = query.number("after")?.unwrap_or(0);
+    let asked = Asked::of(&query, &headers, &state.settings, event_model(), state.engine.now())?;
     let found = state.engine.operation(id).await?;
-    let wanted = i64::try_from(asked.size).unwrap_or(i64::MAX).saturating_add(1);
-    let store = state.engine.store();
-    let mut events =
-        store.events(id, after, asked.skip, wanted).await.map_err(EngineError::from)?;
-    let has_more = events.len() > asked.size;
-    events.truncate(asked.size);
-    let next_link = events
-        .last()
-        .filter(|_| has_more)
-        .and_then(|last| asked.next_link(&last.seq.token(), events.len()))
-        .map(|query| format!("{}/events?{query}", base.operation(id)));
     let jobset = &found.compiled.jobset;
-    let value = events.iter().map(|event| present::event(event, jobset)).collect();
-    // Events are numbered without gaps and the version is the number of the last one.
-    let count = asked.count.then_some(i64::from(found.view.version));
-    Ok(Json(wire::Page { value, count, next_link }))
+    let events = async |after, skip, limit| -> Result<Vec<wire::Event>, ApiError> {
+        let events = state.engine.store().events(id, after, skip, limit).await;
+        let events = events.map_err(EngineError::from)?;
+        Ok(events.iter().map(|event| present::event(event, jobset)).collect())
+    };
+    let answered = if asked.is_plain() {
+        let wanted = i64::try_from(asked.size).unwrap_or(i64::MAX).saturating_add(1);
+        let from = asked.after::<i64>()?.and_then(|seq| i32::try_from(seq).ok()).unwrap_or(after);
+        let mut members = events(from, asked.skip, wanted).await?;
+        let has_more = members.len() > asked.size;
+        members.truncate(asked.size);
+        let next = members.last().filter(|_| has_more).map(|last| i64::from(last.seq));
+        // Events are numbered without gaps and the version is the number of the last one.
+        let total = i64::from(found.view.version.saturating_sub(after).max(0));
+        Answered { members, total, next }
+    } else {
+        asked.among(events(after, 0, i64::MAX).await?, searched)?
+    };
+    let path = format!("{}/events", base.operation(id));
+    Ok(asked.page(&answered, &if after > 0 { format!("{path}?after={after}") } else { path }))
+}
+
+/// What `$search` looks at.
+fn searched(event: &wire::Event) -> String {
+    let words = [&event.step, &event.action, &event.from, &event.to, &event.state];
+    let words: Vec<&str> = words.into_iter().flatten().map(String::as_str).collect();
+    format!("{} {}", event.kind, words.join(" "))
 }
 
 /// Shows the shared data of an operation.

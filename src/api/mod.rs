@@ -6,6 +6,7 @@
 //! test. `/beta` serves the same routes as `/v1.0`. Every answer that is not a success has one
 //! envelope, whoever refused the request.
 
+mod collection;
 mod condition;
 mod document;
 mod error;
@@ -17,7 +18,6 @@ mod metrics;
 mod middleware;
 mod negotiate;
 mod operations;
-mod page;
 mod prefer;
 mod present;
 mod query;

@@ -9,16 +9,17 @@ use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use uuid::Uuid;
 
+use super::collection::{Asked, PARAMETERS, Parameters, project, select};
 use super::condition::is_known;
 use super::error::ApiError;
 use super::extract::OperationId;
-use super::page::{PageAsked, Token};
 use super::prefer::Prefer;
 use super::present;
 use super::query::Query;
 use super::state::{ApiState, BaseUrl};
 use crate::domain::Stop;
-use crate::engine::{EngineError, Found, Position, StopAsked};
+use crate::engine::{EngineError, FindAsked, Found, Keyset, StopAsked, operation_model};
+use crate::odata::Select;
 use crate::wire;
 
 pub(super) const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
@@ -28,19 +29,13 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 
 /// Lists the operations.
 ///
-/// In the order: not started, running, ended; within each by creation.
+/// Without `$orderby` in the order: not started, running, ended; within each by creation.
 #[utoipa::path(
     get,
     path = "/operations",
     operation_id = "listOperations",
     tag = "operations",
-    params(
-        ("$top" = Option<u64>, Query, description = "How many at the most, over all pages."),
-        ("$skip" = Option<u64>, Query, description = "How many to pass over first."),
-        ("$count" = Option<bool>, Query, description = "Whether to tell how many there are in all."),
-        ("$skiptoken" = Option<String>, Query, description = "Where a page begins; comes from `@odata.nextLink`."),
-        ("Prefer" = Option<String>, Header, description = "`maxpagesize=N`"),
-    ),
+    params(Parameters),
     responses((status = 200, description = "A page.", body = wire::Page<wire::Operation>))
 )]
 pub(super) async fn list(
@@ -49,22 +44,18 @@ pub(super) async fn list(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let query = query.only(&["$top", "$skip", "$count", "$skiptoken"])?;
-    let prefer = Prefer::of(&headers);
-    let asked = PageAsked::of(&query, prefer, state.settings.max_page_size)?;
-    let from = match query.get("$skiptoken") {
-        Some(token) => Position::from_token(token)?,
-        None => Position::START,
-    };
-    let count = if asked.count { Some(total(&state).await?) } else { None };
-    let (found, next) = state.engine.operations(from, asked.skip, asked.size).await?;
+    let query = query.only(&PARAMETERS)?;
+    let model = operation_model();
+    let asked = Asked::of(&query, &headers, &state.settings, model, state.engine.now())?;
+    let find = find(&asked)?;
+    let count = if asked.count { Some(total(&state, &find).await?) } else { None };
+    let (found, next) = state.engine.find(&find).await?;
     let next_link = next
-        .and_then(|next| asked.next_link(&next.token(), found.len()))
+        .and_then(|next| asked.next_link(&next, found.len()))
         .map(|query| base.path(&format!("/v1.0/operations?{query}")));
-    let value = found.iter().map(|found| present::operation(found, &base)).collect();
-    let mut response =
-        Json(wire::Page::<wire::Operation> { value, count, next_link }).into_response();
-    Prefer { max_page_size: prefer.max_page_size, ..Prefer::default() }
+    let value = found.iter().map(|found| asked.show(&present::operation(found, &base))).collect();
+    let mut response = Json(wire::Page { value, count, next_link }).into_response();
+    Prefer { max_page_size: asked.prefer.max_page_size, ..Prefer::default() }
         .applied(response.headers_mut());
     response.headers_mut().insert(header::CACHE_CONTROL, NO_STORE);
     Ok(response)
@@ -72,21 +63,43 @@ pub(super) async fn list(
 
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
 
+fn find(asked: &Asked) -> Result<FindAsked, ApiError> {
+    Ok(FindAsked {
+        filter: asked.filter.clone(),
+        search: asked.search.clone(),
+        order: asked.order.clone(),
+        after: asked.after::<Keyset>()?,
+        skip: asked.skip,
+        limit: asked.size,
+        now: asked.now,
+    })
+}
+
 /// How many operations there are, as plain text.
 #[utoipa::path(
     get,
     path = "/operations/$count",
     operation_id = "countOperations",
     tag = "operations",
+    params(
+        ("$filter" = Option<String>, Query, description = "Which are counted (OData 4.01)."),
+        ("$search" = Option<String>, Query, description = "Words to look for."),
+    ),
     responses((status = 200, description = "A number.", body = String, content_type = "text/plain"))
 )]
-pub(super) async fn count(State(state): State<ApiState>, query: Query) -> Result<String, ApiError> {
-    query.only(&[])?;
-    Ok(total(&state).await?.to_string())
+pub(super) async fn count(
+    State(state): State<ApiState>,
+    query: Query,
+    headers: HeaderMap,
+) -> Result<String, ApiError> {
+    let query = query.only(&["$filter", "$search"])?;
+    let model = operation_model();
+    let asked = Asked::of(&query, &headers, &state.settings, model, state.engine.now())?;
+    Ok(total(&state, &find(&asked)?).await?.to_string())
 }
 
-async fn total(state: &ApiState) -> Result<i64, ApiError> {
-    Ok(state.engine.store().count().await.map_err(EngineError::from)?)
+async fn total(state: &ApiState, find: &FindAsked) -> Result<i64, ApiError> {
+    Ok(state.engine.store().count_where(find).await.map_err(EngineError::from)?)
 }
 
 /// Shows an operation.
@@ -101,6 +114,7 @@ async fn total(state: &ApiState) -> Result<i64, ApiError> {
     tag = "operations",
     params(
         ("id" = String, Path, description = "The id."),
+        ("$select" = Option<String>, Query, description = "Which properties to show."),
         ("If-None-Match" = Option<String>, Header, description = "The entity tag that is known."),
         ("Prefer" = Option<String>, Header, description = "`wait=N`"),
     ),
@@ -119,7 +133,8 @@ pub(super) async fn show(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    query.only(&[])?;
+    let query = query.only(&["$select"])?;
+    let select = select(&query, operation_model(), &state.settings.query_limits)?;
     let prefer = Prefer::of(&headers);
     let watch = state.engine.watch(id);
     let mut found = state.engine.operation(id).await?;
@@ -133,7 +148,7 @@ pub(super) async fn show(
         }
     }
     let is_known = is_known(&headers, &present::etag(found.view.version));
-    Ok(answer(&state, &base, &found, is_known, prefer))
+    Ok(answer(&state, &base, &found, is_known, &select, prefer))
 }
 
 fn answer(
@@ -141,13 +156,15 @@ fn answer(
     base: &BaseUrl,
     found: &Found,
     is_known: bool,
+    select: &Select,
     prefer: Prefer,
 ) -> Response {
     let etag = present::etag(found.view.version);
-    let mut response = if is_known {
-        StatusCode::NOT_MODIFIED.into_response()
-    } else {
-        Json(present::operation(found, base)).into_response()
+    let operation = || present::operation(found, base);
+    let mut response = match (is_known, select) {
+        (true, _) => StatusCode::NOT_MODIFIED.into_response(),
+        (false, Select::All) => Json(operation()).into_response(),
+        (false, Select::Paths(_)) => Json(project(select, json!(operation()))).into_response(),
     };
     let headers = response.headers_mut();
     headers.insert(header::ETAG, etag);
@@ -251,7 +268,7 @@ pub(super) async fn cancel(
     };
     let done = state.engine.stop(asked).await?;
     let found = state.engine.operation(id).await?;
-    let mut response = answer(&state, &base, &found, false, Prefer::default());
+    let mut response = answer(&state, &base, &found, false, &Select::All, Prefer::default());
     if !done.state.is_final() && !found.view.state.is_final() {
         *response.status_mut() = StatusCode::ACCEPTED;
         if let Ok(location) = HeaderValue::from_str(&base.operation(id)) {
@@ -283,16 +300,4 @@ pub(super) fn expected_version(headers: &HeaderMap) -> Result<Option<i32>, ApiEr
         ApiError::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", message)
             .target("If-Match")
     })
-}
-
-impl Token for Position {
-    fn token(&self) -> String {
-        format!("{}-{}", self.group, self.after.as_simple())
-    }
-
-    fn from_text(text: &str) -> Option<Self> {
-        let (group, after) = text.split_once('-')?;
-        let group = group.parse().ok().filter(|group| *group < 3)?;
-        Some(Self { group, after: Uuid::try_parse(after).ok()? })
-    }
 }

@@ -24,7 +24,9 @@ impl<S: Sync> FromRequestParts<S> for Query {
 }
 
 /// OData's system options; known by these names without `$` and in any case too (OData 4.01).
-const SYSTEM: [&str; 5] = ["$top", "$skip", "$count", "$skiptoken", "api-version"];
+const SYSTEM: [&str; 8] =
+    ["$filter", "$orderby", "$search", "$select", "$top", "$skip", "$count", "$skiptoken"];
+const VERSION: &str = "api-version";
 
 impl Query {
     fn parse(text: &str) -> Result<Self, ApiError> {
@@ -44,7 +46,7 @@ impl Query {
     /// Refuses every parameter but these.
     pub(super) fn only(self, known: &[&str]) -> Result<Self, ApiError> {
         for (name, _) in &self.pairs {
-            if name != "api-version" && !known.contains(&name.as_str()) {
+            if name != VERSION && !known.contains(&name.as_str()) {
                 let near = hint(name, known.iter().copied());
                 let message =
                     format!("the parameter `{}` is not known here{near}", name.escape_debug());
@@ -86,11 +88,12 @@ impl Query {
 }
 
 fn canonical(name: String) -> String {
+    if name.eq_ignore_ascii_case(VERSION) {
+        return VERSION.to_owned();
+    }
     let dollared = format!("${}", name.trim_start_matches('$'));
-    SYSTEM
-        .into_iter()
-        .find(|known| known.eq_ignore_ascii_case(&dollared))
-        .map_or(name, str::to_owned)
+    let known = SYSTEM.into_iter().find(|known| known.eq_ignore_ascii_case(&dollared));
+    known.map_or(name, str::to_owned)
 }
 
 /// Percent-decoding, with `+` as a blank.

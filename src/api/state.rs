@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use crate::engine::Engine;
+use crate::odata;
 
 /// How the API answers.
 #[derive(Clone, Debug)]
@@ -22,6 +23,8 @@ pub struct ApiSettings {
     pub max_body_bytes: usize,
     /// The largest page of a collection.
     pub max_page_size: usize,
+    /// How much a `$filter`, `$orderby`, `$search` or `$select` may ask for.
+    pub query_limits: odata::Limits,
     /// What a client is told to wait between two polls, in seconds.
     pub retry_after_seconds: u32,
     /// Origins of web pages that may call the API.
@@ -34,6 +37,7 @@ impl Default for ApiSettings {
             public_url: None,
             max_body_bytes: 16 * 1024 * 1024,
             max_page_size: 1_000,
+            query_limits: odata::Limits::default(),
             retry_after_seconds: 1,
             cors_origins: Vec::new(),
         }

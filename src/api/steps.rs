@@ -5,12 +5,12 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 
+use super::collection::{Answered, Asked, PARAMETERS, Parameters};
 use super::error::ApiError;
 use super::extract::{OperationId, StepPath};
-use super::page::{PageAsked, Token};
-use super::prefer::Prefer;
 use super::present;
 use super::query::Query;
+use super::rows::step_model;
 use super::state::{ApiState, BaseUrl, DEFAULT_PAGE_SIZE};
 use crate::domain::problem::hint;
 use crate::engine::{EngineError, Found};
@@ -19,19 +19,13 @@ use crate::wire;
 /// Pieces of output that are read at once.
 const PIECES: i64 = 1_000;
 
-/// Lists the steps in topological order.
+/// Lists the steps; in topological order if `$orderby` says nothing else.
 #[utoipa::path(
     get,
     path = "/operations/{id}/steps",
     operation_id = "listSteps",
     tag = "steps",
-    params(
-        ("id" = String, Path, description = "The id of the operation."),
-        ("$top" = Option<u64>, Query, description = "How many at the most, over all pages."),
-        ("$skip" = Option<u64>, Query, description = "How many to pass over first."),
-        ("$count" = Option<bool>, Query, description = "Whether to tell how many there are in all."),
-        ("$skiptoken" = Option<String>, Query, description = "Where a page begins; comes from `@odata.nextLink`."),
-    ),
+    params(("id" = String, Path, description = "The id of the operation."), Parameters),
     responses((status = 200, description = "A page.", body = wire::Page<wire::Step>))
 )]
 pub(super) async fn list(
@@ -40,23 +34,31 @@ pub(super) async fn list(
     OperationId(id): OperationId,
     query: Query,
     headers: HeaderMap,
-) -> Result<Json<wire::Page<wire::Step>>, ApiError> {
-    let query = query.only(&["$top", "$skip", "$count", "$skiptoken"])?;
-    let mut asked = PageAsked::of(&query, Prefer::of(&headers), state.settings.max_page_size)?;
+) -> Result<Response, ApiError> {
+    let query = query.only(&PARAMETERS)?;
+    let mut asked = Asked::of(&query, &headers, &state.settings, step_model(), state.engine.now())?;
     if query.get("$top").is_none() && asked.size == DEFAULT_PAGE_SIZE {
         asked.size = state.settings.max_page_size; // Steps are small and asked for as a whole.
     }
     let found = state.engine.operation(id).await?;
-    let total = i64::from(found.compiled.jobset.len());
-    let after = query.get("$skiptoken").map(i32::from_token).transpose()?.unwrap_or(0);
-    let first = (i64::from(after) + asked.skip).min(total);
-    let last = (first + i64::try_from(asked.size).unwrap_or(total)).min(total);
-    let value = steps(&state, &found, first, last).await?;
-    let next_link = (last < total)
-        .then(|| asked.next_link(&last.to_string(), value.len()))
-        .flatten()
-        .map(|query| format!("{}/steps?{query}", base.operation(id)));
-    Ok(Json(wire::Page { value, count: asked.count.then_some(total), next_link }))
+    let all = i64::from(found.compiled.jobset.len());
+    let answered = if asked.is_plain() {
+        let first = asked.after::<i64>()?.unwrap_or(0).saturating_add(asked.skip).clamp(0, all);
+        let last = first.saturating_add(i64::try_from(asked.size).unwrap_or(all)).min(all);
+        let members = steps(&state, &found, first, last).await?;
+        Answered { members, total: all, next: (last < all).then_some(last) }
+    } else {
+        asked.among(steps(&state, &found, 0, all).await?, searched)?
+    };
+    Ok(asked.page(&answered, &format!("{}/steps", base.operation(id))))
+}
+
+/// What `$search` looks at.
+fn searched(step: &wire::Step) -> String {
+    let exception = step.exception.as_ref().and_then(|exception| exception["message"].as_str());
+    let tags = step.tags.iter().flat_map(|(key, tag)| [key.as_str(), tag.as_str()]);
+    let words = [step.name.as_str(), exception.unwrap_or_default()].into_iter().chain(tags);
+    words.collect::<Vec<_>>().join(" ")
 }
 
 async fn steps(

@@ -30,7 +30,7 @@ mod work;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
     AttemptReport, AttemptView, EventView, FindAsked, Keyset, LastMove, Order, OutputPiece,
-    OutputView, Position, Store, StoreError, StoreSettings,
+    OutputView, Store, StoreError, StoreSettings,
 };
 pub use clock::created_at;
 pub use command::{ContextPatch, Report, StopAnswer, StopAsked};

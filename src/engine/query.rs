@@ -9,7 +9,7 @@ use super::error::EngineError;
 use super::jobsets::Compiled;
 use crate::domain::OperationState;
 use crate::domain::rollup::unhandled_among;
-use crate::store::{AttemptView, FindAsked, Keyset, OperationView, Position};
+use crate::store::{AttemptView, FindAsked, Keyset, OperationView};
 
 /// An operation and what it runs.
 #[derive(Clone, Debug)]
@@ -36,25 +36,6 @@ impl Engine {
         let mut found = vec![self.with_jobset(view).await?];
         self.add_failures(&mut found).await?;
         found.pop().ok_or(EngineError::NotFound)
-    }
-
-    /// Up to `limit` operations in the default order, and where the next page begins.
-    ///
-    /// # Errors
-    /// As for any question to the store.
-    pub async fn operations(
-        &self,
-        from: Position,
-        skip: i64,
-        limit: usize,
-    ) -> Result<(Vec<Found>, Option<Position>), EngineError> {
-        let page = self.shared.store.list(from, skip, limit).await?;
-        let mut found = Vec::with_capacity(page.operations.len());
-        for view in page.operations {
-            found.push(self.with_jobset(view).await?);
-        }
-        self.add_failures(&mut found).await?;
-        Ok((found, page.next))
     }
 
     /// A page of the operations that meet a question, and where the next one begins.

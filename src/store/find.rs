@@ -1,9 +1,12 @@
 //! Questions about operations: a filter, a search, an order, and the place where a page begins.
 //!
-//! Without an order of the client's, operations come in the default order, group by group as in
-//! `list`; a filter that excludes the states of a group saves looking at it, and one that only
-//! live operations can meet starts from the small table of these. With an order, one statement sorts.
+//! Without an order of the client's, operations come in the default order: what has not started, what
+//! runs, what has ended; within each by creation. Ids are in the order of creation, so no sort is
+//! needed. A filter that excludes the states of a group saves looking at it, and one that only live
+//! operations can meet starts from the small table of these. With an order, one statement sorts.
 //! Either way a page starts where the last one ended, whatever was done meanwhile.
+
+use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -12,8 +15,8 @@ use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
-use super::list::Position;
 use super::lower::{Lowering, SEARCH_TEXT, Sorting, operation_columns, possible_states};
+use super::operation::chunked_steps;
 use super::read::{OPERATION_COLUMNS, OperationRow, OperationView};
 use crate::domain::OperationState;
 use crate::odata::{ErrorKind, Expr, OrderItem, Search};
@@ -54,6 +57,12 @@ pub struct FoundPage {
     pub operations: Vec<OperationView>,
     /// Where the next page begins; `None` after the last one.
     pub next: Option<Keyset>,
+}
+
+/// A place in the default order: after operation `after` of group `group`.
+struct Position {
+    group: u8,
+    after: Uuid,
 }
 
 #[derive(FromRow)]
@@ -216,7 +225,7 @@ impl Store {
 
     async fn find_in_groups(&self, asked: &FindAsked) -> Result<FoundPage, StoreError> {
         let mut at = match &asked.after {
-            None => Position::START,
+            None => Position { group: 0, after: Uuid::nil() },
             Some(Keyset::Group(group, after)) => Position { group: *group, after: *after },
             Some(Keyset::Sorted(..)) => return Err(foreign()),
         };
@@ -305,5 +314,23 @@ impl Store {
             .fetch_one(&self.read)
             .await
             .map_err(StoreError::of_question)
+    }
+
+    /// Adds the step states of those that keep them in chunks.
+    async fn with_chunks(&self, rows: Vec<OperationRow>) -> Result<Vec<OperationView>, StoreError> {
+        let chunked: Vec<Uuid> =
+            rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
+        let mut chunks = if chunked.is_empty() {
+            HashMap::new()
+        } else {
+            let mut connection = self.read.acquire().await?;
+            chunked_steps(&mut connection, &chunked).await?
+        };
+        rows.into_iter()
+            .map(|row| {
+                let bytes = chunks.remove(&row.id);
+                row.into_view(bytes)
+            })
+            .collect()
     }
 }

@@ -14,7 +14,6 @@
 mod batch;
 mod error;
 mod find;
-mod list;
 pub mod lower;
 mod migrate;
 mod operation;
@@ -28,7 +27,6 @@ pub use batch::{
 };
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
-pub use list::{ListPage, Position};
 pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};
 pub use packed::CHUNK;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use support::{database, ended, engine, history, host, seat, submit, until, within};
 use sutbot::domain::decide::Ending;
 use sutbot::domain::{OperationState, StepState, Stop};
-use sutbot::engine::{Assignment, ContextPatch, Engine, EngineError, Report, StopAsked};
+use sutbot::engine::{Assignment, ContextPatch, Engine, EngineError, FindAsked, Report, StopAsked};
 use uuid::Uuid;
 
 /// A source, `width` milestones side by side, a sink.
@@ -105,8 +105,16 @@ async fn an_operation_in_chunks_runs_to_its_end() {
     assert_eq!(found.view.state, OperationState::Succeeded);
     assert!(found.view.steps.iter().all(|state| *state == StepState::Succeeded));
     check(&found, &history(host.engine(), id).await);
-    let (listed, _) =
-        host.engine().operations(sutbot::engine::Position::START, 0, 10).await.unwrap();
+    let all = FindAsked {
+        filter: None,
+        search: None,
+        order: Vec::new(),
+        after: None,
+        skip: 0,
+        limit: 10,
+        now: host.engine().now(),
+    };
+    let (listed, _) = host.engine().find(&all).await.unwrap();
     assert_eq!(listed[0].view.steps, found.view.steps);
     host.run_until(async {}).await.unwrap();
 }
