@@ -1,0 +1,88 @@
+//! From a submission to the start of its step, when nothing else is to be done.
+//!
+//! Three ends are told. The answer: the step was claimed in the transaction that stored the operation,
+//! so by then the worker has it. The `run` event: the time of the decision, before its commit. The
+//! process: the time that `/bin/date` prints, its own start included; the limit is the same program
+//! started by a bare spawn.
+
+use std::time::{Duration, SystemTime};
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use tokio::process::Command;
+use tokio::time::Instant;
+
+use super::JOBSETS;
+use crate::Failure;
+use crate::bench::Bench;
+use crate::figure::{Figure, P50, P99, percentile};
+use crate::http::{self, Client};
+use crate::jobs;
+
+const COMMAND: [&str; 2] = ["/bin/date", "+%s%N"];
+const SAMPLES: usize = 150;
+const SLOTS: u32 = 8;
+/// So much time for everything of the sample before to end.
+const PAUSE: Duration = Duration::from_millis(4);
+
+/// The time of day in milliseconds of the Unix epoch.
+fn now_ms() -> Result<f64, Failure> {
+    Ok(SystemTime::UNIX_EPOCH.elapsed()?.as_secs_f64() * 1e3)
+}
+
+pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
+    let server = bench.serve(SLOTS).await?;
+    let mut client = Client::connect(server.address).await?;
+    let request = http::post(JOBSETS, &jobs::programs(1, &COMMAND));
+    let (mut answers, mut claims, mut starts) = (Vec::new(), Vec::new(), Vec::new());
+    for sample in 0..SAMPLES + 10 {
+        tokio::time::sleep(PAUSE).await;
+        let (began, began_ms) = (Instant::now(), now_ms()?);
+        let id = client.submit(&request).await?;
+        let answered = began.elapsed().as_secs_f64() * 1e3;
+        client.follow(&id).await?;
+        let run = run_event(&client.json(&format!("/v1.0/operations/{id}/events")).await?);
+        let output = http::get(&format!("/v1.0/operations/{id}/steps/s0/output"), "");
+        client.ask(&output).await?;
+        let printed = printed_ms(client.body())?;
+        // The first ones find cold caches.
+        if sample >= 10 {
+            answers.push(answered);
+            claims.push(run.ok_or("no step was run")? - began_ms);
+            starts.push(printed - began_ms);
+        }
+    }
+    server.stop().await?;
+    let mut bare = Vec::new();
+    for _ in 0..SAMPLES {
+        tokio::time::sleep(PAUSE).await;
+        let began_ms = now_ms()?;
+        let output = Command::new(COMMAND[0]).args(&COMMAND[1..]).output().await?;
+        bare.push(printed_ms(&output.stdout)? - began_ms);
+    }
+    let figure = |name: &str, times: &mut Vec<f64>| {
+        let p50 = percentile(times, P50);
+        Figure::new(name, "ms", p50).times(p50, percentile(times, P99))
+    };
+    Ok(vec![
+        figure("idle: submission to the answer, step claimed", &mut answers),
+        figure("idle: submission to the `run` event", &mut claims),
+        figure("idle: submission to what /bin/date prints", &mut starts)
+            .limit("spawn of /bin/date", percentile(&mut bare, P50)),
+    ])
+}
+
+/// When the step was claimed, in milliseconds of the Unix epoch.
+fn run_event(events: &Value) -> Option<f64> {
+    let is_run = |event: &&Value| event["action"] == "run";
+    let at = events["value"].as_array()?.iter().find(is_run)?["at"].as_str()?;
+    let at: DateTime<Utc> = at.parse().ok()?;
+    let since = (at - DateTime::UNIX_EPOCH).to_std().ok()?;
+    Some(since.as_secs_f64() * 1e3)
+}
+
+/// What `date` printed, in milliseconds.
+fn printed_ms(output: &[u8]) -> Result<f64, Failure> {
+    let nanoseconds: f64 = std::str::from_utf8(output)?.trim().parse()?;
+    Ok(nanoseconds / 1e6)
+}

@@ -1,0 +1,59 @@
+//! The measurements, a file each. A round of one answers always the same figures in the same order.
+
+mod get;
+mod latency;
+mod memory;
+mod noop;
+mod process;
+mod submit;
+mod wide;
+mod workflow;
+
+use clap::ValueEnum;
+
+use crate::Failure;
+use crate::bench::Bench;
+use crate::figure::Figure;
+
+/// Slots of a server whose steps start no process.
+const SLOTS: u32 = 2_000;
+/// Clients that load a server at once.
+const CLIENTS: usize = 64;
+const JOBSETS: &str = "/v1.0/jobsets";
+
+/// What can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Measurement {
+    /// One-step operations submitted over HTTP.
+    Submit,
+    /// Steps without work, submitted from within.
+    Noop,
+    /// Two-step operations, from their submission to their observed end.
+    Workflow,
+    /// Steps that run a program.
+    Process,
+    /// From a submission to the start of the step, when nothing else is to be done.
+    Latency,
+    /// Polls.
+    Get,
+    /// Resident memory, and WAL per step.
+    Memory,
+    /// Large operations.
+    Wide,
+}
+
+impl Measurement {
+    /// Measures once.
+    pub(crate) async fn round(self, bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
+        match self {
+            Self::Submit => submit::round(bench).await,
+            Self::Noop => noop::round(bench).await,
+            Self::Workflow => workflow::round(bench).await,
+            Self::Process => process::round(bench).await,
+            Self::Latency => latency::round(bench).await,
+            Self::Get => get::round(bench).await,
+            Self::Memory => memory::round(bench).await,
+            Self::Wide => wide::round(bench).await,
+        }
+    }
+}
