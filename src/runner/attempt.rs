@@ -88,9 +88,7 @@ pub(super) async fn run<S: WorkSource>(
     let outcome = match prepare(bench, assignment).await {
         Ok((place, spec)) => {
             let outcome = execute(bench, assignment, spec, &mut capture, stop).await;
-            let outcome = with_result(outcome, &place).await;
-            place.clean().await;
-            outcome
+            with_result(outcome, &place).await
         }
         Err(exception) => Outcome::failed(Cause::Exception, exception),
     };
@@ -409,7 +407,7 @@ fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> O
 /// Adds what the step wrote to `SUT_OUTPUT`, also of one that failed. A step that says it succeeded
 /// but whose result cannot be read has failed.
 async fn with_result(mut outcome: Outcome, place: &Place) -> Outcome {
-    match place.result().await {
+    match place.collect().await {
         Ok(result) => outcome.result = result,
         Err(message) if outcome.ending == Ending::Succeeded => {
             outcome.ending = Ending::Failed(Cause::Exception);

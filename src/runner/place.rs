@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::io;
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use serde_json::Value;
-use tokio::fs;
 use uuid::Uuid;
 
 use crate::domain::problem::refuse_nul;
@@ -16,12 +15,20 @@ use crate::engine::Assignment;
 const RESULT_MAX: u64 = 1024 * 1024;
 
 /// The files of one attempt.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Place {
     /// Shared by the operation's steps on this worker.
-    pub(super) workspace: PathBuf,
+    workspace: PathBuf,
     context: PathBuf,
     output: PathBuf,
+}
+
+/// Runs file operations where they may block: one visit for several of them.
+async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        Err(error) => std::panic::resume_unwind(error.into_panic()),
+    }
 }
 
 impl Place {
@@ -32,50 +39,41 @@ impl Place {
         context: &Value,
     ) -> io::Result<Self> {
         let operation = root.join(assignment.operation.to_string());
-        let workspace = operation.join("workspace");
         let files = operation.join("files");
-        fs::create_dir_all(&workspace).await?;
-        fs::create_dir_all(&files).await?;
         let name = format!("{}-{}", assignment.step, assignment.attempt);
         let place = Self {
-            workspace,
+            workspace: operation.join("workspace"),
             context: files.join(format!("{name}.context.json")),
             output: files.join(format!("{name}.output.json")),
         };
-        fs::write(&place.context, context.to_string()).await?;
-        Ok(place)
+        let text = context.to_string();
+        off_thread(move || {
+            fs::create_dir_all(&place.workspace)?;
+            fs::create_dir_all(&files)?;
+            fs::write(&place.context, text)?;
+            Ok(place)
+        })
+        .await
     }
 
-    /// The JSON that the step wrote to `SUT_OUTPUT`, if it wrote any.
-    pub(super) async fn result(&self) -> Result<Option<Value>, String> {
-        let size = match fs::metadata(&self.output).await {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(format!("SUT_OUTPUT cannot be read: {error}")),
-        };
-        if size > RESULT_MAX {
-            return Err(format!("SUT_OUTPUT has {size} bytes, more than {RESULT_MAX}"));
-        }
-        let bytes = fs::read(&self.output).await;
-        let bytes = bytes.map_err(|error| format!("SUT_OUTPUT cannot be read: {error}"))?;
-        if bytes.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        let value: Value = serde_json::from_slice(&bytes)
-            .map_err(|error| format!("SUT_OUTPUT is not JSON: {error}"))?;
-        refuse_nul(&value, "SUT_OUTPUT").map_err(|problem| problem.to_string())?;
-        Ok(Some(value))
-    }
-
-    /// Takes the files of the attempt away; the workspace stays for the other steps.
-    pub(super) async fn clean(&self) {
-        for file in [&self.context, &self.output] {
-            match fs::remove_file(file).await {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => tracing::warn!(%error, file = %file.display(), "runner.file.left"),
+    /// Takes the files of the attempt away; the workspace stays for the other steps. Answers the JSON
+    /// that the step wrote to `SUT_OUTPUT`, if it wrote any.
+    pub(super) async fn collect(&self) -> Result<Option<Value>, String> {
+        let place = self.clone();
+        off_thread(move || {
+            let result = read_result(&place.output);
+            for file in [&place.context, &place.output] {
+                match fs::remove_file(file) {
+                    Ok(()) => {}
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                    Err(error) => {
+                        tracing::warn!(%error, file = %file.display(), "runner.file.left");
+                    }
+                }
             }
-        }
+            result
+        })
+        .await
     }
 
     /// The whole environment of the attempt: the worker's, without what is the service's own, then
@@ -100,6 +98,26 @@ impl Place {
         environment.extend(own.iter().map(|(name, value)| (name.into(), value.into())));
         environment.into_iter().collect()
     }
+}
+
+fn read_result(file: &Path) -> Result<Option<Value>, String> {
+    let unreadable = |error: io::Error| format!("SUT_OUTPUT cannot be read: {error}");
+    let size = match fs::metadata(file) {
+        Ok(metadata) => metadata.len(),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(unreadable(error)),
+    };
+    if size > RESULT_MAX {
+        return Err(format!("SUT_OUTPUT has {size} bytes, more than {RESULT_MAX}"));
+    }
+    let bytes = fs::read(file).map_err(unreadable)?;
+    if bytes.iter().all(u8::is_ascii_whitespace) {
+        return Ok(None);
+    }
+    let value: Value = serde_json::from_slice(&bytes)
+        .map_err(|error| format!("SUT_OUTPUT is not JSON: {error}"))?;
+    refuse_nul(&value, "SUT_OUTPUT").map_err(|problem| problem.to_string())?;
+    Ok(Some(value))
 }
 
 /// What steps inherit: not the way to the database, and nothing that configures the service.

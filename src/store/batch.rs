@@ -12,6 +12,7 @@ use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use super::apply;
 use super::error::StoreError;
 use super::packed::{CHUNK, pack_open, pack_steps};
 use crate::domain::decide::Kill;
@@ -343,15 +344,48 @@ impl Batch {
         self.data.cancellation.push(cancellation.map(Json));
     }
 
+    /// How many operations are not new.
+    fn changed(&self) -> usize {
+        self.operations.expected.iter().filter(|version| **version > 0).count()
+    }
+
+    /// The parts of the statement that have rows.
+    fn statement(&self) -> String {
+        let operations = self.operations.id.len();
+        let is_checked = self.changed() > 0;
+        let has_new = self.changed() < operations;
+        let has_attempts = !self.attempts.operation.is_empty();
+        let parts = [
+            (operations > 0, apply::OPERATIONS),
+            (is_checked, apply::CHANGED),
+            (has_new, apply::MADE),
+            (!self.chunks.operation.is_empty(), apply::CHUNKED),
+            (!self.events.operation.is_empty(), apply::HAPPENED),
+            (has_attempts, apply::SETTLED),
+            (has_attempts, apply::OBEYED),
+            (!self.jobsets.id.is_empty(), apply::DEFINED),
+            (!self.data.operation.is_empty(), apply::WIDENED),
+            (has_new, apply::BORN),
+            (!self.ended.is_empty(), apply::DIED),
+            (!self.ready.operation.is_empty(), apply::QUEUED),
+            (!self.not_ready.is_empty(), apply::UNQUEUED),
+            (!self.deadlines.operation.is_empty(), apply::TIMED),
+            (!self.orders.operation.is_empty(), apply::ORDERED),
+        ];
+        let parts: Vec<&str> =
+            parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
+        apply::compose(&parts, is_checked)
+    }
+
     /// Stores it all, or nothing.
     ///
     /// # Errors
     /// [`StoreError::Conflict`] when an operation has another version than expected; otherwise as
     /// for any statement.
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let changed = self.operations.expected.iter().filter(|version| **version > 0).count();
+        let changed = self.changed();
         let (o, e, a) = (&self.operations, &self.events, &self.attempts);
-        sqlx::query(APPLY)
+        sqlx::query(sqlx::AssertSqlSafe(self.statement()))
             .bind(&o.id)
             .bind(&o.expected)
             .bind(&o.state)
@@ -411,90 +445,3 @@ impl Batch {
         Ok(())
     }
 }
-
-/// The parts see the same snapshot and none sees another's changes, so no two may touch one row.
-const APPLY: &str = r#"
--- batch/apply: operations, history and queues of a set of decisions
-with
-op as (
-    select * from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::smallint[],
-        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[])
-        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels)
-),
-changed as (
-    update operation o
-    set state = u.state, stop = u.stop, flags = o.flags | u.flags, version = u.version,
-        entered = u.entered, steps = u.steps, open = u.open
-    from op u
-    where o.id = u.id and o.version = u.expected and u.expected > 0
-    returning 1
-),
-made as (
-    insert into operation (id, jobset, state, stop, flags, version, entered, steps, open, labels)
-    select id, jobset, state, stop, flags, version, entered, steps, open, labels
-    from op where expected = 0
-),
-chunked as (
-    insert into step_chunk (operation, chunk, steps)
-    select * from unnest($13::uuid[], $14::int[], $15::bytea[])
-    on conflict (operation, chunk) do update set steps = excluded.steps
-),
-happened as (
-    insert into event (operation, seq, at, kind, step, attempt, action, from_state, to_state,
-        state, worker)
-    select * from unnest($16::uuid[], $17::int[], $18::timestamptz[], $19::smallint[], $20::int[],
-        $21::int[], $22::smallint[], $23::smallint[], $24::smallint[], $25::smallint[],
-        $26::bigint[])
-),
-settled as (
-    insert into attempt (operation, step, attempt, worker, started, ended, exit_code, signal,
-        exception, result, usage)
-    select * from unnest($27::uuid[], $28::int[], $29::int[], $30::bigint[], $31::timestamptz[],
-        $32::timestamptz[], $33::int[], $34::int[], $35::jsonb[], $36::jsonb[], $37::jsonb[])
-),
-obeyed as (
-    delete from stop_order s
-    using unnest($30::bigint[], $27::uuid[], $28::int[], $29::int[])
-        as u (worker, operation, step, attempt)
-    where s.worker = u.worker and s.operation = u.operation and s.step = u.step
-        and s.attempt = u.attempt
-),
-defined as (
-    insert into jobset (id, digest, name, document)
-    select * from unnest($38::uuid[], $39::bytea[], $40::text[], $41::text[])
-    on conflict (id) do nothing
-),
-widened as (
-    insert into operation_data as d (operation, context, context_version, cancellation)
-    select operation, context, (context is not null)::int, cancellation
-    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[]) as u (operation, context, cancellation)
-    on conflict (operation) do update
-    set context = coalesce(excluded.context, d.context),
-        context_version = d.context_version + (excluded.context is not null)::int,
-        cancellation = coalesce(excluded.cancellation, d.cancellation)
-),
-born as (
-    insert into live (operation)
-    select id from op where expected = 0 and id <> all ($45::uuid[])
-),
-died as (
-    delete from live where operation = any ($45::uuid[])
-),
-queued as (
-    insert into ready as r (operation, due)
-    select * from unnest($46::uuid[], $47::timestamptz[])
-    on conflict (operation) do update set due = excluded.due where r.due <> excluded.due
-),
-unqueued as (
-    delete from ready where operation = any ($48::uuid[])
-),
-timed as (
-    insert into deadline (operation, due)
-    select * from unnest($49::uuid[], $50::timestamptz[])
-),
-ordered as (
-    insert into stop_order (worker, operation, step, attempt)
-    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[])
-)
-select require_rows((select count(*) from changed), $12)
-"#;

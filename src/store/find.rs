@@ -241,7 +241,7 @@ impl Store {
                 let found: Vec<OperationRow> = query
                     .build_query_as()
                     .persistent(false)
-                    .fetch_all(&self.read)
+                    .fetch_all(&self.ask)
                     .await
                     .map_err(StoreError::of_question)?;
                 if found.is_empty() && skip > 0 {
@@ -282,7 +282,7 @@ impl Store {
         let mut found: Vec<SortedRow> = query
             .build_query_as()
             .persistent(false)
-            .fetch_all(&self.read)
+            .fetch_all(&self.ask)
             .await
             .map_err(StoreError::of_question)?;
         let has_more = found.len() > asked.limit;
@@ -311,7 +311,7 @@ impl Store {
         query
             .build_query_scalar()
             .persistent(false)
-            .fetch_one(&self.read)
+            .fetch_one(&self.ask)
             .await
             .map_err(StoreError::of_question)
     }
@@ -323,7 +323,7 @@ impl Store {
         let mut chunks = if chunked.is_empty() {
             HashMap::new()
         } else {
-            let mut connection = self.read.acquire().await?;
+            let mut connection = self.ask.acquire().await?;
             chunked_steps(&mut connection, &chunked).await?
         };
         rows.into_iter()

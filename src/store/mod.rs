@@ -5,12 +5,14 @@
 //! measured at three times the throughput of a row per step. `migrations/` holds the schema with a
 //! comment on every column.
 //!
-//! Two pools: `write` for the engine, whose statements are prepared once with a generic plan over
-//! index scans (plans made while tables are empty would choose scans that are ruinous later), and
-//! `read` for everything that clients ask.
+//! Three pools: `write` for the engine, whose statements are prepared once with a generic plan over
+//! index scans (plans made while tables are empty would choose scans that are ruinous later); `read`
+//! for reading by key, with generic plans too; and `ask` for questions of clients' own making, each
+//! planned for what it asks and bounded in time.
 //!
 //! Deliberately absent: an abstraction over databases. PostgreSQL is part of the design.
 
+mod apply;
 mod batch;
 mod error;
 mod find;
@@ -37,16 +39,18 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::PgPool;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
+use sqlx::{Connection, PgConnection, PgPool};
 
 /// How to reach the database.
 #[derive(Clone, Debug)]
 pub struct StoreSettings {
     /// `postgres://...`.
     pub url: String,
-    /// Connections for client questions.
+    /// Connections for questions of clients' own making: filters, searches, orders.
+    pub ask_connections: u32,
+    /// Connections for all other reading.
     pub read_connections: u32,
     /// Connections for the engine.
     pub write_connections: u32,
@@ -60,6 +64,7 @@ impl StoreSettings {
     pub fn new(url: impl Into<String>) -> Self {
         Self {
             url: url.into(),
+            ask_connections: 4,
             read_connections: 8,
             write_connections: 6,
             statement_timeout: Duration::from_secs(10),
@@ -70,8 +75,16 @@ impl StoreSettings {
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
+    ask: PgPool,
     read: PgPool,
     write: PgPool,
+}
+
+/// A connection that was idle may have died with the database; one that was just used has not.
+const IDLE: Duration = Duration::from_secs(1);
+
+async fn is_alive(connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
+    Ok(idle < IDLE || connection.ping().await.is_ok())
 }
 
 impl Store {
@@ -82,13 +95,16 @@ impl Store {
     pub fn new(settings: &StoreSettings) -> Result<Self, StoreError> {
         let options = PgConnectOptions::from_str(&settings.url)?.application_name("mother");
         let timeout = settings.statement_timeout.as_millis().to_string();
-        let read_options = options.clone().options([("statement_timeout", timeout.as_str())]);
+        let options = options.options([("jit", "off")]);
+        let ask_options = options.clone().options([("statement_timeout", timeout.as_str())]);
+        // A custom plan of a statement over partitions looks cheaper than the generic one, so it would
+        // be planned anew each time, and that costs more than running it.
+        let read_options = ask_options.clone().options([("plan_cache_mode", "force_generic_plan")]);
         let write_options = options.options([
             ("plan_cache_mode", "force_generic_plan"),
             ("enable_seqscan", "off"),
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
-            ("jit", "off"),
             ("statement_timeout", "60000"),
         ]);
         let pool = |connections| {
@@ -97,7 +113,11 @@ impl Store {
                 .acquire_timeout(Duration::from_secs(5))
         };
         Ok(Self {
-            read: pool(settings.read_connections).connect_lazy_with(read_options),
+            ask: pool(settings.ask_connections).connect_lazy_with(ask_options),
+            read: pool(settings.read_connections)
+                .test_before_acquire(false)
+                .before_acquire(|connection, state| Box::pin(is_alive(connection, state.idle_for)))
+                .connect_lazy_with(read_options),
             // The engine finds out by itself and tries again, so it saves the question each time.
             write: pool(settings.write_connections)
                 .test_before_acquire(false)
@@ -150,6 +170,7 @@ impl Store {
     /// Closes all connections.
     pub async fn close(&self) {
         self.write.close().await;
+        self.ask.close().await;
         self.read.close().await;
     }
 }

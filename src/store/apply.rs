@@ -1,0 +1,114 @@
+//! The statement that stores a batch, composed of the parts that have something to store.
+//!
+//! A typical batch needs half of the parts, and an empty part is not free: the database opens its
+//! tables and indexes all the same. The numbers of the parameters are those of the whole, so all
+//! combinations are bound alike; each is prepared when it is first needed. There are few.
+//!
+//! The parts see the same snapshot and none sees another's changes, so no two may touch one row.
+
+/// The name and the end of the statement, around its parts.
+const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
+const CHECK: &str = "\nselect require_rows((select count(*) from changed), $12)";
+const NO_CHECK: &str = "\nselect true";
+
+/// Composes the parts. `is_checked`: [`CHANGED`] is one of them.
+pub(super) fn compose(parts: &[&str], is_checked: bool) -> String {
+    let end = if is_checked { CHECK } else { NO_CHECK };
+    let with = if parts.is_empty() { "" } else { "with\n" };
+    [HEAD, with, &parts.join(",\n"), end].concat()
+}
+
+pub(super) const OPERATIONS: &str = r#"op as (
+    select * from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::smallint[],
+        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[])
+        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels)
+)"#;
+
+pub(super) const CHANGED: &str = r#"changed as (
+    update operation o
+    set state = u.state, stop = u.stop, flags = o.flags | u.flags, version = u.version,
+        entered = u.entered, steps = u.steps, open = u.open
+    from op u
+    where o.id = u.id and o.version = u.expected and u.expected > 0
+    returning 1
+)"#;
+
+pub(super) const MADE: &str = r#"made as (
+    insert into operation (id, jobset, state, stop, flags, version, entered, steps, open, labels)
+    select id, jobset, state, stop, flags, version, entered, steps, open, labels
+    from op where expected = 0
+)"#;
+
+pub(super) const CHUNKED: &str = r#"chunked as (
+    insert into step_chunk (operation, chunk, steps)
+    select * from unnest($13::uuid[], $14::int[], $15::bytea[])
+    on conflict (operation, chunk) do update set steps = excluded.steps
+)"#;
+
+pub(super) const HAPPENED: &str = r#"happened as (
+    insert into event (operation, seq, at, kind, step, attempt, action, from_state, to_state,
+        state, worker)
+    select * from unnest($16::uuid[], $17::int[], $18::timestamptz[], $19::smallint[], $20::int[],
+        $21::int[], $22::smallint[], $23::smallint[], $24::smallint[], $25::smallint[],
+        $26::bigint[])
+)"#;
+
+pub(super) const SETTLED: &str = r#"settled as (
+    insert into attempt (operation, step, attempt, worker, started, ended, exit_code, signal,
+        exception, result, usage)
+    select * from unnest($27::uuid[], $28::int[], $29::int[], $30::bigint[], $31::timestamptz[],
+        $32::timestamptz[], $33::int[], $34::int[], $35::jsonb[], $36::jsonb[], $37::jsonb[])
+)"#;
+
+pub(super) const OBEYED: &str = r#"obeyed as (
+    delete from stop_order s
+    using unnest($30::bigint[], $27::uuid[], $28::int[], $29::int[])
+        as u (worker, operation, step, attempt)
+    where s.worker = u.worker and s.operation = u.operation and s.step = u.step
+        and s.attempt = u.attempt
+)"#;
+
+pub(super) const DEFINED: &str = r#"defined as (
+    insert into jobset (id, digest, name, document)
+    select * from unnest($38::uuid[], $39::bytea[], $40::text[], $41::text[])
+    on conflict (id) do nothing
+)"#;
+
+pub(super) const WIDENED: &str = r#"widened as (
+    insert into operation_data as d (operation, context, context_version, cancellation)
+    select operation, context, (context is not null)::int, cancellation
+    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[]) as u (operation, context, cancellation)
+    on conflict (operation) do update
+    set context = coalesce(excluded.context, d.context),
+        context_version = d.context_version + (excluded.context is not null)::int,
+        cancellation = coalesce(excluded.cancellation, d.cancellation)
+)"#;
+
+pub(super) const BORN: &str = r#"born as (
+    insert into live (operation)
+    select id from op where expected = 0 and id <> all ($45::uuid[])
+)"#;
+
+pub(super) const DIED: &str = r#"died as (
+    delete from live where operation = any ($45::uuid[])
+)"#;
+
+pub(super) const QUEUED: &str = r#"queued as (
+    insert into ready as r (operation, due)
+    select * from unnest($46::uuid[], $47::timestamptz[])
+    on conflict (operation) do update set due = excluded.due where r.due <> excluded.due
+)"#;
+
+pub(super) const UNQUEUED: &str = r#"unqueued as (
+    delete from ready where operation = any ($48::uuid[])
+)"#;
+
+pub(super) const TIMED: &str = r#"timed as (
+    insert into deadline (operation, due)
+    select * from unnest($49::uuid[], $50::timestamptz[])
+)"#;
+
+pub(super) const ORDERED: &str = r#"ordered as (
+    insert into stop_order (worker, operation, step, attempt)
+    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[])
+)"#;
