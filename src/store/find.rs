@@ -59,6 +59,9 @@ pub struct FoundPage {
     pub next: Option<Keyset>,
 }
 
+/// What the last operation was sorted by, and its id.
+type Place<'a> = (&'a [Option<String>], Uuid);
+
 /// A place in the default order: after operation `after` of group `group`.
 struct Position {
     group: u8,
@@ -161,10 +164,7 @@ impl FindAsked {
     }
 
     /// Where the page begins in an order of the client's.
-    fn place(
-        &self,
-        sorting: &Sorting<'_>,
-    ) -> Result<Option<(&[Option<String>], Uuid)>, StoreError> {
+    fn place(&self, sorting: &Sorting<'_>) -> Result<Option<Place<'_>>, StoreError> {
         match &self.after {
             None => Ok(None),
             Some(Keyset::Sorted(keys, last)) if keys.len() == sorting.keys() => {
@@ -183,7 +183,7 @@ impl FindAsked {
         head: &str,
         states: &[OperationState],
         sorting: &Sorting<'_>,
-        after: Option<(&[Option<String>], Uuid)>,
+        after: Option<Place<'_>>,
     ) -> Result<QueryBuilder<Postgres>, StoreError> {
         let mut out = QueryBuilder::new(head);
         out.push("-- find/sorted_page\nselect ").push(OPERATION_COLUMNS).push(", ");
