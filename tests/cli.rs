@@ -80,7 +80,7 @@ steps:
         &expect![[r#"
             ok.json: ok
             shape.json: steps[0].runn: unknown field `runn`; did you mean `run`?
-            shape.json: steps[1].name: 7 is not of type "string"
+            shape.json: steps[1].name: must be a string, not a number
             shape.json: nmae: unknown field `nmae`; did you mean `name`?
             sense.yaml: steps[1].name: `a` is also the name of steps[0]
             sense.yaml: steps[0].when[0]: no step is called `b`; did you mean `a`?
@@ -164,7 +164,46 @@ fn a_server_that_is_not_there_is_told_with_what_to_do() {
 }
 
 #[test]
+fn a_list_is_asked_for_with_a_question() {
+    let output = mother(&["op", "list", "--help"], &[], "");
+    let help = String::from_utf8(output.stdout).unwrap();
+    for flag in ["--filter <EXPR>", "--order <EXPR>", "--search <WORDS>", "--top <N>", "--all"] {
+        assert!(help.contains(flag), "{flag}: {help}");
+    }
+    check(
+        &["op", "list", "--all", "--top", "5"],
+        &[],
+        &expect![[r#"
+        error: the argument '--all' cannot be used with '--top <N>'
+
+        Usage: mother op list --all
+
+        For more information, try '--help'.
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
 fn settings_that_cannot_work_are_refused() {
+    check(
+        &["serve", "--statement-timeout", "0s"],
+        &[],
+        &expect![[r#"
+        error: --statement-timeout must be at least 1ms: nothing could be answered
+        exit 2
+    "#]],
+    );
+    check(
+        &["serve", "--max-query-nesting", "1000"],
+        &[],
+        &expect![[r#"
+        error: invalid value '1000' for '--max-query-nesting <N>': 1000 is not in 1..=200
+
+        For more information, try '--help'.
+        exit 2
+    "#]],
+    );
     check(
         &["serve", "--lease", "3s"],
         &[],

@@ -32,10 +32,12 @@ pub(crate) struct Bench {
     cluster: Cluster,
     folder: TempDir,
     seconds: f64,
+    /// How many operations are stored that questions are asked about.
+    pub(crate) stored: usize,
 }
 
 impl Bench {
-    pub(crate) async fn start(seconds: f64) -> Result<Self, Failure> {
+    pub(crate) async fn start(seconds: f64, stored: usize) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         // As root, the account of PostgreSQL has to get through.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
@@ -49,7 +51,7 @@ impl Bench {
             .execute(&mut database)
             .await?;
         let (limit, limit_address) = child::start(Role::LimitServe, &cluster.url()).await?;
-        Ok(Self { database, limit_address, limit, cluster, folder, seconds })
+        Ok(Self { database, limit_address, limit, cluster, folder, seconds, stored })
     }
 
     pub(crate) async fn stop(self) -> Result<(), Failure> {
@@ -66,6 +68,22 @@ impl Bench {
     /// Starts the service.
     pub(crate) async fn serve(&self, slots: u32) -> Result<Server, Failure> {
         Server::start(&self.place(slots)).await
+    }
+
+    /// Starts the service on a new database of this name; answers a connection to that too.
+    pub(crate) async fn serve_on(
+        &mut self,
+        database: &str,
+        slots: u32,
+    ) -> Result<(Server, PgConnection), Failure> {
+        for query in ["drop database if exists", "create database"] {
+            let query = format!("{query} {database}");
+            sqlx::raw_sql(sqlx::AssertSqlSafe(query)).execute(&mut self.database).await?;
+        }
+        let place = self.place(slots);
+        let url = place.url.replacen("///mother?", &format!("///{database}?"), 1);
+        let server = Server::start(&Place { url: url.clone(), ..place }).await?;
+        Ok((server, PgConnection::connect(&url).await?))
     }
 
     /// Loads an HTTP server for the length of a load.

@@ -47,6 +47,9 @@ struct Arguments {
     /// How many rounds; the figures are their medians.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
+    /// How many operations are stored that `query` asks about.
+    #[arg(long, default_value_t = 100_000)]
+    operations: usize,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -67,7 +70,7 @@ fn main() -> Result<(), Failure> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut bench = Bench::start(arguments.seconds).await?;
+        let mut bench = Bench::start(arguments.seconds, arguments.operations).await?;
         let mut rounds = Vec::new();
         for round in 1..=arguments.rounds.max(1) {
             let mut figures = Vec::new();

@@ -21,7 +21,8 @@ use super::error::ApiError;
 use super::prefer::Prefer;
 use super::query::{Query, encode};
 use super::state::{ApiSettings, DEFAULT_PAGE_SIZE};
-use crate::odata::{self, Expr, Model, OrderItem, Row, Search, Select};
+use crate::engine::EngineError;
+use crate::odata::{self, ErrorKind, Expr, Model, OrderItem, Row, Search, Select};
 use crate::wire;
 
 /// The parameters that every collection knows.
@@ -150,6 +151,21 @@ impl Asked {
         let token = BASE64URL_NOPAD.encode(serde_json::to_string(&place).ok()?.as_bytes());
         let top = left.map(|left| format!("&$top={left}")).unwrap_or_default();
         Some(format!("$skiptoken={token}{top}{}", self.carried))
+    }
+
+    /// Which parameter it is due to that the database has no answer.
+    pub(super) fn failed(&self, error: EngineError) -> ApiError {
+        let EngineError::BadExpression { kind, .. } = &error else { return error.into() };
+        let target = if *kind == ErrorKind::Argument && self.after.is_some() {
+            "$skiptoken"
+        } else if self.filter.is_some() {
+            "$filter"
+        } else if self.order.is_empty() {
+            "$search"
+        } else {
+            "$orderby"
+        };
+        ApiError::from(error).target(target)
     }
 
     /// A page of what was answered; the next one is found at `path` with the query of the link.

@@ -48,8 +48,8 @@ pub(super) async fn list(
     let model = operation_model();
     let asked = Asked::of(&query, &headers, &state.settings, model, state.engine.now())?;
     let find = find(&asked)?;
-    let count = if asked.count { Some(total(&state, &find).await?) } else { None };
-    let (found, next) = state.engine.find(&find).await?;
+    let count = if asked.count { Some(total(&state, &asked, &find).await?) } else { None };
+    let (found, next) = state.engine.find(&find).await.map_err(|error| asked.failed(error))?;
     let next_link = next
         .and_then(|next| asked.next_link(&next, found.len()))
         .map(|query| base.path(&format!("/v1.0/operations?{query}")));
@@ -95,11 +95,12 @@ pub(super) async fn count(
     let query = query.only(&["$filter", "$search"])?;
     let model = operation_model();
     let asked = Asked::of(&query, &headers, &state.settings, model, state.engine.now())?;
-    Ok(total(&state, &find(&asked)?).await?.to_string())
+    Ok(total(&state, &asked, &find(&asked)?).await?.to_string())
 }
 
-async fn total(state: &ApiState, find: &FindAsked) -> Result<i64, ApiError> {
-    Ok(state.engine.store().count_where(find).await.map_err(EngineError::from)?)
+async fn total(state: &ApiState, asked: &Asked, find: &FindAsked) -> Result<i64, ApiError> {
+    let total = state.engine.store().count_where(find).await;
+    total.map_err(|error| asked.failed(error.into()))
 }
 
 /// Shows an operation.

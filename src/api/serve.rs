@@ -26,7 +26,9 @@ pub async fn serve(
     stop: CancellationToken,
 ) -> io::Result<()> {
     let mut http = hyper::server::conn::http1::Builder::new();
-    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).pipeline_flush(true);
+    // Without `pipeline_flush`: it withholds the answer to a request that cannot be read, as to one
+    // with a URL that is too long.
+    http.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT);
     let graceful = GracefulShutdown::new();
     loop {
         let stream = tokio::select! {

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use crate::api::{self, ApiSettings, ApiState};
 use crate::domain::Limits;
 use crate::engine::{Engine, EngineError, EngineSettings};
+use crate::odata;
 use crate::postgres::{self, Cluster, ClusterError};
 use crate::runner::{self, RunnerError, WorkerSettings};
 use crate::store::{Store, StoreError, StoreSettings};
@@ -56,6 +57,10 @@ pub struct HostSettings {
     pub drain: Duration,
     /// What a jobset may have at the most.
     pub limits: Limits,
+    /// What a question to a collection may have at the most.
+    pub query_limits: odata::Limits,
+    /// The longest time that the database may take to answer a client's question.
+    pub statement_timeout: Duration,
     /// The program `mother`, to be started as the zygote; `None` for the running one.
     pub zygote_exe: Option<PathBuf>,
 }
@@ -83,6 +88,8 @@ impl HostSettings {
             default_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             limits: Limits::default(),
+            query_limits: api.query_limits,
+            statement_timeout: StoreSettings::new("").statement_timeout,
             zygote_exe: None,
         }
     }
@@ -174,7 +181,8 @@ impl Host {
             None => None,
         };
         let (url, keeper) = database(&settings).await?;
-        let store = Store::new(&StoreSettings::new(url))?;
+        let statement_timeout = settings.statement_timeout;
+        let store = Store::new(&StoreSettings { statement_timeout, ..StoreSettings::new(url) })?;
         store.migrate().await?;
         let engine_settings =
             EngineSettings { limits: settings.limits, ..EngineSettings::default() };
@@ -284,6 +292,7 @@ fn api_settings(settings: &HostSettings) -> ApiSettings {
         public_url: settings.public_url.clone(),
         max_body_bytes: settings.max_body_bytes,
         max_page_size: settings.max_page_size,
+        query_limits: settings.query_limits,
         cors_origins: settings.cors_origins.clone(),
         ..ApiSettings::default()
     }

@@ -12,7 +12,7 @@ use super::follow::{Follow, OnInterrupt};
 use super::output::Output;
 use super::signals::Signals;
 use super::table::{ended_by, state, table, text};
-use crate::client::Client;
+use crate::client::{Client, Question};
 use crate::wire::{Event, Operation, Step};
 
 #[derive(Debug, Args)]
@@ -24,11 +24,7 @@ pub(super) struct OpArgs {
 #[derive(Debug, Subcommand)]
 enum OpCommand {
     /// List operations: those that have not ended first
-    List {
-        /// How many
-        #[arg(long, value_name = "N", default_value_t = 20)]
-        top: usize,
-    },
+    List(ListArgs),
     /// Show one operation
     Show {
         /// The operation
@@ -72,6 +68,25 @@ enum OpCommand {
     },
 }
 
+#[derive(Debug, Args)]
+struct ListArgs {
+    /// Which ones: `status eq 'failed' and labels/branch eq 'main'`
+    #[arg(long, value_name = "EXPR")]
+    filter: Option<String>,
+    /// In which order: `createdDateTime desc`
+    #[arg(long, value_name = "EXPR", allow_hyphen_values = true)]
+    order: Option<String>,
+    /// Words in name, labels or error: `timeout NOT nightly`
+    #[arg(long, value_name = "WORDS")]
+    search: Option<String>,
+    /// How many
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    top: usize,
+    /// All of them
+    #[arg(long, conflicts_with = "top")]
+    all: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Stream {
     Stdout,
@@ -94,7 +109,11 @@ pub(super) async fn op(
 ) -> Result<ExitCode, CliError> {
     let client = global.client()?;
     match args.command {
-        OpCommand::List { top } => list(&client.list(top).await?, output)?,
+        OpCommand::List(ListArgs { filter, order, search, top, all }) => {
+            let is_narrow = filter.is_some() || search.is_some();
+            let question = Question { filter, order, search, top: (!all).then_some(top) };
+            list(&client.list(&question).await?, is_narrow, output)?;
+        }
         OpCommand::Show { id } => show(&client.operation(&id).await?, output)?,
         OpCommand::Steps { id } => steps(&client.steps(&id).await?, output)?,
         OpCommand::Output { id, step, attempt, stream } => {
@@ -120,9 +139,12 @@ pub(super) async fn op(
     Ok(ExitCode::SUCCESS)
 }
 
-fn list(operations: &[Operation], output: Output) -> Result<(), CliError> {
+fn list(operations: &[Operation], is_narrow: bool, output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(&json!({"value": operations}))?);
+    }
+    if operations.is_empty() && is_narrow {
+        return Ok(output.line("no operations are like that")?);
     }
     if operations.is_empty() {
         return Ok(output.line("no operations yet; `mother run FILE` makes one")?);

@@ -15,6 +15,7 @@ use super::output::Output;
 use super::signals::Signals;
 use super::{Host, HostSettings};
 use crate::domain::{Limits, duration};
+use crate::odata;
 
 /// Of a server that was not told otherwise.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
@@ -147,6 +148,72 @@ struct LimitArgs {
     )]
     #[arg(default_value_t = MAX_PAGE_SIZE)]
     page_size: usize,
+    /// Bytes of a `$filter`, `$orderby`, `$search` or `$select`
+    #[arg(
+        long = "max-query-bytes",
+        value_name = "BYTES",
+        env = "MOTHER_MAX_QUERY_BYTES",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = odata::Limits::default().text_bytes)]
+    query_bytes: usize,
+    /// Depth of one; deeper ones need more of the stack
+    #[arg(
+        long = "max-query-nesting",
+        value_name = "N",
+        env = "MOTHER_MAX_QUERY_NESTING",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "100", value_parser = clap::value_parser!(u16).range(1..=200))]
+    query_nesting: u16,
+    /// Operators, calls, literals and path segments of one
+    #[arg(
+        long = "max-query-nodes",
+        value_name = "N",
+        env = "MOTHER_MAX_QUERY_NODES",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = odata::Limits::default().nodes)]
+    query_nodes: usize,
+    /// Members of an `in` list of one
+    #[arg(
+        long = "max-query-list",
+        value_name = "N",
+        env = "MOTHER_MAX_QUERY_LIST",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = odata::Limits::default().list_items)]
+    query_list: usize,
+    /// How long the database may take to answer a client's question
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_STATEMENT_TIMEOUT",
+        hide_env_values = true,
+        default_value = "10s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    statement_timeout: Duration,
+}
+
+impl LimitArgs {
+    fn of_jobsets(&self) -> Limits {
+        Limits {
+            steps: self.steps,
+            guard_terms: self.guard_terms,
+            attempts: self.attempts,
+            ..Limits::default()
+        }
+    }
+
+    fn of_queries(&self) -> odata::Limits {
+        odata::Limits {
+            text_bytes: self.query_bytes,
+            nesting: self.query_nesting.into(),
+            nodes: self.query_nodes,
+            list_items: self.query_list,
+        }
+    }
 }
 
 /// `mother serve`: the API, and a worker unless it is not wanted.
@@ -155,6 +222,10 @@ pub(super) async fn serve(
     args: ServeArgs,
     output: Output,
 ) -> Result<ExitCode, CliError> {
+    if args.limits.statement_timeout < Duration::from_millis(1) {
+        let message = "--statement-timeout must be at least 1ms: nothing could be answered";
+        return Err(CliError::BadSetting(message.to_owned()));
+    }
     let mut settings = settings(global, &args.worker)?;
     if args.no_worker {
         settings.slots = 0;
@@ -166,12 +237,9 @@ pub(super) async fn serve(
         insecure: args.insecure,
         max_body_bytes: args.limits.body_bytes,
         max_page_size: args.limits.page_size,
-        limits: Limits {
-            steps: args.limits.steps,
-            guard_terms: args.limits.guard_terms,
-            attempts: args.limits.attempts,
-            ..Limits::default()
-        },
+        limits: args.limits.of_jobsets(),
+        query_limits: args.limits.of_queries(),
+        statement_timeout: args.limits.statement_timeout,
         ..settings
     };
     host(settings, |host| {

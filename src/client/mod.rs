@@ -22,7 +22,7 @@ use std::time::Duration;
 use reqwest::Url;
 
 pub use error::ClientError;
-pub use operations::{Polled, Submitted};
+pub use operations::{Polled, Question, Submitted};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -38,6 +38,19 @@ pub struct Polled {
     pub retry_after: Option<Duration>,
 }
 
+/// Which operations are wanted, in the query language of the service.
+#[derive(Clone, Debug, Default)]
+pub struct Question {
+    /// `$filter`: a condition on their properties.
+    pub filter: Option<String>,
+    /// `$orderby`; without one those come first that have not ended, the oldest first.
+    pub order: Option<String>,
+    /// `$search`: words to look for in name, labels and error.
+    pub search: Option<String>,
+    /// How many at the most; all of them without a number.
+    pub top: Option<usize>,
+}
+
 impl Client {
     /// Submits a jobset.
     ///
@@ -105,14 +118,25 @@ impl Client {
         self.send(&url, self.request(Method::DELETE, &url)).await?.document()
     }
 
-    /// The first `limit` operations: those that have not ended first, oldest first.
+    /// The operations that a question asks for.
     ///
     /// # Errors
-    /// As for any call.
-    pub async fn list(&self, limit: usize) -> Result<Vec<Operation>, ClientError> {
+    /// [`ClientError::Refused`] with 400 when the question cannot be understood.
+    pub async fn list(&self, question: &Question) -> Result<Vec<Operation>, ClientError> {
         let mut url = self.url(&["operations"]);
-        url.query_pairs_mut().append_pair("$top", &limit.to_string());
-        self.collect(url, limit).await
+        let top = question.top.map(|top| top.to_string());
+        let options = [
+            ("$filter", &question.filter),
+            ("$orderby", &question.order),
+            ("$search", &question.search),
+            ("$top", &top),
+        ];
+        for (name, value) in options {
+            if let Some(value) = value {
+                url.query_pairs_mut().append_pair(name, value);
+            }
+        }
+        self.collect(url, question.top.unwrap_or(usize::MAX)).await
     }
 
     /// The shared data of an operation.

@@ -59,6 +59,9 @@ pub struct FoundPage {
     pub next: Option<Keyset>,
 }
 
+/// What the last operation was sorted by, and its id.
+type Place<'a> = (&'a [Option<String>], Uuid);
+
 /// A place in the default order: after operation `after` of group `group`.
 struct Position {
     group: u8,
@@ -109,8 +112,11 @@ impl FindAsked {
         lowering: &mut Lowering<'static, 'a>,
         states: &[OperationState],
     ) -> Result<(), StoreError> {
+        // What is live is few among many: a lookup for each, in the order of the ids, whatever the
+        // planner believes a lookup in many partitions to cost.
         out.push(if are_live(states) {
-            " from live l join operation o on o.id = l.operation"
+            " from live l cross join lateral \
+             (select * from operation where id = l.operation offset 0) o"
         } else {
             " from operation o"
         });
@@ -131,13 +137,14 @@ impl FindAsked {
 
     fn group_page(
         &self,
+        head: &str,
         states: &[OperationState],
         after: Uuid,
         skip: i64,
         limit: usize,
     ) -> Result<QueryBuilder<Postgres>, StoreError> {
-        let mut out = QueryBuilder::new("-- find/group_page\nselect ");
-        out.push(OPERATION_COLUMNS);
+        let mut out = QueryBuilder::new(head);
+        out.push("-- find/group_page\nselect ").push(OPERATION_COLUMNS);
         self.members(&mut out, &mut self.lowering(), states)?;
         let id = key(states);
         out.push(" and ").push(id).push(" > ").push_bind(after).push(" order by ").push(id);
@@ -156,16 +163,35 @@ impl FindAsked {
         Ok(out)
     }
 
+    /// Where the page begins in an order of the client's.
+    fn place(&self, sorting: &Sorting<'_>) -> Result<Option<Place<'_>>, StoreError> {
+        match &self.after {
+            None => Ok(None),
+            Some(Keyset::Sorted(keys, last)) if keys.len() == sorting.keys() => {
+                Ok(Some((keys.as_slice(), *last)))
+            }
+            Some(Keyset::Sorted(..) | Keyset::Group(..)) => Err(foreign()),
+        }
+    }
+
+    fn in_group(&self, group: u8) -> Vec<OperationState> {
+        self.states().into_iter().filter(|state| group_of(*state) == group).collect()
+    }
+
     fn sorted_page(
         &self,
+        head: &str,
         states: &[OperationState],
         sorting: &Sorting<'_>,
-        after: Option<(&[Option<String>], Uuid)>,
+        after: Option<Place<'_>>,
     ) -> Result<QueryBuilder<Postgres>, StoreError> {
-        let mut out = QueryBuilder::new("-- find/sorted_page\nselect ");
-        out.push(OPERATION_COLUMNS).push(", ");
+        let mut out = QueryBuilder::new(head);
+        out.push("-- find/sorted_page\nselect ").push(OPERATION_COLUMNS).push(", ");
         sorting.place(&mut out);
-        out.push(" as keys from (select o.*");
+        // The order of the ids comes from the table that is read first.
+        let (id, also) =
+            if are_live(states) { ("o.live", ", l.operation as live") } else { ("o.id", "") };
+        out.push(" as keys from (select o.*").push(also);
         let mut lowering = self.lowering();
         self.members(&mut out, &mut lowering, states)?;
         // A key that can fail is computed for the filtered rows only.
@@ -177,10 +203,10 @@ impl FindAsked {
         }
         if let Some((keys, last)) = after {
             out.push(" where ");
-            sorting.after(&mut out, keys, "o.id", last);
+            sorting.after(&mut out, keys, id, last);
         }
         out.push(" order by ");
-        sorting.order_by(&mut out, "o.id");
+        sorting.order_by(&mut out, id);
         page(&mut out, self.skip, self.limit + 1);
         Ok(out)
     }
@@ -229,15 +255,14 @@ impl Store {
             Some(Keyset::Group(group, after)) => Position { group: *group, after: *after },
             Some(Keyset::Sorted(..)) => return Err(foreign()),
         };
-        let (all, mut skip) = (asked.states(), asked.skip);
+        let mut skip = asked.skip;
         let mut rows: Vec<OperationRow> = Vec::new();
         // One more than asked for tells whether there is a next page.
         while at.group < GROUPS && rows.len() <= asked.limit {
-            let of_group = |state: &OperationState| group_of(*state) == at.group;
-            let states: Vec<OperationState> = all.iter().copied().filter(of_group).collect();
+            let states = asked.in_group(at.group);
             if !states.is_empty() {
                 let wanted = asked.limit + 1 - rows.len();
-                let mut query = asked.group_page(&states, at.after, skip, wanted)?;
+                let mut query = asked.group_page("", &states, at.after, skip, wanted)?;
                 let found: Vec<OperationRow> = query
                     .build_query_as()
                     .persistent(false)
@@ -267,18 +292,12 @@ impl Store {
     async fn find_sorted(&self, asked: &FindAsked) -> Result<FoundPage, StoreError> {
         let lowering = asked.lowering();
         let sorting = lowering.sorting(&asked.order);
-        let after = match &asked.after {
-            None => None,
-            Some(Keyset::Sorted(keys, last)) if keys.len() == sorting.keys() => {
-                Some((keys.as_slice(), *last))
-            }
-            Some(Keyset::Sorted(..) | Keyset::Group(..)) => return Err(foreign()),
-        };
+        let after = asked.place(&sorting)?;
         let states = asked.states();
         if states.is_empty() {
             return Ok(FoundPage { operations: Vec::new(), next: None });
         }
-        let mut query = asked.sorted_page(&states, &sorting, after)?;
+        let mut query = asked.sorted_page("", &states, &sorting, after)?;
         let mut found: Vec<SortedRow> = query
             .build_query_as()
             .persistent(false)
@@ -314,6 +333,39 @@ impl Store {
             .fetch_one(&self.ask)
             .await
             .map_err(StoreError::of_question)
+    }
+
+    /// The plans of the statements that [`find`](Self::find) would use, one a text, for tests.
+    #[doc(hidden)]
+    pub async fn explain(&self, asked: &FindAsked) -> Result<Vec<String>, StoreError> {
+        const HEAD: &str = "explain (analyze, costs off, timing off, summary off)\n";
+        let mut statements = Vec::new();
+        if asked.order.is_empty() {
+            let (first, place) = match &asked.after {
+                Some(Keyset::Group(group, after)) => (*group, *after),
+                Some(Keyset::Sorted(..)) => return Err(foreign()),
+                None => (0, Uuid::nil()),
+            };
+            for group in first..GROUPS {
+                let (states, limit) = (asked.in_group(group), asked.limit + 1);
+                let after = if group == first { place } else { Uuid::nil() };
+                if !states.is_empty() {
+                    statements.push(asked.group_page(HEAD, &states, after, asked.skip, limit)?);
+                }
+            }
+        } else {
+            let lowering = asked.lowering();
+            let sorting = lowering.sorting(&asked.order);
+            let after = asked.place(&sorting)?;
+            statements.push(asked.sorted_page(HEAD, &asked.states(), &sorting, after)?);
+        }
+        let mut plans = Vec::new();
+        for mut statement in statements {
+            let query = statement.build_query_scalar().persistent(false);
+            let lines: Vec<String> = query.fetch_all(&self.read).await?;
+            plans.push(lines.join("\n"));
+        }
+        Ok(plans)
     }
 
     /// Adds the step states of those that keep them in chunks.

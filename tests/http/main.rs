@@ -4,8 +4,8 @@
 //! of its own. A test that needs an empty collection or other settings has a service of its own on
 //! a database of its own. Requests go over a real port, malformed ones over a bare socket.
 //!
-//! Rows that are not here: idempotent submission (63-80), `$filter`, `$orderby`, `$select` and
-//! `$search` (41, 121-177), lost workers (50, 62), retention (178-182), foreign clients (183-192),
+//! Rows that are not here: idempotent submission (63-80), lost workers (50, 62), retention (178-182),
+//! foreign clients (183-192),
 //! generated clients (195, 196). Row 89 has nothing to be tested: nobody is throttled. An overload
 //! (row 90) is the business of the tests of the outage of the database.
 
@@ -15,5 +15,6 @@ mod document;
 mod hygiene;
 mod list;
 mod monitor;
+mod query;
 mod submit;
 mod support;

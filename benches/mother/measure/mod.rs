@@ -5,6 +5,7 @@ mod latency;
 mod memory;
 mod noop;
 mod process;
+mod query;
 mod submit;
 mod wide;
 mod workflow;
@@ -40,6 +41,8 @@ pub(crate) enum Measurement {
     Memory,
     /// Large operations.
     Wide,
+    /// Questions to many stored operations.
+    Query,
 }
 
 impl Measurement {
@@ -54,6 +57,7 @@ impl Measurement {
             Self::Get => get::round(bench).await,
             Self::Memory => memory::round(bench).await,
             Self::Wide => wide::round(bench).await,
+            Self::Query => query::round(bench).await,
         }
     }
 }
