@@ -291,3 +291,14 @@ async fn an_executable_that_is_no_zygote_is_refused() {
     let error = Zygote::start(Path::new("/no/such/file")).unwrap_err();
     assert!(matches!(error, StartError::Host { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn killing_the_worker_by_name_spares_those_that_clean_up() {
+    let zygote = zygote();
+    let process = zygote.spawn(spec(&["sleep", "1000"])).await.unwrap();
+    let monitor = parent_of(process.pid());
+    let zygote_pid = parent_of(monitor.as_raw().cast_unsigned());
+    for (pid, name) in [(monitor, "sut-monitor"), (zygote_pid, "sut-zygote")] {
+        assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim(), name);
+    }
+}

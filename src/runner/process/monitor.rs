@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{set_child_subreaper, set_name};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal, killpg};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
@@ -70,6 +70,7 @@ pub(super) fn run(job: Job, lifeline: &PipeReader) -> Result<Infallible, io::Err
 fn prepare() -> Result<SignalFd, Refusal> {
     let host = |errno| Refusal(Stage::Host, errno);
     setsid().map_err(host)?;
+    set_name(c"sut-monitor").map_err(host)?;
     set_child_subreaper(true).map_err(host)?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags).map_err(host)

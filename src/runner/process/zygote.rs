@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::prctl::set_child_subreaper;
+use nix::sys::prctl::{set_child_subreaper, set_name};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, setsid};
@@ -44,6 +44,8 @@ fn serve() -> Result<Infallible, io::Error> {
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(File::open("/dev/null")?)?;
     setsid()?;
+    // Whoever kills the worker by its name must not kill those that then clean up after it.
+    set_name(c"sut-zygote")?;
     set_child_subreaper(true)?;
     sys::reset_signals();
     SigSet::all().thread_block()?;
