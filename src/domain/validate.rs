@@ -164,6 +164,9 @@ impl<'a> Check<'a> {
             self.add(path, "must not be empty");
         }
         self.text(path, name, true);
+        if matches!(name, "." | "..") {
+            self.add(path, "would be taken for a folder in a URL");
+        }
         if name.contains('/') || name.starts_with('$') || name.trim() != name {
             let message = "must not have a `/`, begin with `$`, or begin or end with a blank";
             self.add(path, message);

@@ -320,3 +320,13 @@ fn a_failure_closes_all_that_depends_on_it() {
     assert_eq!(state, OperationState::Failed);
     assert!(steps[1..].iter().all(|(_, state)| *state == StepState::Unreachable));
 }
+
+#[test]
+fn a_name_that_no_url_can_hold_is_refused() {
+    for name in [".", "..", "a/b", "$count", " a", ""] {
+        let step = StepDefinition { name: name.into(), ..StepDefinition::default() };
+        let definition = Definition { steps: vec![step], ..Definition::default() };
+        let problems = Jobset::compile(definition, &Limits::default()).unwrap_err();
+        assert_eq!(problems[0].path, "steps[0].name", "{name}");
+    }
+}
