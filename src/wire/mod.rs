@@ -8,6 +8,8 @@ mod error;
 mod explain;
 mod jobset;
 mod operation;
+mod people;
+mod steer;
 mod step;
 mod unique;
 mod when;
@@ -19,6 +21,13 @@ pub use jobset::{
     StartDocument, StepDocument, decode_definition,
 };
 pub use operation::{Jobset, Operation, Page};
+pub use people::{
+    Message, MessageReceiver, MessageRequest, MessageSent, Prompt, ReplyRequest, ReplyStatus,
+};
+pub use steer::{
+    MovedStep, RefusedStep, ScopeDocument, SteerRequest, Steered, SteeredOperation,
+    SteeredOperations,
+};
 pub use step::{Attempt, Event, OutputPiece, Step};
 pub use unique::read_value;
 pub use when::{ClauseDocument, WhenDocument};
