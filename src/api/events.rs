@@ -41,8 +41,9 @@ pub(super) async fn list(
     known.push("after");
     let query = query.only(&known)?;
     let after: i32 = query.number("after")?.unwrap_or(0);
-    let asked = Asked::of(&query, &headers, &state.settings, event_model(), state.engine.now())?;
     let found = state.engine.operation(id).await?;
+    let model = event_model(&found.compiled.jobset);
+    let asked = Asked::of(&query, &headers, &state.settings, &model, state.engine.now())?;
     let jobset = &found.compiled.jobset;
     let events = async |after, skip, limit| -> Result<Vec<wire::Event>, ApiError> {
         let events = state.engine.store().events(id, after, skip, limit).await;

@@ -7,9 +7,8 @@ use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
 use super::state::BaseUrl;
-use crate::domain::machine::{Phase, operator_actions};
 use crate::domain::rollup::{percent_complete, unhandled_among};
-use crate::domain::{Jobset, OperationState, StepState, Stop, duration};
+use crate::domain::{Action, Jobset, OperationState, Phase, Run, StepState, Stop, duration};
 use crate::engine::{
     AttemptView, EventView, FAILURES_MAX, Found, LastMove, OutputView, created_at,
 };
@@ -19,13 +18,13 @@ use crate::wire;
 pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
     let view = &found.view;
     let jobset = &*found.compiled.jobset;
-    let mut counts = [0_u32; StepState::ALL.len()];
+    let mut counts = [0_u32; StepState::DEFAULT.len()];
     for state in &view.steps {
-        counts[usize::from(state.code())] += 1;
+        counts[usize::from(state.class().code())] += 1;
     }
-    let held = StepState::ALL
+    let held = StepState::DEFAULT
         .into_iter()
-        .filter(|state| state.phase() == Phase::Held && *state != StepState::Ready)
+        .filter(|state| state.phase() == Phase::Held && *state != StepState::READY)
         .any(|state| counts[usize::from(state.code())] > 0);
     wire::Operation {
         id: view.id.to_string(),
@@ -36,12 +35,13 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         status: view.state.status().map_or("deleted", |status| status.name()).to_owned(),
         state: view.state.name().to_owned(),
         percent_complete: percent_complete(view.state, &counts),
-        paused: false,
+        paused: view.paused,
+        forked_from: view.forked_from.map(|id| id.to_string()),
         resource_location: view.state.is_final().then(|| base.jobset(view.id)),
         result: view.results.as_ref().map(|results| by_name(jobset, results)),
         error: error(found),
         cancellation: view.cancellation.clone(),
-        step_counts: StepState::ALL
+        step_counts: StepState::DEFAULT
             .into_iter()
             .map(|state| (state.name().to_owned(), counts[usize::from(state.code())]))
             .filter(|(_, count)| *count > 0)
@@ -116,10 +116,10 @@ fn detail(found: &Found, n: u32) -> wire::Detail {
     let attempt = found.failures.iter().find(|attempt| u32::try_from(attempt.step) == Ok(n));
     let exception = attempt.and_then(|attempt| attempt.exception.as_ref());
     let reason = exception.and_then(|exception| exception.get("message")?.as_str());
-    let code = match state {
-        StepState::TimedOut => "StepTimedOut",
-        StepState::Blocked => "StepBlocked",
-        StepState::Failed if attempt.is_none() => "Unresponsive",
+    let code = match state.class() {
+        StepState::TIMED_OUT => "StepTimedOut",
+        StepState::BLOCKED => "StepBlocked",
+        StepState::FAILED if !state.is_own() && attempt.is_none() => "Unresponsive",
         _ => "StepFailed",
     };
     let reason = reason.unwrap_or(match code {
@@ -129,36 +129,52 @@ fn detail(found: &Found, n: u32) -> wire::Detail {
     });
     wire::Detail {
         code: code.to_owned(),
-        message: format!("step `{name}` ended {}: {reason}", state.name()),
+        message: format!(
+            "step `{name}` ended {}: {reason}",
+            found.compiled.jobset.state_name(n, state)
+        ),
         target: Some(name.clone()),
     }
 }
 
-/// A step, given when it last moved and its last attempt that ended.
+/// A step, given its run, when it last moved and its last attempt that ended.
 pub(super) fn step(
-    found: &Found,
+    run: &Run,
     n: u32,
     moved: Option<&LastMove>,
     last: Option<&AttemptView>,
 ) -> wire::Step {
-    let definition = &found.compiled.jobset.step(n).definition;
-    let state = found.view.steps[n as usize];
+    let jobset = run.jobset();
+    let definition = &jobset.step(n).definition;
+    let state = run.steps()[n as usize];
     // What an earlier attempt left does not tell how the current one goes.
-    let last = last.filter(|_| state != StepState::Running);
+    let last = last.filter(|_| state.class() != StepState::RUNNING);
     wire::Step {
         name: definition.name.clone(),
         n,
         tags: definition.tags.clone(),
-        state: state.name().to_owned(),
-        entered_date_time: moved.map_or_else(|| created_at(found.view.id), |(_, at, _)| *at),
+        state: jobset.state_name(n, state).to_owned(),
+        entered_date_time: moved.map_or_else(|| created_at(run.id()), |(_, at, _)| *at),
         attempt: moved.map_or(0, |(_, _, attempt)| u32::try_from(*attempt).unwrap_or(0)),
-        actions: operator_actions(state).map(|action| action.name().to_owned()).collect(),
+        actions: actions(run, n),
         result: last.and_then(|attempt| attempt.result.clone()),
         exit_code: last.and_then(|attempt| attempt.exit_code),
         signal: last.and_then(|attempt| attempt.signal),
         exception: last.and_then(|attempt| attempt.exception.clone()),
         attempts: None,
     }
+}
+
+/// What a client may do with a step now.
+fn actions(run: &Run, n: u32) -> Vec<String> {
+    let jobset = run.jobset();
+    let mut actions: Vec<Action> =
+        jobset.machine(n).rules_from(run.steps()[n as usize]).iter().map(|r| r.action).collect();
+    actions.dedup();
+    let allowed = actions.into_iter().filter(|action| run.allowed(n, *action).is_ok());
+    // That of the operation as a whole has its own method.
+    let steps = allowed.filter(|action| *action != Action::CANCEL);
+    steps.map(|action| jobset.action_name(action).to_owned()).collect()
 }
 
 /// An attempt that ended.
@@ -183,17 +199,22 @@ pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
         2 => "cancelRequested",
         3 => "deadlinePassed",
         4 => "contextChanged",
+        5 => "paused",
+        6 => "resumed",
+        7 => "attemptEnded",
         _ => "unknown",
     };
+    let step = view.step.and_then(|n| u32::try_from(n).ok()).filter(|n| *n < jobset.len());
+    let state_name = |state: Option<StepState>| Some(jobset.state_name(step?, state?).to_owned());
     wire::Event {
         seq: u32::try_from(view.seq).unwrap_or(0),
         at: view.at,
         kind: kind.to_owned(),
-        step: view.step.and_then(|n| step_name(jobset, n)).map(str::to_owned),
+        step: step.map(|n| jobset.step(n).definition.name.clone()),
         attempt: view.attempt.and_then(|attempt| u32::try_from(attempt).ok()),
-        action: view.action.map(|action| action.name().to_owned()),
-        from: view.from.map(|state| state.name().to_owned()),
-        to: view.to.map(|state| state.name().to_owned()),
+        action: view.action.map(|action| jobset.action_name(action).to_owned()),
+        from: state_name(view.from),
+        to: state_name(view.to),
         state: view.state.map(|state| state.name().to_owned()),
         worker: view.worker,
     }

@@ -3,59 +3,92 @@
 //! The names of their steps stand in the compiled jobset and not in the database, so questions about
 //! them are answered in memory, on what is shown. Times have the milliseconds that are shown.
 
-use std::sync::LazyLock;
+use std::collections::BTreeSet;
+use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, SubsecRound, Utc};
 
-use crate::domain::{Action, OperationState, StepState};
+use crate::domain::{Action, Jobset, OperationState, StepState};
 use crate::odata::{Model, Row, Type, Value};
 use crate::wire;
 
-/// The properties of a step.
+/// The properties of a step of `jobset`.
 #[must_use]
-pub fn step_model() -> &'static Model {
-    static MODEL: LazyLock<Model> = LazyLock::new(|| {
-        let exception =
-            Model::new().nullable("type", Type::String).nullable("message", Type::String);
-        Model::new()
-            .property("name", Type::String)
-            .property("n", Type::Int)
-            .property("tags", Type::Map)
-            .property("state", step_state())
-            .property("enteredDateTime", Type::DateTimeOffset)
-            .property("attempt", Type::Int)
-            .property("actions", Type::collection(Type::String))
-            .nullable("result", Type::Json)
-            .nullable("exitCode", Type::Int)
-            .nullable("signal", Type::Int)
-            .nullable("exception", Type::object(exception))
-    });
-    &MODEL
+pub fn step_model(jobset: &Jobset) -> Arc<Model> {
+    static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| Arc::new(make_step_model(&[])));
+    if jobset.has_machines() {
+        return Arc::new(make_step_model(&own_states(jobset)));
+    }
+    Arc::clone(&MODEL)
 }
 
-/// The properties of an event.
-#[must_use]
-pub fn event_model() -> &'static Model {
-    static MODEL: LazyLock<Model> = LazyLock::new(|| {
-        let kinds = ["submitted", "moved", "cancelRequested", "deadlinePassed", "contextChanged"];
-        let states = OperationState::ALL.map(OperationState::name);
-        Model::new()
-            .property("seq", Type::Int)
-            .property("at", Type::DateTimeOffset)
-            .property("kind", Type::enumeration("kind", &kinds))
-            .nullable("step", Type::String)
-            .nullable("attempt", Type::Int)
-            .nullable("action", Type::enumeration("action", &Action::ALL.map(Action::name)))
-            .nullable("from", step_state())
-            .nullable("to", step_state())
-            .nullable("state", Type::enumeration("state", &states))
-            .nullable("worker", Type::Int)
-    });
-    &MODEL
+fn make_step_model(own_states: &[&str]) -> Model {
+    let exception = Model::new().nullable("type", Type::String).nullable("message", Type::String);
+    Model::new()
+        .property("name", Type::String)
+        .property("n", Type::Int)
+        .property("tags", Type::Map)
+        .property("state", step_state(own_states))
+        .property("enteredDateTime", Type::DateTimeOffset)
+        .property("attempt", Type::Int)
+        .property("actions", Type::collection(Type::String))
+        .nullable("result", Type::Json)
+        .nullable("exitCode", Type::Int)
+        .nullable("signal", Type::Int)
+        .nullable("exception", Type::object(exception))
 }
 
-fn step_state() -> Type {
-    Type::enumeration("state", &StepState::ALL.map(StepState::name))
+/// The properties of an event of an operation that runs `jobset`.
+#[must_use]
+pub fn event_model(jobset: &Jobset) -> Arc<Model> {
+    static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| Arc::new(make_event_model(&[], &[])));
+    if jobset.has_machines() {
+        return Arc::new(make_event_model(&own_states(jobset), jobset.own_actions()));
+    }
+    Arc::clone(&MODEL)
+}
+
+fn make_event_model(own_states: &[&str], own_actions: &[String]) -> Model {
+    let kinds = [
+        "submitted",
+        "moved",
+        "cancelRequested",
+        "deadlinePassed",
+        "contextChanged",
+        "paused",
+        "resumed",
+        "attemptEnded",
+    ];
+    let states = OperationState::ALL.map(OperationState::name);
+    let mut actions = Action::BUILT_IN.map(Action::name).to_vec();
+    actions.extend(own_actions.iter().map(String::as_str));
+    Model::new()
+        .property("seq", Type::Int)
+        .property("at", Type::DateTimeOffset)
+        .property("kind", Type::enumeration("kind", &kinds))
+        .nullable("step", Type::String)
+        .nullable("attempt", Type::Int)
+        .nullable("action", Type::enumeration("action", &actions))
+        .nullable("from", step_state(own_states))
+        .nullable("to", step_state(own_states))
+        .nullable("state", Type::enumeration("state", &states))
+        .nullable("worker", Type::Int)
+}
+
+/// The names of the states that the machines of a jobset have beside those of the default one.
+fn own_states(jobset: &Jobset) -> Vec<&str> {
+    let mut names = BTreeSet::new();
+    for step in jobset.steps.iter().filter(|step| !step.machine.name.is_empty()) {
+        names.extend(step.machine.states().iter().map(|state| state.name.as_str()));
+    }
+    let is_known = |name: &&str| StepState::parse(name).is_some();
+    names.into_iter().filter(|name| !is_known(name)).collect()
+}
+
+fn step_state(own: &[&str]) -> Type {
+    let mut names = StepState::DEFAULT.map(StepState::name).to_vec();
+    names.extend(own);
+    Type::enumeration("state", &names)
 }
 
 impl Row for wire::Step {
@@ -157,7 +190,7 @@ mod tests {
             ("result/seed eq 5 and result/share lt 1 and result/big gt 1e19", true),
             ("result/seed/deeper eq 5", false),
         ] {
-            let expr = filter(text, step_model(), &Limits::default()).unwrap();
+            let expr = filter(text, &make_step_model(&[]), &Limits::default()).unwrap();
             let now = DateTime::UNIX_EPOCH;
             assert_eq!(eval::matches(&expr, &step(), now), Ok(expected), "{text}");
         }
@@ -167,7 +200,7 @@ mod tests {
             ("action eq 'FAIL' and from eq 'running' and to in ('Failed','TimedOut')", true),
             ("state eq null and worker eq 4", true),
         ] {
-            let expr = filter(text, event_model(), &Limits::default()).unwrap();
+            let expr = filter(text, &make_event_model(&[], &[]), &Limits::default()).unwrap();
             let now = DateTime::UNIX_EPOCH;
             assert_eq!(eval::matches(&expr, &event(), now), Ok(expected), "{text}");
         }

@@ -36,11 +36,12 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = query.only(&PARAMETERS)?;
-    let mut asked = Asked::of(&query, &headers, &state.settings, step_model(), state.engine.now())?;
+    let found = state.engine.operation(id).await?;
+    let model = step_model(&found.compiled.jobset);
+    let mut asked = Asked::of(&query, &headers, &state.settings, &model, state.engine.now())?;
     if query.get("$top").is_none() && asked.size == DEFAULT_PAGE_SIZE {
         asked.size = state.settings.max_page_size; // Steps are small and asked for as a whole.
     }
-    let found = state.engine.operation(id).await?;
     let all = i64::from(found.compiled.jobset.len());
     let answered = if asked.is_plain() {
         let first = asked.after::<i64>()?.unwrap_or(0).saturating_add(asked.skip).clamp(0, all);
@@ -61,7 +62,7 @@ fn searched(step: &wire::Step) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-async fn steps(
+pub(super) async fn steps(
     state: &ApiState,
     found: &Found,
     first: i64,
@@ -79,19 +80,20 @@ async fn steps(
         store.last_attempts(id, range.clone()),
     )
     .map_err(EngineError::from)?;
+    let run = found.run();
     let (mut moves, mut attempts) = (moves.iter().peekable(), attempts.iter().peekable());
     // Both are sorted by step, so one walk joins them.
     Ok(range
         .map(|n| {
             let last_move = moves.next_if(|(step, _, _)| *step == n);
             let attempt = attempts.next_if(|attempt| attempt.step == n);
-            present::step(found, u32::try_from(n).unwrap_or(0), last_move, attempt)
+            present::step(&run, u32::try_from(n).unwrap_or(0), last_move, attempt)
         })
         .collect())
 }
 
 /// The number of a step, or an error that knows the nearest name.
-fn number(found: &Found, name: &str) -> Result<u32, ApiError> {
+pub(super) fn number(found: &Found, name: &str) -> Result<u32, ApiError> {
     let jobset = &found.compiled.jobset;
     jobset.number(name).ok_or_else(|| {
         let names = jobset.steps.iter().take(1_000).map(|step| step.definition.name.as_str());

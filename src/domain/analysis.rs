@@ -9,8 +9,8 @@ use std::collections::VecDeque;
 use super::definition::OnFailure;
 use super::guard::{StateSet, Term};
 use super::jobset::Jobset;
-use super::machine::StepState;
 use super::problem::{PROBLEMS_MAX, Problem};
+use super::state::StepState;
 
 /// A problem for every step that can never run. `order` maps numbers to places in the document.
 pub(super) fn problems(jobset: &Jobset, order: &[u32]) -> Vec<Problem> {
@@ -27,31 +27,24 @@ pub(super) fn problems(jobset: &Jobset, order: &[u32]) -> Vec<Problem> {
 
 /// The states that a step can reach, given whether it can ever run.
 fn reachable(jobset: &Jobset, n: u32, can_run: bool) -> StateSet {
-    let mut set = StateSet::of(&[StepState::Waiting, StepState::Unreachable, StepState::Cancelled]);
-    let by_operator = [StepState::Ready, StepState::Paused, StepState::Blocked, StepState::ToSkip];
-    for state in by_operator {
-        set.insert(state);
-    }
-    if can_run {
-        for state in [
-            StepState::Running,
-            StepState::Unresponsive,
-            StepState::Interrupted,
-            StepState::Succeeded,
-            StepState::Skipped,
-            StepState::Failed,
-        ] {
-            set.insert(state);
-        }
-        match jobset.step(n).on_failure() {
-            OnFailure::Hold => set.insert(StepState::Error),
-            OnFailure::Fail | OnFailure::Continue | OnFailure::Skip => {}
-        }
-        if jobset.step(n).definition.timeout.is_some() {
-            set.insert(StepState::TimedOut);
-        }
-    }
-    set
+    let step = jobset.step(n);
+    let needs_run = |state: StepState| match state {
+        StepState::RUNNING
+        | StepState::UNRESPONSIVE
+        | StepState::INTERRUPTED
+        | StepState::SUCCEEDED
+        | StepState::SKIPPED
+        | StepState::FAILED => can_run,
+        StepState::ERROR => can_run && step.on_failure() == OnFailure::Hold,
+        StepState::TIMED_OUT => can_run && step.definition.timeout.is_some(),
+        _ => true,
+    };
+    step.machine
+        .states()
+        .iter()
+        .map(|state| state.state)
+        .filter(|state| needs_run(*state))
+        .collect()
 }
 
 /// How many guard terms are looked at per term of the jobset before the analysis gives up.
@@ -134,7 +127,8 @@ fn reason(jobset: &Jobset, n: u32, can_run: &[bool]) -> String {
     match blocking {
         Some(term) => {
             let source = &jobset.step(term.step).definition.name;
-            let states: Vec<_> = term.states.iter().map(StepState::name).collect();
+            let states: Vec<_> =
+                term.states.iter().map(|state| jobset.state_name(term.step, state)).collect();
             format!("`{name}` can never run: `{source}` never becomes {}", states.join(" or "))
         }
         None => format!("`{name}` can never run: its guard asks one step for two states at once"),

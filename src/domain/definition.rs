@@ -22,6 +22,10 @@ pub struct Definition {
     pub manual_start: bool,
     /// Whether DELETE stops the operation; otherwise it is answered with 405.
     pub cancellable: bool,
+    /// The machines that steps may have in place of the default one, by name.
+    pub machines: BTreeMap<String, MachineDefinition>,
+    /// The state that steps with the default machine begin in; `None` for its own.
+    pub initial_state: Option<String>,
 }
 
 /// One step as it was written.
@@ -49,6 +53,60 @@ pub struct StepDefinition {
     pub env: BTreeMap<String, String>,
     /// The folder the work starts in; a template.
     pub cwd: Option<String>,
+    /// The name of its machine; `None` for the default one.
+    pub machine: Option<String>,
+    /// The state that it begins in; `None` for that of its machine.
+    pub initial_state: Option<String>,
+    /// Conditions of further actions, by the name of the action.
+    pub guards: BTreeMap<String, Vec<ClauseDefinition>>,
+}
+
+/// A machine as it was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct MachineDefinition {
+    /// The state that steps begin in.
+    pub initial: String,
+    /// Its states by name.
+    pub states: BTreeMap<String, StateDefinition>,
+    /// What leads from one to another. Among those of one action the first one that may be taken is.
+    pub transitions: Vec<TransitionDefinition>,
+}
+
+/// A state of a machine as it was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct StateDefinition {
+    /// What is done in it.
+    pub work: Option<Work>,
+    /// The actions that follow from the outcomes of the work: by `succeed`, `fail`, `timeout`.
+    pub outcomes: BTreeMap<String, String>,
+    /// What it means for the operation that a step ended in it; `None`: it does not end there.
+    pub end: Option<End>,
+}
+
+/// What it means for the operation that a step ended in some state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The step did what it was for.
+    Succeeded,
+    /// It failed.
+    Failed,
+    /// Neither.
+    Neutral,
+}
+
+/// A transition of a machine as it was written.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TransitionDefinition {
+    /// The state it leads from.
+    pub from: String,
+    /// What is done.
+    pub action: String,
+    /// The state it leads to.
+    pub to: String,
+    /// Whether it happens by itself as soon as its condition holds.
+    pub automatic: bool,
+    /// One clause must hold. Empty: no condition.
+    pub when: Vec<ClauseDefinition>,
 }
 
 /// What an attempt does.

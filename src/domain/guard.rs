@@ -9,63 +9,61 @@
 //! the step's neighbours and not on the size of the operation. The alternative, evaluating guard
 //! expressions afresh, makes a fan-in of N steps cost N squared.
 
+use std::collections::HashMap;
 use std::ops::Range;
 
-use super::machine::StepState;
+use super::state::StepState;
 
-/// A set of step states.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct StateSet(u16);
+/// A set of step states, one bit for each code.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct StateSet([u64; 4]);
 
 impl StateSet {
-    /// What satisfies a success pair.
-    pub const SUCCESS: Self = Self::of(&[StepState::Succeeded, StepState::Skipped]);
-    /// What satisfies a failure pair.
-    pub const FAILURE: Self = Self::of(&[StepState::Failed, StepState::TimedOut]);
-
-    /// The set of these states.
-    #[must_use]
-    pub const fn of(states: &[StepState]) -> Self {
-        let mut bits = 0;
-        let mut index = 0;
-        while index < states.len() {
-            bits |= 1 << states[index].code();
-            index += 1;
-        }
-        Self(bits)
-    }
-
     /// Whether the set has this state.
     #[must_use]
     pub const fn has(self, state: StepState) -> bool {
-        self.0 & (1 << state.code()) != 0
+        let code = state.code();
+        self.0[(code >> 6) as usize] & (1 << (code & 63)) != 0
     }
 
     /// Adds a state.
     pub const fn insert(&mut self, state: StepState) {
-        self.0 |= 1 << state.code();
+        let code = state.code();
+        self.0[(code >> 6) as usize] |= 1 << (code & 63);
     }
 
     /// What is in both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        Self(self.0 & other.0)
+        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
+        Self([a & e, b & f, c & g, d & h])
     }
 
     /// Whether nothing is in it.
     #[must_use]
     pub const fn is_empty(self) -> bool {
-        self.0 == 0
+        self.0[0] | self.0[1] | self.0[2] | self.0[3] == 0
     }
 
     /// The states in it, in the order of their codes.
     pub fn iter(self) -> impl Iterator<Item = StepState> {
-        StepState::ALL.into_iter().filter(move |state| self.has(*state))
+        let states = (0..=u8::MAX).filter_map(StepState::from_code);
+        states.filter(move |state| self.has(*state))
     }
 
     /// A step in `state` satisfies nothing of this set, now and for ever.
     const fn is_dead_in(self, state: StepState) -> bool {
         state.is_ended() && !self.has(state)
+    }
+}
+
+impl FromIterator<StepState> for StateSet {
+    fn from_iter<I: IntoIterator<Item = StepState>>(states: I) -> Self {
+        let mut set = Self::default();
+        for state in states {
+            set.insert(state);
+        }
+        set
     }
 }
 
@@ -102,7 +100,7 @@ struct CompiledGroup {
 
 #[derive(Clone, Debug)]
 struct CompiledClause {
-    step: u32,
+    guard: u32,
     groups: Range<u32>,
 }
 
@@ -110,18 +108,21 @@ struct CompiledClause {
 #[derive(Clone, Copy, Debug)]
 struct Watcher {
     group: u32,
-    states: StateSet,
+    /// Its place among the distinct sets of states.
+    set: u32,
 }
 
-/// The guards of all steps of a jobset in flat arrays.
+/// The guards of a jobset in flat arrays. Each has a number.
 #[derive(Clone, Debug, Default)]
 pub struct Guards {
-    clauses_of_step: Vec<Range<u32>>,
+    clauses_of_guard: Vec<Range<u32>>,
     clauses: Vec<CompiledClause>,
     groups: Vec<CompiledGroup>,
     terms: Vec<Term>,
     watchers_of_step: Vec<Range<u32>>,
     watchers: Vec<Watcher>,
+    /// The distinct sets of states that terms ask for: there are few.
+    sets: Vec<StateSet>,
 }
 
 /// How much of each guard holds, and how much can never hold. Belongs to one run.
@@ -131,8 +132,8 @@ pub struct Counters {
     group_dead: Vec<u32>,
     clause_held: Vec<u32>,
     clause_dead: Vec<u32>,
-    step_held: Vec<u32>,
-    step_dead: Vec<u32>,
+    guard_held: Vec<u32>,
+    guard_dead: Vec<u32>,
 }
 
 /// Array positions are `u32`: the limit on terms per jobset keeps them far below.
@@ -145,11 +146,11 @@ fn span(range: &Range<u32>) -> Range<usize> {
 }
 
 impl Guards {
-    /// Lays out `guards`, the one of step `n` at position `n`.
+    /// Lays out `guards`, each numbered by its position, over the states of so many `steps`.
     #[must_use]
-    pub fn new(guards: &[Guard]) -> Self {
+    pub fn new(guards: &[Guard], steps: usize) -> Self {
         let mut laid = Self::default();
-        for (step, guard) in guards.iter().enumerate() {
+        for (number, guard) in guards.iter().enumerate() {
             let first_clause = position(laid.clauses.len());
             for clause in guard {
                 let first_group = position(laid.groups.len());
@@ -163,13 +164,13 @@ impl Guards {
                     });
                 }
                 laid.clauses.push(CompiledClause {
-                    step: position(step),
+                    guard: position(number),
                     groups: first_group..position(laid.groups.len()),
                 });
             }
-            laid.clauses_of_step.push(first_clause..position(laid.clauses.len()));
+            laid.clauses_of_guard.push(first_clause..position(laid.clauses.len()));
         }
-        laid.index_watchers(guards.len());
+        laid.index_watchers(steps);
         laid
     }
 
@@ -184,13 +185,17 @@ impl Guards {
         }
         self.watchers_of_step = starts.windows(2).map(|pair| pair[0]..pair[1]).collect();
         let mut next = starts;
-        let empty = Watcher { group: 0, states: StateSet::default() };
+        let mut sets: HashMap<StateSet, u32> = HashMap::new();
+        let empty = Watcher { group: 0, set: 0 };
         self.watchers = vec![empty; self.terms.len()];
         for (index, group) in self.groups.iter().enumerate() {
             for term in &self.terms[span(&group.terms)] {
                 let slot = &mut next[term.step as usize];
-                self.watchers[*slot as usize] =
-                    Watcher { group: position(index), states: term.states };
+                let set = *sets.entry(term.states).or_insert_with(|| {
+                    self.sets.push(term.states);
+                    position(self.sets.len() - 1)
+                });
+                self.watchers[*slot as usize] = Watcher { group: position(index), set };
                 *slot += 1;
             }
         }
@@ -202,26 +207,26 @@ impl Guards {
         self.terms.len()
     }
 
-    /// Whether step `n` runs unconditionally.
+    /// Whether guard `n` always holds.
     #[must_use]
     pub fn is_open(&self, n: u32) -> bool {
-        self.clauses_of_step[n as usize].is_empty()
+        self.clauses_of_guard[n as usize].is_empty()
     }
 
-    /// The guard of step `n` as written: its clauses, each with its groups.
+    /// Guard `n` as written: its clauses, each with its groups.
     pub fn clauses(&self, n: u32) -> impl Iterator<Item = impl Iterator<Item = (u32, &[Term])>> {
-        self.clauses[span(&self.clauses_of_step[n as usize])].iter().map(|clause| {
+        self.clauses[span(&self.clauses_of_guard[n as usize])].iter().map(|clause| {
             self.groups[span(&clause.groups)]
                 .iter()
                 .map(|group| (group.need, &self.terms[span(&group.terms)]))
         })
     }
 
-    /// The steps whose guards name step `n`; one may come several times.
+    /// The guards that name step `n`; one may come several times.
     pub fn watchers(&self, n: u32) -> impl Iterator<Item = u32> {
         self.watchers[span(&self.watchers_of_step[n as usize])]
             .iter()
-            .map(|watcher| self.clauses[self.groups[watcher.group as usize].clause as usize].step)
+            .map(|watcher| self.clauses[self.groups[watcher.group as usize].clause as usize].guard)
     }
 
     /// Counts afresh for steps in these states.
@@ -232,8 +237,8 @@ impl Guards {
             group_dead: vec![0; self.groups.len()],
             clause_held: vec![0; self.clauses.len()],
             clause_dead: vec![0; self.clauses.len()],
-            step_held: vec![0; self.clauses_of_step.len()],
-            step_dead: vec![0; self.clauses_of_step.len()],
+            guard_held: vec![0; self.clauses_of_guard.len()],
+            guard_dead: vec![0; self.clauses_of_guard.len()],
         };
         for (index, group) in self.groups.iter().enumerate() {
             let (mut held, mut dead) = (0, 0);
@@ -249,9 +254,9 @@ impl Guards {
         }
         for (index, clause) in self.clauses.iter().enumerate() {
             let held = counters.clause_held[index] == clause.len();
-            counters.step_held[clause.step as usize] += u32::from(held);
+            counters.guard_held[clause.guard as usize] += u32::from(held);
             let dead = counters.clause_dead[index] > 0;
-            counters.step_dead[clause.step as usize] += u32::from(dead);
+            counters.guard_dead[clause.guard as usize] += u32::from(dead);
         }
         counters
     }
@@ -259,7 +264,7 @@ impl Guards {
     /// Takes note that step `n` went from `from` to `to`.
     pub fn moved(&self, counters: &mut Counters, n: u32, from: StepState, to: StepState) {
         for watcher in &self.watchers[span(&self.watchers_of_step[n as usize])] {
-            let states = watcher.states;
+            let states = self.sets[watcher.set as usize];
             if states.has(from) != states.has(to) {
                 self.count_held(counters, watcher.group as usize, states.has(to));
             }
@@ -281,7 +286,7 @@ impl Guards {
         let was_clause = counters.clause_held[clause_index] == clause.len();
         step_by_one(&mut counters.clause_held[clause_index], more);
         if was_clause != (counters.clause_held[clause_index] == clause.len()) {
-            step_by_one(&mut counters.step_held[clause.step as usize], more);
+            step_by_one(&mut counters.guard_held[clause.guard as usize], more);
         }
     }
 
@@ -296,21 +301,21 @@ impl Guards {
         let was_clause = counters.clause_dead[clause_index] > 0;
         step_by_one(&mut counters.clause_dead[clause_index], more);
         if was_clause != (counters.clause_dead[clause_index] > 0) {
-            step_by_one(&mut counters.step_dead[self.clauses[clause_index].step as usize], more);
+            step_by_one(&mut counters.guard_dead[self.clauses[clause_index].guard as usize], more);
         }
     }
 
-    /// Whether the guard of step `n` holds.
+    /// Whether guard `n` holds.
     #[must_use]
     pub fn holds(&self, counters: &Counters, n: u32) -> bool {
-        self.is_open(n) || counters.step_held[n as usize] > 0
+        self.is_open(n) || counters.guard_held[n as usize] > 0
     }
 
-    /// Whether the guard of step `n` can never hold any more.
+    /// Whether guard `n` can never hold any more.
     #[must_use]
     pub fn is_dead(&self, counters: &Counters, n: u32) -> bool {
-        let clauses = &self.clauses_of_step[n as usize];
-        !clauses.is_empty() && counters.step_dead[n as usize] == clauses.end - clauses.start
+        let clauses = &self.clauses_of_guard[n as usize];
+        !clauses.is_empty() && counters.guard_dead[n as usize] == clauses.end - clauses.start
     }
 }
 
@@ -345,12 +350,14 @@ mod tests {
     use super::*;
 
     fn states() -> impl Strategy<Value = StepState> {
-        (0_u8..15).prop_map(|code| StepState::from_code(code).unwrap())
+        let own = (1_u8..3, 0_u8..15).prop_map(|(index, code)| index << 4 | code);
+        prop_oneof![4 => 0_u8..15, 1 => own].prop_map(|code| StepState::from_code(code).unwrap())
     }
 
     fn guards(steps: u32) -> impl Strategy<Value = Vec<Guard>> {
-        let term = (0..steps, 0_u16..1 << 15)
-            .prop_map(|(step, bits)| Term { step, states: StateSet(bits) });
+        let set = proptest::collection::vec(states(), 0..8);
+        let term = (0..steps, set)
+            .prop_map(|(step, states)| Term { step, states: states.into_iter().collect() });
         let group = proptest::collection::vec(term, 1..5)
             .prop_flat_map(|terms| {
                 let all = position(terms.len());
@@ -376,8 +383,8 @@ mod tests {
             guards in guards(5),
             walk in proptest::collection::vec((0_u32..5, states()), 0..40),
         ) {
-            let laid = Guards::new(&guards);
-            let mut now = vec![StepState::Waiting; 5];
+            let laid = Guards::new(&guards, 5);
+            let mut now = vec![StepState::WAITING; 5];
             let mut counters = laid.count(&now);
             for (n, to) in walk {
                 let from = std::mem::replace(&mut now[n as usize], to);

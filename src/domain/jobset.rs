@@ -1,15 +1,20 @@
 //! A jobset that was found valid: numbered steps in topological order and compiled guards.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::sync::Arc;
 use std::time::Duration;
 
+use super::action::Action;
 use super::analysis;
-use super::definition::{Definition, Need, OnFailure, Retry, StepDefinition, Work};
-use super::guard::{Clause, Counters, Group, Guard, Guards, StateSet, Term};
+use super::definition::{
+    ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition, Work,
+};
+use super::guard::{Clause, Counters, Group, Guard, Guards, Term};
 use super::limits::Limits;
-use super::machine::StepState;
+use super::machine::{self, Machine, default_machine};
 use super::problem::{PROBLEMS_MAX, Problem, hint};
+use super::state::StepState;
 use super::validate;
 
 /// A step of a valid jobset. Its number is its position in [`Jobset::steps`].
@@ -19,13 +24,27 @@ pub struct Step {
     pub definition: StepDefinition,
     /// The steps whose success handles a failure of this one.
     pub handlers: Vec<u32>,
+    /// Its states and the rules between them.
+    pub machine: Arc<Machine>,
+    /// The state it begins in.
+    pub initial: StepState,
+}
+
+/// What a guard beside the entry guards is put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// On a transition of the step's machine: its place among the machine's conditions.
+    Transition(u16),
+    /// On an action of this step, wherever it leads from.
+    Action(Action),
 }
 
 impl Step {
-    /// What an attempt does.
+    /// What an attempt does in `state`.
     #[must_use]
-    pub const fn work(&self) -> &Work {
-        &self.definition.work
+    pub fn work(&self, state: StepState) -> &Work {
+        let own = self.machine.state(state).and_then(|state| state.work.as_ref());
+        own.unwrap_or(&self.definition.work)
     }
 
     /// When a failed attempt is followed by another.
@@ -56,10 +75,17 @@ pub struct Jobset {
     pub cancellable: bool,
     /// The steps in topological order.
     pub steps: Vec<Step>,
-    /// The guards, by step number.
+    /// The guards: those with the number of a step are entry guards, the pairs and `when` of that
+    /// step; those after them stand in `extras`.
     pub guards: Guards,
     /// The counters of a run in which no step has moved yet.
     pub fresh: Counters,
+    /// What the guards after the entry guards are put on: the number of the step, and on what.
+    extras: Vec<(u32, On)>,
+    /// The same by step, with the number of the guard.
+    extras_of: HashMap<u32, Vec<(On, u32)>>,
+    /// The names of the actions that its machines name themselves.
+    actions: Vec<String>,
     by_name: HashMap<String, u32>,
 }
 
@@ -70,45 +96,49 @@ impl Jobset {
     /// Everything that is wrong with it, up to [`PROBLEMS_MAX`], each with its place in the
     /// document.
     pub fn compile(definition: Definition, limits: &Limits) -> Result<Self, Vec<Problem>> {
-        let mut problems = validate::problems(&definition, limits);
+        let machines = Machines::compile(&definition)?;
+        let mut problems = validate::problems(&definition, limits, &machines);
         if !problems.is_empty() {
             problems.truncate(PROBLEMS_MAX);
             return Err(problems);
         }
-        let declared = declared_guards(&definition, limits)?;
-        let order = topological(&declared);
-        let jobset = Self::assemble(definition, &declared, &order);
+        let declared = Declared::of(&definition, limits, &machines)?;
+        let order = topological(&declared.for_order());
+        let jobset = Self::assemble(definition, &declared, &order, machines);
         let problems = analysis::problems(&jobset, &order);
         if problems.is_empty() { Ok(jobset) } else { Err(problems) }
     }
 
-    fn assemble(definition: Definition, declared: &[Guard], order: &[u32]) -> Self {
+    fn assemble(
+        mut definition: Definition,
+        declared: &Declared,
+        order: &[u32],
+        machines: Machines,
+    ) -> Self {
         let mut number = vec![0_u32; order.len()];
         for (n, index) in (0_u32..).zip(order) {
             number[*index as usize] = n;
         }
         let by_name: HashMap<String, u32> =
             definition.steps.iter().zip(&number).map(|(step, n)| (step.name.clone(), *n)).collect();
-        let guards: Vec<Guard> =
-            order.iter().map(|index| renumber(&declared[*index as usize], &number)).collect();
-        let guards = Guards::new(&guards);
-        let state = initial_state(definition.manual_start);
-        let fresh = guards.count(&vec![state; order.len()]);
         let mut handlers = vec![Vec::new(); order.len()];
         for (source, handler) in &definition.failure_pairs {
             handlers[by_name[source] as usize].push(by_name[handler]);
         }
-        let mut definitions: Vec<Option<StepDefinition>> =
-            definition.steps.into_iter().map(Some).collect();
-        let steps = order
-            .iter()
-            .zip(handlers)
-            .map(|(index, handlers)| Step {
-                definition: definitions[*index as usize].take().expect("each index comes once"),
-                handlers,
-            })
-            .collect();
+        let entry = order.iter().map(|index| &declared.entry[*index as usize]);
+        let extra = declared.extra.iter().map(|(_, _, guard)| guard);
+        let guards: Vec<Guard> = entry.chain(extra).map(|guard| renumber(guard, &number)).collect();
+        let guards = Guards::new(&guards, order.len());
+        let extras: Vec<(u32, On)> =
+            declared.extra.iter().map(|(index, on, _)| (number[*index as usize], *on)).collect();
+        let mut extras_of: HashMap<u32, Vec<(On, u32)>> = HashMap::new();
+        for (guard, (n, on)) in (count(order.len())..).zip(&extras) {
+            extras_of.entry(*n).or_default().push((*on, guard));
+        }
+        let steps = steps(&mut definition, order, handlers, &machines);
+        let states: Vec<StepState> = steps.iter().map(|step| step.initial).collect();
         Self {
+            fresh: guards.count(&states),
             name: definition.name,
             deadline: definition.deadline,
             max_concurrency: definition.max_concurrency,
@@ -116,7 +146,9 @@ impl Jobset {
             cancellable: definition.cancellable,
             steps,
             guards,
-            fresh,
+            extras,
+            extras_of,
+            actions: machines.actions,
             by_name,
         }
     }
@@ -124,7 +156,7 @@ impl Jobset {
     /// How many steps there are.
     #[must_use]
     pub fn len(&self) -> u32 {
-        u32::try_from(self.steps.len()).expect("the limit on steps is below 2^32")
+        count(self.steps.len())
     }
 
     /// Never true: a jobset has at least one step.
@@ -145,69 +177,241 @@ impl Jobset {
         &self.steps[n as usize]
     }
 
-    /// The state in which every step begins.
+    /// The machine of step `n`.
     #[must_use]
-    pub const fn initial_state(&self) -> StepState {
-        initial_state(self.manual_start)
+    pub fn machine(&self, n: u32) -> &Machine {
+        &self.step(n).machine
+    }
+
+    /// The step that guard number `guard` belongs to.
+    #[must_use]
+    pub fn owner(&self, guard: u32) -> u32 {
+        match guard.checked_sub(self.len()) {
+            None => guard,
+            Some(extra) => self.extras[extra as usize].0,
+        }
+    }
+
+    /// The guards of step `n` beside its entry guard, each with what it is put on.
+    #[must_use]
+    pub fn extras_of(&self, n: u32) -> &[(On, u32)] {
+        if self.extras.is_empty() {
+            return &[];
+        }
+        self.extras_of.get(&n).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether some step has a machine of the jobset's own.
+    #[must_use]
+    pub fn has_machines(&self) -> bool {
+        self.steps.iter().any(|step| !step.machine.name.is_empty())
+    }
+
+    /// The name of a state of step `n`.
+    #[must_use]
+    pub fn state_name(&self, n: u32, state: StepState) -> &str {
+        self.machine(n).state_name(state)
+    }
+
+    /// The name of an action.
+    #[must_use]
+    pub fn action_name(&self, action: Action) -> &str {
+        let own = action.own_index().and_then(|index| self.actions.get(index));
+        own.map_or_else(|| action.name(), String::as_str)
+    }
+
+    /// The action of that name, built in or of one of its machines.
+    #[must_use]
+    pub fn action(&self, name: &str) -> Option<Action> {
+        Action::parse(name).or_else(|| {
+            let index = self.actions.iter().position(|action| action == name)?;
+            Action::own(index)
+        })
+    }
+
+    /// The names of the actions that its machines name themselves.
+    #[must_use]
+    pub fn own_actions(&self) -> &[String] {
+        &self.actions
     }
 }
 
-const fn initial_state(manual_start: bool) -> StepState {
-    if manual_start { StepState::Ready } else { StepState::Waiting }
+fn count(number: usize) -> u32 {
+    u32::try_from(number).expect("the limit on steps is below 2^32")
+}
+
+fn steps(
+    definition: &mut Definition,
+    order: &[u32],
+    handlers: Vec<Vec<u32>>,
+    machines: &Machines,
+) -> Vec<Step> {
+    let listed = std::mem::take(&mut definition.steps);
+    let mut listed: Vec<Option<StepDefinition>> = listed.into_iter().map(Some).collect();
+    let make = |(index, handlers): (&u32, Vec<u32>)| {
+        let step = listed[*index as usize].take().expect("each index comes once");
+        let machine = Arc::clone(machines.of(&step));
+        let initial = machines.initial(definition, &step);
+        Step { handlers, machine, initial, definition: step }
+    };
+    order.iter().zip(handlers).map(make).collect()
+}
+
+/// The machines of a jobset, compiled.
+pub(super) struct Machines {
+    by_name: BTreeMap<String, Arc<Machine>>,
+    actions: Vec<String>,
+}
+
+impl Machines {
+    fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
+        let mut compiled = Self { by_name: BTreeMap::new(), actions: Vec::new() };
+        let mut problems = Vec::new();
+        for (name, machine) in &definition.machines {
+            match machine::compile(name, machine, &mut compiled.actions) {
+                Ok(machine) => _ = compiled.by_name.insert(name.clone(), Arc::new(machine)),
+                Err(found) => problems.extend(found),
+            }
+        }
+        problems.truncate(PROBLEMS_MAX);
+        if problems.is_empty() { Ok(compiled) } else { Err(problems) }
+    }
+
+    /// The machine of that name.
+    pub(super) fn named(&self, name: &str) -> Option<&Arc<Machine>> {
+        self.by_name.get(name)
+    }
+
+    /// Their names.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.by_name.keys().map(String::as_str)
+    }
+
+    /// The machine of a step; the default one where the name is unknown.
+    pub(super) fn of(&self, step: &StepDefinition) -> &Arc<Machine> {
+        let own = step.machine.as_ref().and_then(|name| self.by_name.get(name));
+        own.unwrap_or_else(|| default_machine())
+    }
+
+    /// The built-in action of that name or one that a machine names.
+    pub(super) fn action(&self, name: &str) -> Option<Action> {
+        Action::parse(name).or_else(|| {
+            let index = self.actions.iter().position(|action| action == name)?;
+            Action::own(index)
+        })
+    }
+
+    fn initial(&self, definition: &Definition, step: &StepDefinition) -> StepState {
+        let machine = self.of(step);
+        let of_all = definition.initial_state.as_ref().filter(|_| step.machine.is_none());
+        let named = step.initial_state.as_ref().or(of_all);
+        named.and_then(|name| machine.parse_state(name)).unwrap_or_else(|| {
+            if definition.manual_start { StepState::READY } else { machine.initial }
+        })
+    }
 }
 
 /// The guards as declared, steps numbered by their position in the document.
-fn declared_guards(definition: &Definition, limits: &Limits) -> Result<Vec<Guard>, Vec<Problem>> {
-    let index: HashMap<&str, u32> =
-        (0_u32..).zip(&definition.steps).map(|(n, step)| (step.name.as_str(), n)).collect();
-    let mut pairs: Vec<[Vec<Term>; 2]> = vec![[Vec::new(), Vec::new()]; definition.steps.len()];
-    let kinds = [
-        (&definition.success_pairs, StateSet::SUCCESS),
-        (&definition.failure_pairs, StateSet::FAILURE),
-    ];
-    for (kind, (list, states)) in kinds.into_iter().enumerate() {
-        for (from, to) in list {
-            let term = Term { step: index[from.as_str()], states };
-            pairs[index[to.as_str()] as usize][kind].push(term);
+struct Declared {
+    /// By step.
+    entry: Vec<Guard>,
+    /// Step, what it is put on, guard.
+    extra: Vec<(u32, On, Guard)>,
+}
+
+impl Declared {
+    fn of(
+        definition: &Definition,
+        limits: &Limits,
+        machines: &Machines,
+    ) -> Result<Self, Vec<Problem>> {
+        let index: HashMap<&str, u32> =
+            (0_u32..).zip(&definition.steps).map(|(n, step)| (step.name.as_str(), n)).collect();
+        let resolve = Resolve { definition, machines, index };
+        let mut pairs: Vec<[Vec<Term>; 2]> = vec![[Vec::new(), Vec::new()]; definition.steps.len()];
+        for (kind, list) in
+            [&definition.success_pairs, &definition.failure_pairs].into_iter().enumerate()
+        {
+            for (from, to) in list {
+                pairs[resolve.index[to.as_str()] as usize][kind]
+                    .push(resolve.pair(from, kind == 0));
+            }
         }
-    }
-    let mut problems = Vec::new();
-    let mut terms = 0;
-    let guards: Vec<Guard> = definition
-        .steps
-        .iter()
-        .zip(pairs)
-        .enumerate()
-        .map(|(position, (step, pairs))| {
-            let when = step.when.iter().map(|clause| {
-                let terms = clause.terms.iter().map(|(name, states)| Term {
-                    step: index[name.as_str()],
-                    states: states.iter().filter_map(|name| StepState::parse(name)).fold(
-                        StateSet::default(),
-                        |mut set, state| {
-                            set.insert(state);
-                            set
-                        },
-                    ),
-                });
-                group(clause.at_least, terms.collect())
-            });
+        let mut problems = Vec::new();
+        let mut declared = Self { entry: Vec::new(), extra: Vec::new() };
+        for ((position, step), pairs) in (0_u32..).zip(&definition.steps).zip(pairs) {
             let path = format!("steps[{position}].need");
             let paired = pair_groups(step.need, pairs, &path, &mut problems);
-            let guard = combine(when.collect(), &paired);
-            terms += guard.iter().flatten().map(|group| group.terms.len()).sum::<usize>();
-            guard
-        })
-        .collect();
-    if terms > limits.guard_terms {
-        let message = format!(
-            "the guards have {terms} terms in all, more than the limit of {}; \
-             join steps by a milestone (a step without `run`)",
-            limits.guard_terms
-        );
-        problems.push(Problem::new("steps", message));
+            let run = step.guards.get(Action::RUN.name()).unwrap_or(&step.when);
+            declared.entry.push(combine(resolve.clauses(run), &paired));
+            for (name, clauses) in &step.guards {
+                if let Some(action) = machines.action(name).filter(|action| *action != Action::RUN)
+                {
+                    let guard = combine(resolve.clauses(clauses), &Vec::new());
+                    declared.extra.push((position, On::Action(action), guard));
+                }
+            }
+            for (when, clauses) in (0_u16..).zip(machines.of(step).whens()) {
+                if !clauses.is_empty() {
+                    let guard = combine(resolve.clauses(clauses), &Vec::new());
+                    declared.extra.push((position, On::Transition(when), guard));
+                }
+            }
+        }
+        let all = declared.entry.iter().chain(declared.extra.iter().map(|(_, _, guard)| guard));
+        let terms: usize = all.flatten().flatten().map(|group| group.terms.len()).sum();
+        if terms > limits.guard_terms {
+            let message = format!(
+                "the guards have {terms} terms in all, more than the limit of {}; \
+                 join steps by a milestone (a step without `run`)",
+                limits.guard_terms
+            );
+            problems.push(Problem::new("steps", message));
+        }
+        if problems.is_empty() { Ok(declared) } else { Err(problems) }
     }
-    if problems.is_empty() { Ok(guards) } else { Err(problems) }
+
+    /// The guards of what happens by itself: they say what comes after what.
+    fn for_order(&self) -> Vec<Guard> {
+        let mut guards = self.entry.clone();
+        for (step, on, guard) in &self.extra {
+            if matches!(on, On::Transition(_)) {
+                guards[*step as usize].extend(guard.iter().cloned());
+            }
+        }
+        guards
+    }
+}
+
+/// Names of steps and states to numbers.
+struct Resolve<'a> {
+    definition: &'a Definition,
+    machines: &'a Machines,
+    index: HashMap<&'a str, u32>,
+}
+
+impl Resolve<'_> {
+    fn machine(&self, step: u32) -> &Machine {
+        self.machines.of(&self.definition.steps[step as usize])
+    }
+
+    fn pair(&self, from: &str, is_success: bool) -> Term {
+        let step = self.index[from];
+        let machine = self.machine(step);
+        let states =
+            if is_success { machine.good_ends().collect() } else { machine.bad_ends().collect() };
+        Term { step, states }
+    }
+
+    fn clauses(&self, clauses: &[ClauseDefinition]) -> Vec<Group> {
+        let term = |(name, states): &(String, Vec<String>)| {
+            let step = self.index[name.as_str()];
+            let machine = self.machine(step);
+            Term { step, states: states.iter().filter_map(|s| machine.parse_state(s)).collect() }
+        };
+        let clauses = clauses.iter();
+        clauses.map(|c| group(c.at_least, c.terms.iter().map(term).collect())).collect()
+    }
 }
 
 fn group(at_least: Option<u32>, terms: Vec<Term>) -> Group {

@@ -13,6 +13,7 @@
 //! Considered and rejected: a row per step with the guard evaluated in SQL. It was measured at a
 //! third of the throughput, and its rules could be tested only against a database.
 
+pub mod action;
 pub mod decide;
 pub mod definition;
 pub mod duration;
@@ -22,16 +23,19 @@ pub mod machine;
 pub mod operation;
 pub mod problem;
 pub mod rollup;
+pub mod state;
 
 mod analysis;
+mod follow;
 mod jobset;
 mod run;
 mod validate;
 
+pub use action::{Action, Actor};
 pub use definition::Definition;
 pub use jobset::{Jobset, Step};
 pub use limits::Limits;
-pub use machine::{Action, StepState};
 pub use operation::{OperationState, Status, Stop};
 pub use problem::Problem;
-pub use run::{Changes, Event, Fact, Incarnation, OpenAttempt, Run, Snapshot};
+pub use run::{Changes, Event, Fact, Incarnation, Kill, Note, OpenAttempt, Run, Snapshot};
+pub use state::{Phase, StepState};

@@ -1,9 +1,10 @@
 //! From the states of the steps to the state of the operation.
 
 use super::definition::OnFailure;
-use super::machine::{Phase, StepState};
+
 use super::operation::OperationState;
 use super::run::Run;
+use super::state::{Phase, StepState};
 
 /// How the operation ended, once all its steps have: Failed if some step ended badly, its policy
 /// does not pardon that, and no target of a failure pair handled it by succeeding.
@@ -28,7 +29,7 @@ pub fn unhandled_among(
     };
     let handled = |n: u32| {
         let handlers = &jobset.step(n).handlers;
-        handlers.iter().any(|handler| states[*handler as usize] == StepState::Succeeded)
+        handlers.iter().any(|handler| states[*handler as usize].class() == StepState::SUCCEEDED)
     };
     (0_u32..)
         .zip(states)
@@ -36,33 +37,19 @@ pub fn unhandled_among(
         .map(|(n, _)| n)
 }
 
-const fn ended_badly(state: StepState) -> bool {
-    match state {
-        StepState::Failed | StepState::TimedOut | StepState::Blocked => true,
-        StepState::Ready
-        | StepState::Waiting
-        | StepState::Running
-        | StepState::Unresponsive
-        | StepState::Paused
-        | StepState::Interrupted
-        | StepState::Error
-        | StepState::ToSkip
-        | StepState::Skipped
-        | StepState::Unreachable
-        | StepState::Succeeded
-        | StepState::Cancelled => false,
-    }
+fn ended_badly(state: StepState) -> bool {
+    matches!(state.class(), StepState::FAILED | StepState::TIMED_OUT | StepState::BLOCKED)
 }
 
 /// How far an operation is, 0 to 100: the share of steps that have ended, and 100 only for one that
 /// succeeded.
 #[must_use]
-pub fn percent_complete(state: OperationState, counts: &[u32; StepState::ALL.len()]) -> u8 {
+pub fn percent_complete(state: OperationState, counts: &[u32; StepState::DEFAULT.len()]) -> u8 {
     if state == OperationState::Succeeded {
         return 100;
     }
     let total: u64 = counts.iter().copied().map(u64::from).sum();
-    let ended: u64 = StepState::ALL
+    let ended: u64 = StepState::DEFAULT
         .into_iter()
         .filter(|state| state.phase() == Phase::Ended)
         .map(|state| u64::from(counts[usize::from(state.code())]))

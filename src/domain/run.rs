@@ -10,15 +10,17 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::action::Action;
 use super::guard::Counters;
 use super::jobset::Jobset;
-use super::machine::{self, Action, Phase, StepState};
 use super::operation::{OperationState, Stop};
+use super::state::{Phase, StepState};
 
 /// A worker process from its start to its end. Never used again.
 pub type Incarnation = i64;
 
-/// An attempt that runs, or that waits for its back-off to pass or for another worker.
+/// The attempt that a worker runs, or the next one of a step that has had some or was admitted to
+/// one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenAttempt {
     /// The number of the attempt, from 1.
@@ -31,12 +33,40 @@ pub struct OpenAttempt {
     pub holder: Option<Incarnation>,
     /// When it began to run or, while it waits, from when on it may run.
     pub since: DateTime<Utc>,
+    /// Whether the guards were passed: it runs as soon as its time has come. Otherwise they are
+    /// asked as for a first attempt.
+    pub admitted: bool,
+    /// Whether the step has left the state that it was run for. Its process is being ended, and the
+    /// step gets no other attempt before it is gone.
+    pub leaving: bool,
 }
 
 impl OpenAttempt {
+    /// The attempt number `attempt`, which has to ask the guards.
+    pub(super) const fn fresh(attempt: u32, now: DateTime<Utc>) -> Self {
+        let (holder, since) = (None, now);
+        let (admitted, leaving) = (false, false);
+        Self { attempt, failures: 0, losses: 0, holder, since, admitted, leaving }
+    }
+
     /// Its number and who runs it, as events tell them.
     pub(super) const fn named(&self) -> (u32, Option<Incarnation>) {
         (self.attempt, self.holder)
+    }
+}
+
+/// What is remembered of a step beside its state; most have nothing.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Note {
+    /// The states it goes back to, the next one last.
+    pub before: Vec<StepState>,
+    /// Whether it is held when it fails, if an operator said so.
+    pub hold: Option<bool>,
+}
+
+impl Note {
+    fn is_empty(&self) -> bool {
+        self.before.is_empty() && self.hold.is_none()
     }
 }
 
@@ -77,6 +107,32 @@ pub enum Fact {
     StopRequested(Stop),
     /// Its context was changed by a client.
     ContextChanged,
+    /// A client wants nothing new to be started.
+    Paused,
+    /// A client takes that back.
+    Resumed,
+    /// The process of an attempt whose step had moved on is gone.
+    AttemptEnded {
+        /// The number of the step.
+        step: u32,
+        /// The attempt.
+        attempt: u32,
+        /// The worker that ran it.
+        worker: Option<Incarnation>,
+    },
+}
+
+/// An attempt whose process must be ended by its worker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Kill {
+    /// Who runs it.
+    pub worker: Incarnation,
+    /// The number of the step.
+    pub step: u32,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// Whether it is asked by SIGINT first, as by a person at a terminal.
+    pub interrupt: bool,
 }
 
 /// What has to be stored after a command.
@@ -86,6 +142,8 @@ pub struct Changes {
     pub events: Vec<Event>,
     /// The steps that are in another state than before; may repeat.
     pub moved: Vec<u32>,
+    /// The attempts whose processes must be ended.
+    pub kills: Vec<Kill>,
 }
 
 /// A run as it is stored.
@@ -103,6 +161,10 @@ pub struct Snapshot {
     pub steps: Vec<StepState>,
     /// The open attempts by step number.
     pub open: BTreeMap<u32, OpenAttempt>,
+    /// What is remembered of steps, by number.
+    pub notes: BTreeMap<u32, Note>,
+    /// Whether nothing new is started.
+    pub paused: bool,
 }
 
 /// One run of a jobset in memory.
@@ -116,37 +178,39 @@ pub struct Run {
     pub(super) entered: DateTime<Utc>,
     pub(super) steps: Vec<StepState>,
     pub(super) open: BTreeMap<u32, OpenAttempt>,
-    pub(super) counts: [u32; StepState::ALL.len()],
-    counters: Counters,
+    pub(super) notes: BTreeMap<u32, Note>,
+    pub(super) paused: bool,
+    /// How many attempts workers have.
+    pub(super) in_hands: u32,
+    /// How many steps are in each class of states.
+    pub(super) counts: [u32; StepState::DEFAULT.len()],
+    pub(super) counters: Counters,
     /// Steps that may be claimed now.
     pub(super) runnable: BTreeSet<u32>,
     /// Steps that may be claimed later, by the time.
     pub(super) backing_off: BTreeSet<(DateTime<Utc>, u32)>,
-    /// Steps whose guard became dead and that were not looked at yet.
-    closing: Vec<u32>,
-    changes: Changes,
+    /// The same by step.
+    pub(super) due: BTreeMap<u32, DateTime<Utc>>,
+    /// Steps that may have to be moved on by the engine.
+    pub(super) agenda: Vec<u32>,
+    pub(super) changes: Changes,
 }
 
 impl Run {
     pub(super) fn fresh(id: Uuid, jobset: Arc<Jobset>, now: DateTime<Utc>) -> Self {
-        let steps = vec![jobset.initial_state(); jobset.steps.len()];
-        let mut counts = [0; StepState::ALL.len()];
-        counts[usize::from(jobset.initial_state().code())] = jobset.len();
+        let steps = jobset.steps.iter().map(|step| step.initial).collect();
         let counters = jobset.fresh.clone();
-        Self::build(
-            id,
-            jobset,
-            Snapshot {
-                state: OperationState::NotStarted,
-                stop: None,
-                version: 0,
-                entered: now,
-                steps,
-                open: BTreeMap::new(),
-            },
-            counts,
-            counters,
-        )
+        let snapshot = Snapshot {
+            state: OperationState::NotStarted,
+            stop: None,
+            version: 0,
+            entered: now,
+            steps,
+            open: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            paused: false,
+        };
+        Self::build(id, jobset, snapshot, counters)
     }
 
     /// The run that was stored as `snapshot`. The snapshot must fit the jobset: as many steps, and
@@ -154,39 +218,38 @@ impl Run {
     #[must_use]
     pub fn restore(id: Uuid, jobset: Arc<Jobset>, snapshot: Snapshot) -> Self {
         let counters = jobset.guards.count(&snapshot.steps);
-        let mut counts = [0; StepState::ALL.len()];
-        for state in &snapshot.steps {
-            counts[usize::from(state.code())] += 1;
-        }
-        Self::build(id, jobset, snapshot, counts, counters)
+        Self::build(id, jobset, snapshot, counters)
     }
 
-    fn build(
-        id: Uuid,
-        jobset: Arc<Jobset>,
-        snapshot: Snapshot,
-        counts: [u32; StepState::ALL.len()],
-        counters: Counters,
-    ) -> Self {
+    fn build(id: Uuid, jobset: Arc<Jobset>, snapshot: Snapshot, counters: Counters) -> Self {
+        let mut counts = [0; StepState::DEFAULT.len()];
+        for state in &snapshot.steps {
+            counts[usize::from(state.class().code())] += 1;
+        }
+        let in_hands = snapshot.open.values().filter(|open| open.holder.is_some()).count();
         let mut run = Self {
             id,
-            jobset,
+            jobset: Arc::clone(&jobset),
             state: snapshot.state,
             stop: snapshot.stop,
             version: snapshot.version,
             entered: snapshot.entered,
             steps: snapshot.steps,
             open: snapshot.open,
+            notes: snapshot.notes,
+            paused: snapshot.paused,
+            in_hands: u32::try_from(in_hands).unwrap_or(u32::MAX),
             counts,
             counters,
             runnable: BTreeSet::new(),
             backing_off: BTreeSet::new(),
-            closing: Vec::new(),
+            due: BTreeMap::new(),
+            agenda: Vec::new(),
             changes: Changes::default(),
         };
-        if !run.state.is_final() && run.count(StepState::Waiting) > 0 {
-            for n in 0..run.jobset.len() {
-                run.consider(n);
+        if !run.state.is_final() && run.count_phase(Phase::Ended) < jobset.len() {
+            for n in 0..jobset.len() {
+                run.consider(&jobset, n);
             }
         }
         run
@@ -240,34 +303,57 @@ impl Run {
         &self.open
     }
 
-    /// How many steps are in `state`.
+    /// What is remembered of steps, by number.
     #[must_use]
-    pub const fn count(&self, state: StepState) -> u32 {
-        self.counts[state.code() as usize]
+    pub const fn notes(&self) -> &BTreeMap<u32, Note> {
+        &self.notes
+    }
+
+    /// Whether nothing new is started.
+    #[must_use]
+    pub const fn is_paused(&self) -> bool {
+        self.paused
+    }
+
+    /// How many attempts workers have.
+    #[must_use]
+    pub const fn in_hands(&self) -> u32 {
+        self.in_hands
+    }
+
+    /// The attempts whose processes must be ended, of the changes not yet taken.
+    #[must_use]
+    pub fn kills(&self) -> &[Kill] {
+        &self.changes.kills
+    }
+
+    /// How many steps are in a state of that class.
+    #[must_use]
+    pub const fn count(&self, class: StepState) -> u32 {
+        self.counts[class.class().code() as usize]
     }
 
     /// How many steps are in a state of that phase.
     #[must_use]
     pub fn count_phase(&self, phase: Phase) -> u32 {
-        StepState::ALL.into_iter().filter(|s| s.phase() == phase).map(|s| self.count(s)).sum()
+        StepState::DEFAULT.into_iter().filter(|s| s.phase() == phase).map(|s| self.count(s)).sum()
     }
 
     /// How many steps could be claimed right now.
     #[must_use]
     pub fn claimable(&self) -> usize {
-        if self.state.is_final() || self.stop.is_some() {
+        if self.state.is_final() || self.stop.is_some() || self.paused {
             return 0;
         }
-        let free = self.jobset.max_concurrency.map_or(usize::MAX, |most| {
-            most.saturating_sub(self.count_phase(Phase::Active)) as usize
-        });
+        let most = self.jobset.max_concurrency;
+        let free = most.map_or(usize::MAX, |most| most.saturating_sub(self.in_hands) as usize);
         self.runnable.len().min(free)
     }
 
     /// When the next back-off passes.
     #[must_use]
     pub fn next_due(&self) -> Option<DateTime<Utc>> {
-        if self.state.is_final() || self.stop.is_some() {
+        if self.state.is_final() || self.stop.is_some() || self.paused {
             return None;
         }
         self.backing_off.first().map(|(due, _)| *due)
@@ -284,6 +370,7 @@ impl Run {
             && due <= now
         {
             self.backing_off.pop_first();
+            self.due.remove(&n);
             self.runnable.insert(n);
         }
     }
@@ -309,99 +396,37 @@ impl Run {
         }
     }
 
-    /// Takes `action` on step `n`, which a rule must allow, and looks at the steps that watch it.
-    /// The open attempt of the step must be filed before, as it is to be afterwards.
-    pub(super) fn act(
-        &mut self,
-        n: u32,
-        action: Action,
-        (attempt, worker): (u32, Option<Incarnation>),
-        now: DateTime<Utc>,
-    ) {
-        let from = self.steps[n as usize];
-        let to = machine::target(from, action)
-            .expect("a decision takes only actions that a rule allows in the step's state");
-        self.steps[n as usize] = to;
-        self.counts[usize::from(from.code())] -= 1;
-        self.counts[usize::from(to.code())] += 1;
-        self.changes.moved.push(n);
-        self.record(Fact::Moved { step: n, attempt, action, from, to, worker }, now);
-        let jobset = Arc::clone(&self.jobset);
-        jobset.guards.moved(&mut self.counters, n, from, to);
-        if self.stop.is_some() {
-            return;
-        }
-        if from == StepState::Waiting {
-            self.runnable.remove(&n);
-        }
-        for watcher in jobset.guards.watchers(n) {
-            self.consider(watcher);
-        }
+    /// Takes back what was filed, so that nothing is claimed any more.
+    pub(super) fn unfile_all(&mut self) {
+        self.runnable.clear();
+        self.backing_off.clear();
+        self.due.clear();
+        self.agenda.clear();
     }
 
-    /// Files step `n` by what its guard and its open attempt say.
-    pub(super) fn consider(&mut self, n: u32) {
-        if self.steps[n as usize] != StepState::Waiting {
-            return;
-        }
-        // The guard admits a step to its first attempt. A further attempt continues what was
-        // begun: its failure must not be hidden by calling it unreachable.
-        if let Some(open) = self.open.get(&n) {
-            // Once its time has come it stays claimable, whatever its neighbours do.
-            if !self.runnable.contains(&n) {
-                self.backing_off.insert((open.since, n));
-            }
-        } else if self.jobset.guards.holds(&self.counters, n) {
-            self.runnable.insert(n);
-        } else {
-            self.runnable.remove(&n);
-            if self.jobset.guards.is_dead(&self.counters, n) {
-                self.closing.push(n);
-            }
-        }
+    /// Files an open attempt, or takes it away.
+    pub(super) fn set_open(&mut self, n: u32, open: Option<OpenAttempt>) {
+        let is_held = open.is_some_and(|open| open.holder.is_some());
+        let before = match open {
+            Some(open) => self.open.insert(n, open),
+            None => self.open.remove(&n),
+        };
+        let was_held = before.is_some_and(|open| open.holder.is_some());
+        self.in_hands = self.in_hands + u32::from(is_held) - u32::from(was_held);
     }
 
-    /// Closes every step whose guard can never hold any more, and what follows from that.
-    pub(super) fn close_dead(&mut self, now: DateTime<Utc>) {
-        while let Some(n) = self.closing.pop() {
-            let waits = self.steps[n as usize] == StepState::Waiting && !self.open.contains_key(&n);
-            if waits && self.jobset.guards.is_dead(&self.counters, n) {
-                self.act(n, Action::Close, (0, None), now);
-            }
-        }
+    /// The number of the step's latest attempt that began, as far as the run remembers.
+    pub(super) fn latest(&self, n: u32) -> u32 {
+        self.open
+            .get(&n)
+            .map_or(0, |open| if open.holder.is_some() { open.attempt } else { open.attempt - 1 })
     }
 
-    /// Whether nothing automatic is left: no attempt is open, no step can be claimed, no person is
-    /// asked. Steps that still wait then wait for each other.
-    pub(super) fn is_stuck(&self) -> bool {
-        self.count_phase(Phase::Active) == 0
-            && self.count_phase(Phase::Held) == 0
-            && self.runnable.is_empty()
-            && self.backing_off.is_empty()
-            && self.closing.is_empty()
-            && self.count(StepState::Waiting) > 0
-    }
-
-    /// Closes the steps that wait for each other. One that watches for `Unreachable` may yet be
-    /// opened by this, so it is left for a later round unless nothing else is left.
-    pub(super) fn close_stuck(&mut self, now: DateTime<Utc>) {
-        let waiting = |run: &Self, n: &u32| run.steps[*n as usize] == StepState::Waiting;
-        let watches_unreachable =
-            |run: &Self, n: u32| {
-                run.jobset.guards.clauses(n).flatten().any(|(_, terms)| {
-                    terms.iter().any(|term| term.states.has(StepState::Unreachable))
-                })
-            };
-        let all: Vec<u32> = (0..self.jobset.len()).filter(|n| waiting(self, n)).collect();
-        let mut chosen: Vec<u32> =
-            all.iter().copied().filter(|n| !watches_unreachable(self, *n)).collect();
-        if chosen.is_empty() {
-            chosen.extend(all.first());
-        }
-        for n in chosen {
-            if waiting(self, &n) && !self.runnable.contains(&n) {
-                self.act(n, Action::Close, (0, None), now);
-            }
+    pub(super) fn note(&mut self, n: u32, change: impl FnOnce(&mut Note)) {
+        let note = self.notes.entry(n).or_default();
+        change(note);
+        if note.is_empty() {
+            self.notes.remove(&n);
         }
     }
 }

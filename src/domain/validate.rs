@@ -3,21 +3,31 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use super::definition::{ClauseDefinition, Definition, Need, Retry, StepDefinition, Work};
-use super::jobset::unknown_step;
+use super::action::{Action, Actor};
+use super::definition::{
+    ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition, Work,
+};
+use super::jobset::{Machines, unknown_step};
 use super::limits::Limits;
-use super::machine::StepState;
+use super::machine::{Condition, Machine};
 use super::problem::{PROBLEMS_MAX, Problem, hint};
 
 /// Everything that is wrong with `definition`, up to a bit more than [`PROBLEMS_MAX`].
-pub(super) fn problems(definition: &Definition, limits: &Limits) -> Vec<Problem> {
-    let mut check = Check { limits, names: HashMap::new(), found: Vec::new() };
+pub(super) fn problems(
+    definition: &Definition,
+    limits: &Limits,
+    machines: &Machines,
+) -> Vec<Problem> {
+    let steps = &definition.steps;
+    let mut check = Check { limits, machines, steps, names: HashMap::new(), found: Vec::new() };
     check.jobset(definition);
     check.found
 }
 
 struct Check<'a> {
     limits: &'a Limits,
+    machines: &'a Machines,
+    steps: &'a [StepDefinition],
     names: HashMap<&'a str, usize>,
     found: Vec<Problem>,
 }
@@ -56,6 +66,22 @@ impl<'a> Check<'a> {
             }
             self.step(&format!("steps[{index}]"), step);
         }
+        for (name, machine) in &definition.machines {
+            self.name(&format!("machines.{name}"), name);
+            for (state, definition) in &machine.states {
+                let path = format!("machines.{name}.states.{state}");
+                self.name(&path, state);
+                self.work(&path, definition.work.as_ref().unwrap_or(&Work::Milestone));
+            }
+            for (index, transition) in machine.transitions.iter().enumerate() {
+                let path = format!("machines.{name}.transitions[{index}].when");
+                self.clauses(&path, &transition.when);
+            }
+        }
+        if let Some(name) = &definition.initial_state {
+            let machine = super::machine::default_machine();
+            self.initial("initialState", name, machine);
+        }
         self.pairs("successPairs", &definition.success_pairs);
         self.pairs("failurePairs", &definition.failure_pairs);
     }
@@ -77,8 +103,77 @@ impl<'a> Check<'a> {
         if step.need == Need::AtLeast(0) {
             self.add(format!("{path}.need"), "must be `all`, `any` or a number of at least 1");
         }
-        for (index, clause) in step.when.iter().enumerate() {
-            self.clause(&format!("{path}.when[{index}]"), clause);
+        self.clauses(&format!("{path}.when"), &step.when);
+        self.machine(path, step);
+    }
+
+    /// Its machine, where it begins in it, and the guards on its actions.
+    fn machine(&mut self, path: &str, step: &'a StepDefinition) {
+        let machines = self.machines;
+        if let Some(name) = &step.machine {
+            if machines.named(name).is_none() {
+                let near = hint(name, machines.names());
+                let message = format!("no machine is called `{}`{near}", name.escape_debug());
+                return self.add(format!("{path}.machine"), message);
+            }
+            if step.work != Work::Milestone {
+                self.add(format!("{path}.run"), "its machine says what is run in which state");
+            }
+            if matches!(step.on_failure, OnFailure::Hold | OnFailure::Skip) {
+                self.add(format!("{path}.onFailure"), "its machine says what follows a failure");
+            }
+        }
+        let machine = machines.of(step);
+        if let Some(name) = &step.initial_state {
+            self.initial(&format!("{path}.initialState"), name, machine);
+        }
+        for (name, clauses) in &step.guards {
+            self.guard(&format!("{path}.guards.{name}"), name, machine);
+            if name == Action::RUN.name() && !step.when.is_empty() {
+                let message = "`when` is the guard of `run`: write it in one of the two places";
+                self.add(format!("{path}.guards.run"), message);
+            }
+            self.clauses(&format!("{path}.guards.{name}"), clauses);
+        }
+    }
+
+    /// Where a step may begin: wherever no worker is needed to have got there.
+    fn initial(&mut self, path: &str, name: &str, machine: &Machine) {
+        let refusal = match machine.parse_state(name) {
+            None => {
+                let near = hint(name, machine.states().iter().map(|state| state.name.as_str()));
+                format!("no state is called `{}`{near}", name.escape_debug())
+            }
+            Some(state) if state.phase() == super::state::Phase::Active => {
+                format!("a step cannot begin in `{name}`: no worker has an attempt of it yet")
+            }
+            Some(_) => return,
+        };
+        self.add(path, refusal);
+    }
+
+    /// What an outcome leads to and what the service does must not wait for anything.
+    fn guard(&mut self, path: &str, name: &str, machine: &Machine) {
+        let mut actions = self.machines.action(name).into_iter();
+        let rules = |action| machine.rules().iter().filter(move |rule| rule.action == action);
+        let Some(action) = actions.find(|action| rules(*action).next().is_some()) else {
+            let known = machine.rules().iter().map(|rule| rule.action.name());
+            let message = format!("its machine has no action `{}`", name.escape_debug());
+            return self.add(path, format!("{message}{}", hint(name, known)));
+        };
+        let is_free = rules(action).all(|rule| match rule.actor {
+            Actor::Operator => action != Action::CANCEL,
+            Actor::Engine => matches!(rule.condition, Condition::Entry | Condition::Always),
+            Actor::Worker | Actor::Lease => false,
+        });
+        if !is_free {
+            self.add(path, format!("`{name}` cannot be guarded: guard the steps that follow"));
+        }
+    }
+
+    fn clauses(&mut self, path: &str, clauses: &'a [ClauseDefinition]) {
+        for (index, clause) in clauses.iter().enumerate() {
+            self.clause(&format!("{path}[{index}]"), clause);
         }
     }
 
@@ -129,8 +224,10 @@ impl<'a> Check<'a> {
             if states.is_empty() {
                 self.add(format!("{path}.{name}"), "needs at least one state");
             }
-            for state in states.iter().filter(|state| StepState::parse(state).is_none()) {
-                let near = hint(state, StepState::ALL.map(StepState::name));
+            let Some(step) = self.names.get(name.as_str()) else { continue };
+            let machine = self.machines.of(&self.steps[*step]);
+            for state in states.iter().filter(|state| machine.parse_state(state).is_none()) {
+                let near = hint(state, machine.states().iter().map(|state| state.name.as_str()));
                 let message = format!("no state is called `{}`{near}", state.escape_debug());
                 self.add(format!("{path}.{name}"), message);
             }

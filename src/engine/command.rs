@@ -1,16 +1,17 @@
 //! Commands: what lanes are asked to do.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::error::EngineError;
 use super::jobsets::Compiled;
-use crate::domain::decide::{Ending, Stopped};
-use crate::domain::{Incarnation, OperationState, Stop};
+use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
+use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
 use crate::store::AttemptReport;
 
 /// A question with the way back for its answer. The answer is sent only when what it tells is
@@ -55,6 +56,23 @@ pub(super) struct Submit {
     pub(super) labels: Option<Value>,
     /// Shared data of its steps.
     pub(super) context: Option<Value>,
+    /// Where it begins, if it takes over what another operation got done.
+    pub(super) fork: Option<Fork>,
+}
+
+/// What a forked operation takes over.
+#[derive(Debug)]
+pub(super) struct Fork {
+    /// The operation that it is forked from.
+    pub(super) source: Uuid,
+    /// The new run.
+    pub(super) run: Run,
+    /// The steps that are run again.
+    pub(super) again: Vec<u32>,
+    /// What was edited, as it is stored.
+    pub(super) edits: Option<Value>,
+    /// The flags of the source that say what it has.
+    pub(super) flags: i16,
 }
 
 /// How an attempt ended.
@@ -107,6 +125,73 @@ pub struct ContextPatch {
     pub expected: Option<i32>,
 }
 
+/// Something is to be done to the steps of an operation.
+#[derive(Clone, Debug)]
+pub struct SteerAsked {
+    /// The operation.
+    pub operation: Uuid,
+    /// What.
+    pub order: SteerOrder,
+    /// To which steps.
+    pub selection: Selection,
+    /// Whether it is only told what would be done.
+    pub dry_run: bool,
+    /// The version on which the choice of the steps was made, if it was made by the client.
+    pub expected: Option<i32>,
+    /// What is changed for the attempts that a rerun leads to.
+    pub edit: Edit,
+}
+
+/// What is done to steps, or to the operation as a whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SteerOrder {
+    /// A verb on steps.
+    Steps(Verb),
+    /// Nothing new is started from now on, or again.
+    Pause(bool),
+}
+
+/// What a client changes for further attempts of a step.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Edit {
+    /// Environment variables beside those of the step.
+    pub env: BTreeMap<String, String>,
+    /// A program in place of the step's.
+    pub command: Option<Vec<String>>,
+    /// A shell text in place of the step's work.
+    pub shell: Option<String>,
+    /// A merge patch of the operation's context.
+    pub context: Option<Value>,
+}
+
+impl Edit {
+    /// As it is stored for attempts from number `attempt` on; `None` if nothing is edited.
+    pub(super) fn stored(&self, attempt: u32) -> Option<Value> {
+        if self.env.is_empty() && self.command.is_none() && self.shell.is_none() {
+            return None;
+        }
+        let mut stored = json!({"attempt": attempt, "env": self.env});
+        if let Some(command) = &self.command {
+            stored["command"] = json!(command);
+        }
+        if let Some(shell) = &self.shell {
+            stored["shell"] = json!(shell);
+        }
+        Some(stored)
+    }
+}
+
+/// What steering did.
+#[derive(Clone, Debug)]
+pub struct SteerAnswer {
+    /// What the operation runs.
+    pub jobset: Arc<Jobset>,
+    /// What was done.
+    pub steered: Steered,
+    /// Whether the operation is paused as a whole.
+    pub paused: bool,
+}
+
 /// The attempts of a worker that lost its lease are to be taken from it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lose {
@@ -121,6 +206,7 @@ pub(super) enum Command {
     Settle(Ask<Report, ()>),
     Stop(Ask<StopAsked, StopAnswer>),
     Patch(Ask<ContextPatch, (Value, i32)>),
+    Steer(Ask<SteerAsked, SteerAnswer>),
     Lose(Ask<Lose, ()>),
 }
 
@@ -132,6 +218,7 @@ impl Command {
             Self::Settle(ask) => ask.input.operation,
             Self::Stop(ask) => ask.input.operation,
             Self::Patch(ask) => ask.input.operation,
+            Self::Steer(ask) => ask.input.operation,
             Self::Lose(ask) => ask.input.operation,
         }
     }
@@ -143,6 +230,7 @@ impl Command {
             Self::Settle(ask) => ask.publish(),
             Self::Stop(ask) => ask.publish(),
             Self::Patch(ask) => ask.publish(),
+            Self::Steer(ask) => ask.publish(),
             Self::Lose(ask) => ask.publish(),
         }
     }
@@ -154,6 +242,7 @@ impl Command {
             Self::Settle(ask) => ask.fail(error),
             Self::Stop(ask) => ask.fail(error),
             Self::Patch(ask) => ask.fail(error),
+            Self::Steer(ask) => ask.fail(error),
             Self::Lose(ask) => ask.fail(error),
         }
     }

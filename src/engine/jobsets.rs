@@ -1,6 +1,6 @@
 //! Compiled jobsets, cached by digest.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -42,10 +42,14 @@ impl Compiled {
             stop: None,
             version: 1,
             entered: at,
-            steps: vec![self.jobset.initial_state(); self.jobset.steps.len()],
+            steps: self.jobset.steps.iter().map(|step| step.initial).collect(),
             labels: None,
             cancellation: None,
             results: None,
+            paused: false,
+            open: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            forked_from: None,
         };
         Found { view, compiled: Arc::clone(self), failures: Vec::new() }
     }

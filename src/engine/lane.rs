@@ -21,7 +21,6 @@ use super::command::Command;
 use super::error::EngineError;
 use super::turn::Turn;
 use crate::domain::Run;
-use crate::domain::machine::Phase;
 use crate::store::{Claimable, StoreError};
 
 /// Commands per batch.
@@ -262,7 +261,7 @@ impl Lane {
     fn keep(&mut self, turn: &Turn) {
         for id in &turn.touched {
             let Some(cached) = self.runs.get_mut(id) else { continue };
-            let is_active = cached.run.count_phase(Phase::Active) > 0;
+            let is_active = cached.run.in_hands() > 0;
             if cached.run.state().is_final() || !is_active {
                 self.runs.remove(id);
             } else {

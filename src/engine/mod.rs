@@ -23,6 +23,7 @@ mod maintain;
 mod news;
 mod query;
 mod seat;
+mod steer;
 mod turn;
 mod watch;
 mod work;
@@ -33,7 +34,9 @@ pub use crate::store::{
     OutputView, Store, StoreError, StoreSettings,
 };
 pub use clock::created_at;
-pub use command::{ContextPatch, Report, StopAnswer, StopAsked};
+pub use command::{
+    ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,
+};
 pub use error::EngineError;
 pub use jobsets::{Compiled, DecodeDefinition};
 pub use query::{FAILURES_MAX, Found};
@@ -208,7 +211,7 @@ impl Engine {
         context: Option<Value>,
     ) -> Result<(Uuid, DateTime<Utc>), EngineError> {
         let id = self.shared.clock.new_id();
-        let (ask, answer) = Ask::new(Submit { id, jobset, labels, context });
+        let (ask, answer) = Ask::new(Submit { id, jobset, labels, context, fork: None });
         let lane = self.shared.lane_of(id);
         lane.sender.try_send(Command::Submit(ask)).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,

@@ -7,8 +7,8 @@ use uuid::Uuid;
 use super::Engine;
 use super::error::EngineError;
 use super::jobsets::Compiled;
-use crate::domain::OperationState;
 use crate::domain::rollup::unhandled_among;
+use crate::domain::{OperationState, Run, Snapshot};
 use crate::store::{AttemptView, FindAsked, Keyset, OperationView};
 
 /// An operation and what it runs.
@@ -21,6 +21,25 @@ pub struct Found {
     /// For one that failed: the last attempts of the steps that made it fail, up to
     /// [`FAILURES_MAX`] of them.
     pub failures: Vec<AttemptView>,
+}
+
+impl Found {
+    /// The operation as a run in memory, to ask it what may be done.
+    #[must_use]
+    pub fn run(&self) -> Run {
+        let view = &self.view;
+        let snapshot = Snapshot {
+            state: view.state,
+            stop: view.stop,
+            version: view.version,
+            entered: view.entered,
+            steps: view.steps.clone(),
+            open: view.open.clone(),
+            notes: view.notes.clone(),
+            paused: view.paused,
+        };
+        Run::restore(view.id, Arc::clone(&self.compiled.jobset), snapshot)
+    }
 }
 
 /// How many failed steps are told of one operation.

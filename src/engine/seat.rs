@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
-use crate::domain::{Incarnation, Jobset};
+use crate::domain::{Incarnation, Jobset, StepState};
 
 /// An attempt that a worker is to run. It was claimed and that is durable.
 #[derive(Clone, Debug)]
@@ -19,12 +19,16 @@ pub struct Assignment {
     pub step: u32,
     /// The number of the attempt.
     pub attempt: u32,
+    /// The state that it is run for: says what work it is.
+    pub state: StepState,
     /// Who claimed it.
     pub worker: Incarnation,
     /// Whether the operation has a context.
     pub has_context: bool,
     /// Whether the operation has results of steps.
     pub has_results: bool,
+    /// Whether clients edited attempts of the operation.
+    pub has_edits: bool,
 }
 
 /// What the engine knows of a worker in this process.

@@ -14,39 +14,40 @@ use super::command::{Ask, Command, ContextPatch, Lose, Report, StopAnswer, StopA
 use super::error::EngineError;
 use super::lane::Cached;
 use super::seat::{Assignment, Seat};
-use crate::domain::decide::{Kill, Stopped};
-use crate::domain::{Run, Stop};
+use crate::domain::decide::Stopped;
+use crate::domain::{Incarnation, Run, Stop};
 use crate::store::{
-    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_RESULT, NewOperation, StoreError,
+    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESULT, NewOperation,
+    OperationData, StoreError,
 };
 
-/// What changes in the wide row of an operation.
+/// What changes beside the row of an operation.
 #[derive(Default)]
-struct Data {
-    context: Option<Value>,
+pub(super) struct Data {
+    pub(super) stored: OperationData,
     /// The version of the context.
     version: i32,
-    cancellation: Option<Value>,
 }
 
 /// The decisions of one batch.
 pub(super) struct Turn {
-    shared: Arc<Shared>,
+    pub(super) shared: Arc<Shared>,
     lane: usize,
-    now: DateTime<Utc>,
+    pub(super) now: DateTime<Utc>,
     batch: Batch,
     /// The runs that were changed.
     pub(super) touched: BTreeSet<Uuid>,
     /// Runs made in this turn, with what is stored beside them.
     new: HashMap<Uuid, NewOperation>,
-    data: HashMap<Uuid, Data>,
+    pub(super) data: HashMap<Uuid, Data>,
     /// Operations that were claimable but were not changed; their place in the queue is set anew.
     looked_at: Vec<Uuid>,
     seat: Option<Arc<Seat>>,
     taken: usize,
     assignments: Vec<Assignment>,
     compiled: Vec<Arc<super::jobsets::Compiled>>,
-    kills: Vec<Kill>,
+    /// The workers that are ordered to end attempts.
+    ordered: Vec<Incarnation>,
     /// The earliest time at which something can be claimed that cannot be now.
     next_due: Option<DateTime<Utc>>,
     /// Something stays claimable that this turn did not claim.
@@ -68,7 +69,7 @@ impl Turn {
             taken: 0,
             assignments: Vec::new(),
             compiled: Vec::new(),
-            kills: Vec::new(),
+            ordered: Vec::new(),
             next_due: None,
             left_over: false,
         }
@@ -86,13 +87,14 @@ impl Turn {
             Command::Stop(ask) => self.stop(ask, runs),
             Command::Lose(ask) => self.lose(ask, runs),
             Command::Patch(ask) => return self.patch(ask, runs).await,
+            Command::Steer(ask) => return self.steer(ask, runs).await,
         }
         Ok(())
     }
 
     fn submit(&mut self, ask: &mut Ask<Submit, DateTime<Utc>>, runs: &mut HashMap<Uuid, Cached>) {
         ask.answer(Ok(self.now));
-        let Submit { id, jobset, labels, context } = &ask.input;
+        let Submit { id, jobset, labels, context, fork } = &ask.input;
         if runs.contains_key(id) {
             return; // Stored by a try whose answer was lost.
         }
@@ -100,14 +102,25 @@ impl Turn {
             self.batch.add_jobset(&jobset.record);
             self.compiled.push(Arc::clone(jobset));
         }
-        let run = Run::submit(*id, Arc::clone(&jobset.jobset), self.now);
-        let deadline = jobset.jobset.deadline.map(|deadline| self.now + deadline);
-        let mut flags = 0;
-        if context.is_some() {
+        let mut flags = if jobset.jobset.has_machines() { HAS_MACHINES } else { 0 };
+        let mut stored = OperationData { context: context.clone(), ..OperationData::default() };
+        let run = match fork {
+            None => Run::submit(*id, Arc::clone(&jobset.jobset), self.now),
+            Some(fork) => {
+                flags |= HAS_DATA | fork.flags & HAS_RESULT;
+                flags |= if fork.edits.is_some() { HAS_EDITS } else { 0 };
+                stored.edits.clone_from(&fork.edits);
+                stored.forked_from = Some(fork.source);
+                let kept = (0..jobset.jobset.len()).filter(|n| !fork.again.contains(n));
+                self.batch.add_kept(*id, fork.source, kept);
+                fork.run.clone()
+            }
+        };
+        if context.is_some() || fork.is_some() {
             flags |= HAS_DATA;
-            let data = Data { context: context.clone(), version: 1, cancellation: None };
-            self.data.insert(*id, data);
+            self.data.insert(*id, Data { stored, version: 1 });
         }
+        let deadline = jobset.jobset.deadline.map(|deadline| self.now + deadline);
         let labels = labels.clone();
         self.new.insert(*id, NewOperation { jobset: jobset.record.id, labels, deadline });
         runs.insert(*id, Cached { run, flags, version: 0 });
@@ -153,16 +166,12 @@ impl Turn {
             return ask.answer(Err(EngineError::NotCancellable));
         }
         let stopped = cached.run.stop_for(asked.reason, self.now);
-        if let Stopped::Began(kills) = &stopped {
+        if stopped == Stopped::Began {
             self.touched.insert(asked.operation);
-            for kill in kills {
-                self.batch.add_order(asked.operation, kill);
-            }
-            self.kills.extend(kills);
             if asked.cancellation.is_some() {
                 cached.flags |= HAS_DATA;
                 let data = self.data.entry(asked.operation).or_default();
-                data.cancellation.clone_from(&asked.cancellation);
+                data.stored.cancellation.clone_from(&asked.cancellation);
             }
         }
         let state = cached.run.state();
@@ -194,29 +203,47 @@ impl Turn {
             ask.answer(Err(EngineError::Ended));
             return Ok(());
         }
-        let pending = self.data.get(&asked.operation);
-        let pending = pending.and_then(|data| Some((data.context.clone()?, data.version)));
-        let (mut context, version) = if let Some(pending) = pending {
-            pending
-        } else {
-            // Read beside the version of the run, not with it: had somebody changed it in between,
-            // the version would not match and all this is decided again.
-            let stored = self.shared.store.context(asked.operation).await?;
-            stored.map_or_else(|| (Value::Object(Map::new()), 0), |c| (c.context, c.version))
-        };
+        let (context, version) = self.context(asked.operation).await?;
         if asked.expected.is_some_and(|expected| expected != version) {
             ask.answer(Err(EngineError::VersionMismatch(version)));
             return Ok(());
         }
-        merge(&mut context, &asked.patch);
+        let answer = self.change_context(cached, context, version, &asked.patch);
+        ask.answer(Ok(answer));
+        Ok(())
+    }
+
+    /// The context of an operation as this turn leaves it so far, and its version.
+    pub(super) async fn context(&self, operation: Uuid) -> Result<(Value, i32), EngineError> {
+        let pending = self.data.get(&operation);
+        if let Some((context, version)) =
+            pending.and_then(|data| Some((data.stored.context.clone()?, data.version)))
+        {
+            return Ok((context, version));
+        }
+        // Read beside the version of the run, not with it: had somebody changed it in between, the
+        // version would not match and all this is decided again.
+        let stored = self.shared.store.context(operation).await?;
+        Ok(stored.map_or_else(|| (Value::Object(Map::new()), 0), |c| (c.context, c.version)))
+    }
+
+    /// Merges `patch` into the context of an operation; answers it and its version.
+    pub(super) fn change_context(
+        &mut self,
+        cached: &mut Cached,
+        mut context: Value,
+        version: i32,
+        patch: &Value,
+    ) -> (Value, i32) {
+        let operation = cached.run.id();
+        merge(&mut context, patch);
         cached.run.change_context(self.now);
         cached.flags |= HAS_DATA;
-        self.touched.insert(asked.operation);
-        let data = self.data.entry(asked.operation).or_default();
-        data.context = Some(context.clone());
+        self.touched.insert(operation);
+        let data = self.data.entry(operation).or_default();
+        data.stored.context = Some(context.clone());
         data.version = version + 1;
-        ask.answer(Ok((context, version + 1)));
-        Ok(())
+        (context, version + 1)
     }
 
     /// Gives free slots to what can be claimed: half of them to what has waited longest when there
@@ -268,9 +295,11 @@ impl Turn {
                 jobset: Arc::clone(cached.run.jobset()),
                 step: claim.step,
                 attempt: claim.attempt,
+                state: claim.state,
                 worker: seat.incarnation,
                 has_context: cached.flags & HAS_DATA != 0,
                 has_results: cached.flags & HAS_RESULT != 0,
+                has_edits: cached.flags & HAS_EDITS != 0,
             });
         }
         slots
@@ -280,6 +309,7 @@ impl Turn {
     pub(super) fn gather(&mut self, runs: &mut HashMap<Uuid, Cached>) {
         for id in &self.touched {
             let Some(cached) = runs.get_mut(id) else { continue };
+            self.ordered.extend(cached.run.kills().iter().map(|kill| kill.worker));
             match self.new.remove(id) {
                 Some(new) => self.batch.add_new(&mut cached.run, cached.flags, new),
                 None => self.batch.add_changed(&mut cached.run, cached.version, cached.flags),
@@ -288,7 +318,7 @@ impl Turn {
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
         }
         for (id, data) in &mut self.data {
-            self.batch.add_data(*id, data.context.take(), data.cancellation.take());
+            self.batch.add_data(*id, std::mem::take(&mut data.stored));
         }
         for id in &self.looked_at {
             if let Some(cached) = runs.get(id) {
@@ -317,12 +347,12 @@ impl Turn {
         }
         if let Some(seat) = &self.seat {
             seat.assign(self.assignments);
-            if self.kills.iter().any(|kill| kill.worker == seat.incarnation) {
+            if self.ordered.contains(&seat.incarnation) {
                 seat.ordered.notify_one();
             }
         }
         let own = self.seat.map(|seat| seat.incarnation);
-        let has_foreign_orders = self.kills.iter().any(|kill| Some(kill.worker) != own);
+        let has_foreign_orders = self.ordered.iter().any(|worker| Some(*worker) != own);
         shared.watches.tell(&self.touched);
         shared.news.tell(&self.touched, self.left_over, has_foreign_orders);
         if self.left_over {
@@ -335,7 +365,7 @@ impl Turn {
 }
 
 /// RFC 7396: objects are merged, null takes away, anything else replaces.
-fn merge(target: &mut Value, patch: &Value) {
+pub(super) fn merge(target: &mut Value, patch: &Value) {
     let Value::Object(patch) = patch else {
         *target = patch.clone();
         return;

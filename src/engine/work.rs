@@ -178,6 +178,14 @@ impl WorkerSeat {
         Ok(self.shared.store.results(operation, steps).await?)
     }
 
+    /// What clients edited for attempts of an operation, by step number.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn edits(&self, operation: Uuid) -> Result<Value, EngineError> {
+        Ok(self.shared.store.edits(operation).await?.unwrap_or(Value::Null))
+    }
+
     /// The time by the clock of the database.
     #[must_use]
     pub fn now(&self) -> chrono::DateTime<chrono::Utc> {

@@ -31,8 +31,10 @@ const ASK_AGAIN: Duration = Duration::from_millis(250);
 /// Why a worker ends an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StopReason {
-    /// The operation is being stopped.
+    /// The operation is being stopped, or the step has moved on.
     Ordered,
+    /// An operator interrupted the step: SIGINT comes first.
+    Interrupted,
     /// The worker shuts down.
     Draining,
     /// The lease is lost: at once, without a grace time.
@@ -138,7 +140,7 @@ async fn prepare<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
 ) -> Result<(Place, ProcessSpec), Exception> {
-    let definition = &assignment.jobset.step(assignment.step).definition;
+    let definition = edited(bench, assignment).await?;
     let context = if assignment.has_context {
         ask(|| bench.source.context(assignment.operation)).await?
     } else {
@@ -147,7 +149,7 @@ async fn prepare<S: WorkSource>(
     let place = Place::prepare(&bench.settings.work_dir, assignment, &context)
         .await
         .map_err(|error| Exception::new("WorkspaceError", format!("no workspace: {error}")))?;
-    let texts = texts(definition);
+    let texts = texts(&definition);
     let texts = if texts.iter().any(|text| is_template(text)) {
         let values = values(bench, assignment, &texts, context).await?;
         let rendered = bench.renderer.render(texts, values).await;
@@ -170,6 +172,36 @@ async fn prepare<S: WorkSource>(
         stdin: Stdin::Null,
     };
     Ok((place, spec))
+}
+
+/// The step as it is to be run this time: with the work of its state, and with what clients changed
+/// for this attempt and those after it.
+async fn edited<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+) -> Result<StepDefinition, Exception> {
+    let step = assignment.jobset.step(assignment.step);
+    let work = step.work(assignment.state).clone();
+    let mut definition = StepDefinition { work, ..step.definition.clone() };
+    if !assignment.has_edits {
+        return Ok(definition);
+    }
+    let edits = ask(|| bench.source.edits(assignment.operation)).await?;
+    let edit = &edits[assignment.step.to_string()];
+    if edit["attempt"].as_u64().is_none_or(|from| u64::from(assignment.attempt) < from) {
+        return Ok(definition);
+    }
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    for (name, value) in edit["env"].as_object().into_iter().flatten() {
+        definition.env.extend(text(value).map(|value| (name.clone(), value)));
+    }
+    if let Some(parts) = edit["command"].as_array() {
+        definition.work = Work::Command(parts.iter().filter_map(text).collect());
+    }
+    if let Some(shell) = text(&edit["shell"]) {
+        definition.work = Work::Shell(shell);
+    }
+    Ok(definition)
 }
 
 /// Everything that may be a template: the folder if there is one, the values of the environment, and
@@ -272,7 +304,8 @@ enum Forced {
 }
 
 /// Reads what the process writes until it and all its descendants are gone; ends it when its time is
-/// up or when it is told to: SIGTERM to the group, and after the grace time SIGKILL to the tree.
+/// up or when it is told to: SIGTERM to the group, and after the grace time SIGKILL to the tree. An
+/// interrupted one gets SIGINT first, and SIGTERM after half of the grace time.
 async fn follow<S: WorkSource>(
     process: Process,
     limits: &Limits,
@@ -282,7 +315,7 @@ async fn follow<S: WorkSource>(
 ) -> (Ended, Option<Forced>) {
     let never = || Instant::now() + duration::DURATION_MAX;
     let mut timeout = limits.timeout.map_or_else(never, |timeout| Instant::now() + timeout);
-    let mut kill_at = never();
+    let (mut terminate_at, mut kill_at) = (never(), never());
     let mut forced = None;
     let (mut out, mut err) = (Stream::new(), Stream::new());
     let ended = loop {
@@ -294,6 +327,10 @@ async fn follow<S: WorkSource>(
                 process.signal_group(Signal::SIGTERM);
                 kill_at = Instant::now() + limits.grace;
             }
+            () = sleep_until(terminate_at) => {
+                process.signal_group(Signal::SIGTERM);
+                terminate_at = never();
+            }
             () = sleep_until(kill_at) => {
                 process.kill_tree();
                 kill_at = never();
@@ -304,7 +341,12 @@ async fn follow<S: WorkSource>(
                     forced = Some(Forced::Stopped(reason));
                 } else if forced.is_none() {
                     forced = Some(Forced::Stopped(reason));
-                    process.signal_group(Signal::SIGTERM);
+                    if reason == StopReason::Interrupted {
+                        process.signal_group(Signal::SIGINT);
+                        terminate_at = Instant::now() + limits.grace / 2;
+                    } else {
+                        process.signal_group(Signal::SIGTERM);
+                    }
                     kill_at = Instant::now() + limits.grace;
                 }
                 timeout = never();
@@ -380,6 +422,10 @@ fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> O
         (Some(Forced::Stopped(StopReason::Ordered)), _) => {
             let message = "the operation was stopped";
             (Ending::Stopped, Some(Exception::new("Cancelled", message)))
+        }
+        (Some(Forced::Stopped(StopReason::Interrupted)), _) => {
+            let message = "an operator interrupted it";
+            (Ending::Stopped, Some(Exception::new("Interrupted", message)))
         }
         (Some(Forced::Stopped(StopReason::Draining | StopReason::Fenced)), _) => {
             let message = "the worker shut down; another one takes over";

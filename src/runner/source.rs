@@ -55,6 +55,9 @@ pub trait WorkSource: Send + Sync + 'static {
         steps: &[i32],
     ) -> impl Future<Output = Result<Vec<(i32, Value)>, EngineError>> + Send;
 
+    /// What clients edited for attempts of an operation, by step number.
+    fn edits(&self, operation: Uuid) -> impl Future<Output = Result<Value, EngineError>> + Send;
+
     /// The time by the clock of the database.
     fn now(&self) -> DateTime<Utc>;
 
@@ -125,6 +128,10 @@ impl WorkSource for WorkerSeat {
         steps: &[i32],
     ) -> Result<Vec<(i32, Value)>, EngineError> {
         self.results(operation, steps).await
+    }
+
+    async fn edits(&self, operation: Uuid) -> Result<Value, EngineError> {
+        self.edits(operation).await
     }
 
     fn now(&self) -> DateTime<Utc> {

@@ -65,7 +65,12 @@ impl UnderWay {
                 if let Some(sender) = attempts.get(&key) {
                     sender.send_if_modified(|stop| {
                         let is_news = stop.is_none();
-                        *stop = stop.or(Some(StopReason::Ordered));
+                        let reason = if order.interrupt {
+                            StopReason::Interrupted
+                        } else {
+                            StopReason::Ordered
+                        };
+                        *stop = stop.or(Some(reason));
                         is_news
                     });
                 }
@@ -190,7 +195,7 @@ impl<S: WorkSource> Shift<S> {
 
     fn begin(&self, assignments: Vec<Assignment>) {
         for assignment in assignments {
-            match assignment.jobset.step(assignment.step).work() {
+            match assignment.jobset.step(assignment.step).work(assignment.state) {
                 Work::Milestone => self.reports.report(milestone(&assignment)),
                 Work::Command(_) | Work::Shell(_) => self.start(assignment),
             }

@@ -26,7 +26,7 @@ pub(super) const OPERATIONS: &str = r#"op as (
 
 pub(super) const CHANGED: &str = r#"changed as (
     update operation o
-    set state = u.state, stop = u.stop, flags = o.flags | u.flags, version = u.version,
+    set state = u.state, stop = u.stop, flags = u.flags, version = u.version,
         entered = u.entered, steps = u.steps, open = u.open
     from op u
     where o.id = u.id and o.version = u.expected and u.expected > 0
@@ -75,13 +75,17 @@ pub(super) const DEFINED: &str = r#"defined as (
 )"#;
 
 pub(super) const WIDENED: &str = r#"widened as (
-    insert into operation_data as d (operation, context, context_version, cancellation)
-    select operation, context, (context is not null)::int, cancellation
-    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[]) as u (operation, context, cancellation)
+    insert into operation_data as d (operation, context, context_version, cancellation, edits,
+        forked_from)
+    select operation, context, (context is not null)::int, cancellation, edits, forked_from
+    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[], $56::jsonb[], $57::uuid[])
+        as u (operation, context, cancellation, edits, forked_from)
     on conflict (operation) do update
     set context = coalesce(excluded.context, d.context),
         context_version = d.context_version + (excluded.context is not null)::int,
-        cancellation = coalesce(excluded.cancellation, d.cancellation)
+        cancellation = coalesce(excluded.cancellation, d.cancellation),
+        edits = case when excluded.edits is null then d.edits
+                     else coalesce(d.edits, '{}') || excluded.edits end
 )"#;
 
 pub(super) const BORN: &str = r#"born as (
@@ -109,6 +113,22 @@ pub(super) const TIMED: &str = r#"timed as (
 )"#;
 
 pub(super) const ORDERED: &str = r#"ordered as (
-    insert into stop_order (worker, operation, step, attempt)
-    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[])
+    insert into stop_order (worker, operation, step, attempt, interrupt)
+    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[], $55::boolean[])
+    on conflict (worker, operation, step, attempt) do update
+    set interrupt = stop_order.interrupt and excluded.interrupt
+)"#;
+
+pub(super) const KEPT: &str = r#"kept as (
+    insert into attempt (operation, step, attempt, worker, started, ended, exit_code, signal,
+        exception, result, usage)
+    select u.operation, a.step, a.attempt, a.worker, a.started, a.ended, a.exit_code, a.signal,
+        a.exception, a.result, a.usage
+    from unnest($58::uuid[], $59::uuid[], $60::int[]) as u (operation, source, step)
+    cross join lateral (
+        select * from attempt a
+        where a.operation = u.source and a.step = u.step
+        order by a.attempt desc
+        limit 1
+    ) a
 )"#;

@@ -15,13 +15,18 @@ use uuid::Uuid;
 use super::apply;
 use super::error::StoreError;
 use super::packed::{CHUNK, pack_open, pack_steps};
-use crate::domain::decide::Kill;
-use crate::domain::{Event, Fact, Incarnation, OperationState, Run, Stop};
+use crate::domain::{Event, Fact, Incarnation, Kill, OperationState, Run, Stop};
 
 /// The operation has a row in `operation_data`.
 pub const HAS_DATA: i16 = 1;
 /// Some attempt of the operation has a result.
 pub const HAS_RESULT: i16 = 2;
+/// The operation is paused as a whole.
+pub const PAUSED: i16 = 4;
+/// Some step has a machine of the jobset's own, so bytes of states have a high half.
+pub const HAS_MACHINES: i16 = 8;
+/// Some attempt was edited by a client.
+pub const HAS_EDITS: i16 = 16;
 
 /// What a new operation has beyond its run.
 #[derive(Clone, Debug, Default)]
@@ -32,6 +37,20 @@ pub struct NewOperation {
     pub labels: Option<Value>,
     /// When its time is up.
     pub deadline: Option<DateTime<Utc>>,
+}
+
+/// What an operation has beside its row.
+#[derive(Clone, Debug, Default)]
+pub struct OperationData {
+    /// Shared data of its steps.
+    pub context: Option<Value>,
+    /// Who asked for its cancellation.
+    pub cancellation: Option<Value>,
+    /// What was edited of attempts, by step number: `{attempt, env?, command?, shell?}`. Merged
+    /// into what is stored.
+    pub edits: Option<Value>,
+    /// The operation that it was forked from.
+    pub forked_from: Option<Uuid>,
 }
 
 /// A definition that may not be stored yet.
@@ -149,6 +168,7 @@ struct Orders {
     operation: Vec<Uuid>,
     step: Vec<i32>,
     attempt: Vec<i32>,
+    interrupt: Vec<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -156,6 +176,16 @@ struct Data {
     operation: Vec<Uuid>,
     context: Vec<Option<Json<Value>>>,
     cancellation: Vec<Option<Json<Value>>>,
+    edits: Vec<Option<Json<Value>>>,
+    forked_from: Vec<Option<Uuid>>,
+}
+
+/// Attempts that new operations take over from those they were forked from.
+#[derive(Debug, Default)]
+struct Kept {
+    operation: Vec<Uuid>,
+    source: Vec<Uuid>,
+    step: Vec<i32>,
 }
 
 /// All that a set of decisions changed.
@@ -172,6 +202,7 @@ pub struct Batch {
     not_ready: Vec<Uuid>,
     deadlines: Moments,
     orders: Orders,
+    kept: Kept,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -261,6 +292,11 @@ impl Batch {
                 }
             }
         }
+        for kill in &changes.kills {
+            self.add_order(run.id(), kill);
+        }
+        let paused = if run.is_paused() { PAUSED } else { 0 };
+        let flags = flags & !PAUSED | paused;
         self.operations.push(
             run.id(),
             expected,
@@ -270,7 +306,7 @@ impl Batch {
             run.version(),
             run.entered(),
             if is_chunked { Vec::new() } else { pack_steps(run.steps()) },
-            pack_open(run.open()),
+            pack_open(run.open(), run.notes()),
             jobset,
             labels,
         );
@@ -289,6 +325,13 @@ impl Batch {
             Fact::StopRequested(Stop::Cancel) => plain(2),
             Fact::StopRequested(Stop::Deadline) => plain(3),
             Fact::ContextChanged => plain(4),
+            Fact::Paused => plain(5),
+            Fact::Resumed => plain(6),
+            Fact::AttemptEnded { step, attempt, worker } => {
+                let (step, attempt) = (Some(int(step)), Some(int(attempt)));
+                self.events
+                    .push(operation, seq, at, 7, step, attempt, None, None, None, state, worker);
+            }
             Fact::Moved { step, attempt, action, from, to, worker } => self.events.push(
                 operation,
                 seq,
@@ -324,24 +367,31 @@ impl Batch {
     }
 
     /// Orders a worker to end the processes of an attempt.
-    pub fn add_order(&mut self, operation: Uuid, kill: &Kill) {
+    fn add_order(&mut self, operation: Uuid, kill: &Kill) {
         self.orders.worker.push(kill.worker);
         self.orders.operation.push(operation);
         self.orders.step.push(int(kill.step));
         self.orders.attempt.push(int(kill.attempt));
+        self.orders.interrupt.push(kill.interrupt);
     }
 
-    /// Replaces the context, or records who asked for a cancellation; `None` leaves it as it is.
-    /// At most once per operation and batch.
-    pub fn add_data(
-        &mut self,
-        operation: Uuid,
-        context: Option<Value>,
-        cancellation: Option<Value>,
-    ) {
+    /// Changes what an operation has beside its row; `None` leaves it as it is. At most once per
+    /// operation and batch.
+    pub fn add_data(&mut self, operation: Uuid, data: OperationData) {
         self.data.operation.push(operation);
-        self.data.context.push(context.map(Json));
-        self.data.cancellation.push(cancellation.map(Json));
+        self.data.context.push(data.context.map(Json));
+        self.data.cancellation.push(data.cancellation.map(Json));
+        self.data.edits.push(data.edits.map(Json));
+        self.data.forked_from.push(data.forked_from);
+    }
+
+    /// Copies the last attempts of these steps from the operation `source`.
+    pub fn add_kept(&mut self, operation: Uuid, source: Uuid, steps: impl Iterator<Item = u32>) {
+        for step in steps {
+            self.kept.operation.push(operation);
+            self.kept.source.push(source);
+            self.kept.step.push(int(step));
+        }
     }
 
     /// How many operations are not new.
@@ -371,6 +421,7 @@ impl Batch {
             (!self.not_ready.is_empty(), apply::UNQUEUED),
             (!self.deadlines.operation.is_empty(), apply::TIMED),
             (!self.orders.operation.is_empty(), apply::ORDERED),
+            (!self.kept.operation.is_empty(), apply::KEPT),
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
@@ -440,6 +491,12 @@ impl Batch {
             .bind(&self.orders.operation)
             .bind(&self.orders.step)
             .bind(&self.orders.attempt)
+            .bind(&self.orders.interrupt)
+            .bind(&self.data.edits)
+            .bind(&self.data.forked_from)
+            .bind(&self.kept.operation)
+            .bind(&self.kept.source)
+            .bind(&self.kept.step)
             .execute(connection)
             .await?;
         Ok(())

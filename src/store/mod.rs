@@ -25,7 +25,8 @@ mod read;
 mod worker;
 
 pub use batch::{
-    AttemptRecord, AttemptReport, Batch, HAS_DATA, HAS_RESULT, NewJobset, NewOperation,
+    AttemptRecord, AttemptReport, Batch, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESULT, NewJobset,
+    NewOperation, OperationData, PAUSED,
 };
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};

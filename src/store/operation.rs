@@ -7,6 +7,7 @@ use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::Store;
+use super::batch::PAUSED;
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
 use crate::domain::{Incarnation, OperationState, Snapshot, Stop};
@@ -50,6 +51,7 @@ impl Row {
     fn into_run(self, chunks: &mut HashMap<Uuid, Vec<u8>>) -> Result<StoredRun, StoreError> {
         let id = self.id;
         let bytes = chunks.remove(&id).unwrap_or(self.steps);
+        let (open, notes) = unpack_open(id, &self.open)?;
         Ok(StoredRun {
             id,
             jobset: self.jobset,
@@ -60,7 +62,9 @@ impl Row {
                 version: self.version,
                 entered: self.entered,
                 steps: unpack_steps(id, &bytes)?,
-                open: unpack_open(id, &self.open)?,
+                open,
+                notes,
+                paused: self.flags & PAUSED != 0,
             },
         })
     }

@@ -1,4 +1,4 @@
-//! The packed columns: one byte per step, 32 bytes per open attempt.
+//! The packed columns: one byte per step, 32 bytes per open attempt and per step with a note.
 //!
 //! The checked bridge between bytes and domain types: bytes that cannot be are an error that names
 //! the row, never a guess.
@@ -9,13 +9,23 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::error::StoreError;
-use crate::domain::{OpenAttempt, StepState};
+use crate::domain::{Note, OpenAttempt, StepState};
 
 /// Up to so many steps stand in the operation's own row; more are kept in chunks of this size, so
 /// that a transition rewrites one chunk and its cost does not grow with the operation.
 pub const CHUNK: usize = 256;
 
 const ATTEMPT_BYTES: usize = 32;
+
+/// In place of an attempt's number: the record is a note.
+const NOTE: u32 = u32::MAX;
+/// So many states fit into a note; machines go back by one at a time and never so deep.
+const NOTE_STATES: usize = 22;
+
+/// In the number of losses: the attempt was admitted.
+const ADMITTED: u32 = 1 << 31;
+/// In the number of losses: the step has left the attempt's state.
+const LEAVING: u32 = 1 << 30;
 
 /// One byte per step.
 pub(super) fn pack_steps(steps: &[StepState]) -> Vec<u8> {
@@ -33,52 +43,87 @@ pub(super) fn unpack_steps(row: Uuid, bytes: &[u8]) -> Result<Vec<StepState>, St
         .collect()
 }
 
-/// Big-endian: step, attempt, failures, losses (4 bytes each), holder (0 for none), since in
-/// microseconds of the Unix epoch (8 bytes each).
-pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(open.len() * ATTEMPT_BYTES);
+/// Attempts, big-endian: step, attempt, failures, losses and flags (4 bytes each), holder (0 for
+/// none), since in microseconds of the Unix epoch (8 bytes each). Notes: step, [`NOTE`], whether it
+/// is held on failure (0 unsaid, 1 yes, 2 no), how many states follow, the states.
+pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32, Note>) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity((open.len() + notes.len()) * ATTEMPT_BYTES);
     for (step, open) in open {
+        let admitted = if open.admitted { ADMITTED } else { 0 };
+        let leaving = if open.leaving { LEAVING } else { 0 };
         bytes.extend(step.to_be_bytes());
         bytes.extend(open.attempt.to_be_bytes());
         bytes.extend(open.failures.to_be_bytes());
-        bytes.extend(open.losses.to_be_bytes());
+        bytes.extend((open.losses | admitted | leaving).to_be_bytes());
         bytes.extend(open.holder.unwrap_or(0).to_be_bytes());
         bytes.extend(open.since.timestamp_micros().to_be_bytes());
+    }
+    for (step, note) in notes {
+        let states = &note.before[..note.before.len().min(NOTE_STATES)];
+        bytes.extend(step.to_be_bytes());
+        bytes.extend(NOTE.to_be_bytes());
+        bytes.push(match note.hold {
+            None => 0,
+            Some(true) => 1,
+            Some(false) => 2,
+        });
+        bytes.push(u8::try_from(states.len()).expect("few"));
+        bytes.extend(states.iter().map(|state| state.code()));
+        bytes.resize(bytes.len() + NOTE_STATES - states.len(), 0);
     }
     bytes
 }
 
-/// The open attempts that the bytes stand for.
-pub(super) fn unpack_open(
-    row: Uuid,
-    bytes: &[u8],
-) -> Result<BTreeMap<u32, OpenAttempt>, StoreError> {
+/// Open attempts and notes by step.
+type Open = (BTreeMap<u32, OpenAttempt>, BTreeMap<u32, Note>);
+
+/// The open attempts and notes that the bytes stand for.
+pub(super) fn unpack_open(row: Uuid, bytes: &[u8]) -> Result<Open, StoreError> {
     let corrupt = |found: &str| StoreError::corrupt("operation", "open", &row, &found);
-    let (attempts, rest) = bytes.as_chunks::<ATTEMPT_BYTES>();
+    let (records, rest) = bytes.as_chunks::<ATTEMPT_BYTES>();
     if !rest.is_empty() {
         return Err(corrupt("a length that is no multiple of 32"));
     }
-    attempts
-        .iter()
-        .map(|bytes| {
-            let (numbers, longs) = bytes.split_at(16);
-            let (numbers, longs) = (numbers.as_chunks().0, longs.as_chunks().0);
-            let [step, attempt, failures, losses]: [[u8; 4]; 4] =
-                numbers.try_into().map_err(|_| corrupt("short"))?;
-            let [holder, since]: [[u8; 8]; 2] = longs.try_into().map_err(|_| corrupt("short"))?;
-            let since: DateTime<Utc> = DateTime::from_timestamp_micros(i64::from_be_bytes(since))
-                .ok_or_else(|| corrupt("a time out of range"))?;
-            let holder = i64::from_be_bytes(holder);
-            let open = OpenAttempt {
-                attempt: u32::from_be_bytes(attempt),
-                failures: u32::from_be_bytes(failures),
-                losses: u32::from_be_bytes(losses),
-                holder: (holder != 0).then_some(holder),
-                since,
-            };
-            Ok((u32::from_be_bytes(step), open))
-        })
-        .collect()
+    let (mut attempts, mut notes) = Open::default();
+    for record in records {
+        let (numbers, longs) = record.split_at(16);
+        let (numbers, longs) = (numbers.as_chunks().0, longs.as_chunks().0);
+        let numbers: [[u8; 4]; 4] = numbers.try_into().map_err(|_| corrupt("short"))?;
+        let [step, attempt, failures, losses] = numbers.map(u32::from_be_bytes);
+        if attempt == NOTE {
+            let note = unpack_note(&record[8..]).ok_or_else(|| corrupt("no note"))?;
+            notes.insert(step, note);
+            continue;
+        }
+        let longs: [[u8; 8]; 2] = longs.try_into().map_err(|_| corrupt("short"))?;
+        let [holder, since] = longs.map(i64::from_be_bytes);
+        let since: DateTime<Utc> =
+            DateTime::from_timestamp_micros(since).ok_or_else(|| corrupt("a time out of range"))?;
+        let open = OpenAttempt {
+            attempt,
+            failures,
+            losses: losses & !(ADMITTED | LEAVING),
+            holder: (holder != 0).then_some(holder),
+            since,
+            admitted: losses & ADMITTED != 0,
+            leaving: losses & LEAVING != 0,
+        };
+        attempts.insert(step, open);
+    }
+    Ok((attempts, notes))
+}
+
+fn unpack_note(bytes: &[u8]) -> Option<Note> {
+    let [hold, count, states @ ..] = bytes else { return None };
+    let states = states.get(..usize::from(*count))?;
+    let before = states.iter().map(|code| StepState::from_code(*code)).collect::<Option<_>>()?;
+    let hold = match hold {
+        0 => None,
+        1 => Some(true),
+        2 => Some(false),
+        _ => return None,
+    };
+    Some(Note { before, hold })
 }
 
 #[cfg(test)]
@@ -88,17 +133,37 @@ mod tests {
     #[test]
     fn open_attempts_come_back_as_they_went() {
         let since = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
-        let open = BTreeMap::from([
-            (0, OpenAttempt { attempt: 1, failures: 0, losses: 0, holder: Some(7), since }),
-            (70_000, OpenAttempt { attempt: 9, failures: 8, losses: 2, holder: None, since }),
+        let attempt = OpenAttempt {
+            attempt: 1,
+            failures: 0,
+            losses: 0,
+            holder: Some(7),
+            since,
+            admitted: true,
+            leaving: true,
+        };
+        let waiting = OpenAttempt {
+            attempt: 9,
+            failures: 8,
+            losses: 2,
+            holder: None,
+            leaving: false,
+            ..attempt
+        };
+        let open = BTreeMap::from([(0, attempt), (70_000, waiting)]);
+        let before = vec![StepState::READY, StepState::own(StepState::PAUSED, 15)];
+        let notes = BTreeMap::from([
+            (3, Note { before, hold: Some(false) }),
+            (9, Note { before: Vec::new(), hold: Some(true) }),
         ]);
-        assert_eq!(unpack_open(Uuid::nil(), &pack_open(&open)).unwrap(), open);
+        let bytes = pack_open(&open, &notes);
+        assert_eq!(unpack_open(Uuid::nil(), &bytes).unwrap(), (open, notes));
         assert!(unpack_open(Uuid::nil(), &[0; 33]).is_err());
     }
 
     #[test]
     fn an_unknown_state_is_an_error_that_names_the_row() {
-        let error = unpack_steps(Uuid::nil(), &[0, 99]).unwrap_err();
-        assert!(error.to_string().contains("row 00000000-0000-0000-0000-000000000000: 99"));
+        let error = unpack_steps(Uuid::nil(), &[0, 95]).unwrap_err();
+        assert!(error.to_string().contains("row 00000000-0000-0000-0000-000000000000: 95"));
     }
 }

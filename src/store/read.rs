@@ -1,15 +1,18 @@
 //! What clients ask: operations, steps, history, context, definitions.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
 use super::Store;
+use super::batch::PAUSED;
 use super::error::StoreError;
 use super::operation::{chunked_steps, state, stop};
-use super::packed::unpack_steps;
-use crate::domain::{Action, OperationState, StepState, Stop};
+use super::packed::{unpack_open, unpack_steps};
+use crate::domain::{Action, Note, OpenAttempt, OperationState, StepState, Stop};
 
 /// An operation as a client sees it, names of steps still missing.
 #[derive(Clone, Debug)]
@@ -34,6 +37,14 @@ pub struct OperationView {
     pub cancellation: Option<Value>,
     /// Results by step number as a JSON object, for an operation that succeeded.
     pub results: Option<Value>,
+    /// Whether it is paused as a whole.
+    pub paused: bool,
+    /// The open attempts by step number.
+    pub open: BTreeMap<u32, OpenAttempt>,
+    /// What is remembered of steps, by number.
+    pub notes: BTreeMap<u32, Note>,
+    /// The operation that it was forked from.
+    pub forked_from: Option<Uuid>,
 }
 
 #[derive(FromRow)]
@@ -48,11 +59,17 @@ pub(super) struct OperationRow {
     labels: Option<Value>,
     cancellation: Option<Value>,
     results: Option<Value>,
+    flags: i16,
+    open: Vec<u8>,
+    forked_from: Option<Uuid>,
 }
 
 /// The columns of an [`OperationRow`], from `operation o`. At most 100 results are shown.
 pub(super) const OPERATION_COLUMNS: &str = r#"
-    o.id, o.jobset, o.state, o.stop, o.version, o.entered, o.steps, o.labels,
+    o.id, o.jobset, o.state, o.stop, o.version, o.entered, o.steps, o.labels, o.flags, o.open,
+    case when o.flags & 1 <> 0 then
+        (select d.forked_from from operation_data d where d.operation = o.id)
+    end as forked_from,
     case when o.flags & 1 <> 0 then
         (select d.cancellation from operation_data d where d.operation = o.id)
     end as cancellation,
@@ -68,6 +85,7 @@ pub(super) const OPERATION_COLUMNS: &str = r#"
 
 impl OperationRow {
     pub(super) fn into_view(self, chunks: Option<Vec<u8>>) -> Result<OperationView, StoreError> {
+        let (open, notes) = unpack_open(self.id, &self.open)?;
         Ok(OperationView {
             id: self.id,
             jobset: self.jobset,
@@ -79,6 +97,10 @@ impl OperationRow {
             labels: self.labels,
             cancellation: self.cancellation,
             results: self.results,
+            paused: self.flags & PAUSED != 0,
+            open,
+            notes,
+            forked_from: self.forked_from,
         })
     }
 }
@@ -113,7 +135,8 @@ pub struct EventView {
     pub seq: i32,
     /// When it happened.
     pub at: DateTime<Utc>,
-    /// 0 submitted, 1 step moved, 2 cancel requested, 3 deadline passed, 4 context changed.
+    /// 0 submitted, 1 step moved, 2 cancel requested, 3 deadline passed, 4 context changed,
+    /// 5 paused, 6 resumed, 7 attempt ended.
     pub kind: i16,
     /// The number of the step that moved.
     pub step: Option<i32>,
@@ -404,6 +427,19 @@ impl Store {
         .bind(operation)
         .fetch_optional(&self.read)
         .await?)
+    }
+
+    /// What clients edited for attempts, by step number.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn edits(&self, operation: Uuid) -> Result<Option<Value>, StoreError> {
+        let edits: Option<Option<Value>> =
+            sqlx::query_scalar("select edits from operation_data where operation = $1")
+                .bind(operation)
+                .fetch_optional(&self.read)
+                .await?;
+        Ok(edits.flatten())
     }
 
     /// A stored definition.

@@ -43,6 +43,8 @@ pub struct Order {
     pub step: i32,
     /// The number of the attempt.
     pub attempt: i32,
+    /// Whether SIGINT comes before SIGTERM.
+    pub interrupt: bool,
 }
 
 fn interval(duration: Duration) -> PgInterval {
@@ -105,10 +107,12 @@ impl Store {
     /// # Errors
     /// As for any statement.
     pub async fn orders(&self, worker: Incarnation) -> Result<Vec<Order>, StoreError> {
-        Ok(sqlx::query_as("select operation, step, attempt from stop_order where worker = $1")
-            .bind(worker)
-            .fetch_all(&self.read)
-            .await?)
+        Ok(sqlx::query_as(
+            "select operation, step, attempt, interrupt from stop_order where worker = $1",
+        )
+        .bind(worker)
+        .fetch_all(&self.read)
+        .await?)
     }
 
     /// Revokes the leases that ran out and answers whose they were, those revoked before and not

@@ -256,6 +256,12 @@ fn dotted(pointer: &str) -> String {
 fn known_fields(path: &str) -> Vec<String> {
     let name = if path.is_empty() {
         "JobsetDocument"
+    } else if path.starts_with("machines.") {
+        match path.split('.').nth(2) {
+            None => "MachineDocument",
+            Some("states") => "StateDocument",
+            Some(_) => "TransitionDocument",
+        }
     } else if path.ends_with(']') {
         "StepDocument"
     } else {

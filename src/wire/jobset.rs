@@ -10,6 +10,7 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::machine::MachineDocument;
 use super::unique;
 use super::when::WhenDocument;
 use crate::domain::definition::{Need, OnFailure, Retry, RetryOn, StepDefinition, Work};
@@ -42,11 +43,7 @@ pub struct JobsetDocument {
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub cancellable: bool,
     /// Free key-values of this run, shown with the operation.
-    #[serde(
-        default,
-        deserialize_with = "unique::texts",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// The steps. The order does not matter; guards decide what runs when.
     #[schema(min_items = 1, max_items = 100_000)]
@@ -59,6 +56,13 @@ pub struct JobsetDocument {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schema(value_type = Vec<StepPair>)]
     pub failure_pairs: Vec<(String, String)>,
+    /// Machines that steps may have in place of the default one, by name.
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
+    pub machines: BTreeMap<String, MachineDocument>,
+    /// The state that steps with the default machine begin in: `Waiting` if left out, `Ready` with
+    /// `"start": "manual"`. `Paused` on a step makes it a breakpoint.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_state: Option<String>,
 }
 
 /// How a pair of step names is published.
@@ -94,6 +98,8 @@ pub enum StartDocument {
     /// At once.
     #[default]
     Auto,
+    /// They wait in `Ready` for a POST to `/v1.0/operations/{id}/start`.
+    Manual,
 }
 
 impl StartDocument {
@@ -118,11 +124,7 @@ pub struct StepDocument {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub run: Option<RunDocument>,
     /// Free key-values.
-    #[serde(
-        default,
-        deserialize_with = "unique::texts",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub tags: BTreeMap<String, String>,
     /// The condition under which the step runs, beside the pairs.
     #[serde(default, skip_serializing_if = "WhenDocument::is_empty")]
@@ -143,16 +145,21 @@ pub struct StepDocument {
     #[serde(default, skip_serializing_if = "OnFailureDocument::is_fail")]
     pub on_failure: OnFailureDocument,
     /// Environment variables; the values are templates.
-    #[serde(
-        default,
-        deserialize_with = "unique::texts",
-        skip_serializing_if = "BTreeMap::is_empty"
-    )]
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub env: BTreeMap<String, String>,
     /// The folder it starts in; a template. Default: the folder of the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
     pub cwd: Option<String>,
+    /// The name of its machine, one of `machines`. Default: the default step machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub machine: Option<String>,
+    /// The state that it begins in. Default: that of the jobset, or of its machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initial_state: Option<String>,
+    /// Conditions of further actions by name: `{"pause": {"canary": ["Waiting"]}}`.
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
+    pub guards: BTreeMap<String, WhenDocument>,
 }
 
 /// What an attempt does.
@@ -340,8 +347,24 @@ impl JobsetDocument {
             max_concurrency: self.max_concurrency,
             manual_start: match self.start {
                 StartDocument::Auto => false,
+                StartDocument::Manual => true,
             },
             cancellable: self.cancellable,
+            machines: self
+                .machines
+                .into_iter()
+                .map(|(name, machine)| (name, machine.into_definition()))
+                .collect(),
+            initial_state: self.initial_state,
+        }
+    }
+}
+
+impl RunDocument {
+    pub(super) fn into_work(self) -> Work {
+        match self {
+            Self::Command(parts) => Work::Command(parts),
+            Self::Shell(text) => Work::Shell(text),
         }
     }
 }
@@ -351,11 +374,7 @@ impl StepDocument {
         StepDefinition {
             name: self.name,
             tags: self.tags,
-            work: match self.run {
-                None => Work::Milestone,
-                Some(RunDocument::Command(parts)) => Work::Command(parts),
-                Some(RunDocument::Shell(text)) => Work::Shell(text),
-            },
+            work: self.run.map_or(Work::Milestone, RunDocument::into_work),
             when: self.when.into_definition(),
             need: match self.need {
                 NeedDocument::All | NeedDocument::Word(NeedWord::All) => Need::All,
@@ -373,6 +392,13 @@ impl StepDocument {
             },
             env: self.env,
             cwd: self.cwd,
+            machine: self.machine,
+            initial_state: self.initial_state,
+            guards: self
+                .guards
+                .into_iter()
+                .map(|(action, when)| (action, when.into_definition()))
+                .collect(),
         }
     }
 }

@@ -32,10 +32,13 @@ pub struct Operation {
     /// The full life.
     #[schema(example = "Running")]
     pub state: String,
-    /// 0 to 100; never falls, 100 only on success.
+    /// 0 to 100; falls only when a client has steps run again, 100 only on success.
     pub percent_complete: u8,
     /// Whether it is held by an operator: nothing new starts.
     pub paused: bool,
+    /// The operation whose results it took over, if it was made by a rerun of one that had ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<String>,
     /// Where the jobset is found, once the operation has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resource_location: Option<String>,
@@ -48,7 +51,8 @@ pub struct Operation {
     /// Who cancelled it, when and why.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Value>,
-    /// How many steps are in each state; states without steps are left out.
+    /// How many steps are in each state; states without steps are left out. A state of a machine of
+    /// the jobset's own is counted as the state of the default machine that it stands for.
     pub step_counts: BTreeMap<String, u32>,
     /// Free key-values of this run.
     #[serde(default)]

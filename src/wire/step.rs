@@ -84,7 +84,8 @@ pub struct Event {
     /// When it happened.
     #[serde(serialize_with = "timestamp")]
     pub at: DateTime<Utc>,
-    /// `submitted`, `moved`, `cancelRequested`, `deadlinePassed` or `contextChanged`.
+    /// `submitted`, `moved`, `cancelRequested`, `deadlinePassed`, `contextChanged`, `paused`,
+    /// `resumed` or `attemptEnded`.
     pub kind: String,
     /// The step that moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]

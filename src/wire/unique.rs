@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::marker::PhantomData;
 
 use serde::de::{Error, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -12,30 +13,30 @@ fn twice<E: Error>(name: &str) -> E {
     E::custom(format!("`{}` stands twice", name.escape_debug()))
 }
 
-/// A map of texts.
-pub(super) fn texts<'de, D: Deserializer<'de>>(
+/// A map by name.
+pub(super) fn map<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
-) -> Result<BTreeMap<String, String>, D::Error> {
-    struct Texts;
-    impl<'de> Visitor<'de> for Texts {
-        type Value = BTreeMap<String, String>;
+) -> Result<BTreeMap<String, T>, D::Error> {
+    struct Entries<T>(PhantomData<T>);
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+        type Value = BTreeMap<String, T>;
 
         fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("an object of strings")
+            f.write_str("an object")
         }
 
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-            let mut texts = BTreeMap::new();
-            while let Some((name, text)) = map.next_entry::<String, String>()? {
-                if texts.contains_key(&name) {
+            let mut entries = BTreeMap::new();
+            while let Some((name, value)) = map.next_entry::<String, T>()? {
+                if entries.contains_key(&name) {
                     return Err(twice(&name));
                 }
-                texts.insert(name, text);
+                entries.insert(name, value);
             }
-            Ok(texts)
+            Ok(entries)
         }
     }
-    deserializer.deserialize_map(Texts)
+    deserializer.deserialize_map(Entries(PhantomData))
 }
 
 /// Any object, or nothing.

@@ -2,51 +2,69 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use sutbot::domain::machine::RULES;
-use sutbot::domain::{Action, StepState};
+use sutbot::domain::machine::Target;
+use sutbot::domain::{Action, Actor, Phase, StepState};
 use sutbot::engine::{EventView, Found};
 
 /// Replays a history: no gap, only legal moves, each attempt run once and ended once, and at its end
 /// what the operation shows.
 pub(crate) fn check(found: &Found, events: &[EventView]) {
-    let mut states = vec![StepState::Waiting; found.view.steps.len()];
+    let jobset = &found.compiled.jobset;
+    let mut states: Vec<StepState> = jobset.steps.iter().map(|step| step.initial).collect();
     let mut running: BTreeMap<usize, (i32, Option<i64>)> = BTreeMap::new();
+    let mut leaving: BTreeMap<usize, (i32, Option<i64>)> = BTreeMap::new();
     let mut used: BTreeSet<(usize, i32)> = BTreeSet::new();
     let mut state = None;
     for (index, event) in events.iter().enumerate() {
         assert_eq!(usize::try_from(event.seq).unwrap(), index + 1, "a gap in the history");
         assert!(index == 0 || event.at >= events[index - 1].at, "time runs backwards");
         state = event.state.or(state);
-        let (Some(step), Some(action)) = (event.step, event.action) else { continue };
-        let step = usize::try_from(step).unwrap();
+        let Some(step) = event.step.map(|step| usize::try_from(step).unwrap()) else { continue };
+        if event.kind == 7 {
+            let ended = leaving.remove(&step);
+            assert_eq!(ended, Some((event.attempt.unwrap(), event.worker)), "what had left ended");
+            continue;
+        }
+        let Some(action) = event.action else { continue };
         let (from, to) = (event.from.unwrap(), event.to.unwrap());
         assert_eq!(states[step], from, "step {step} was elsewhere");
-        let allowed = RULES.iter().any(|r| (r.from, r.action, r.to) == (from, action, to));
-        assert!(allowed, "no rule {from:?} {action:?} {to:?}");
         states[step] = to;
-        match action {
-            Action::Run => {
+        if action == Action::KEEP {
+            continue;
+        }
+        let machine = jobset.machine(u32::try_from(step).unwrap());
+        let leads = |target: &Target| match target {
+            Target::State(state) => *state == to,
+            Target::Before => true,
+        };
+        let rules = machine.rules_from(from).iter();
+        let rule = rules.filter(|r| r.action == action).find(|r| leads(&r.to));
+        let rule = rule.unwrap_or_else(|| panic!("no rule {from:?} {action:?} {to:?}"));
+        match rule.actor {
+            Actor::Engine if to.class() == StepState::RUNNING && event.worker.is_some() => {
                 let attempt = event.attempt.unwrap();
+                assert!(!leaving.contains_key(&step), "two attempts of {step} at once");
                 assert!(used.insert((step, attempt)), "attempt {attempt} of {step} ran twice");
                 running.insert(step, (attempt, event.worker));
             }
-            Action::Succeed
-            | Action::Fail
-            | Action::Error
-            | Action::Timeout
-            | Action::Retry
-            | Action::Forgive
-            | Action::Lose => {
-                let ended = running.remove(&step);
+            Actor::Worker => {
                 let named = (event.attempt.unwrap(), event.worker);
-                assert_eq!(ended, Some(named), "an attempt ended that did not run");
+                assert_eq!(running.remove(&step), Some(named), "what did not run ended");
             }
-            Action::Cancel => _ = running.remove(&step),
-            Action::Start | Action::Requeue | Action::GiveUp | Action::Close => {}
+            Actor::Lease if action == Action::LOSE => {
+                let named = (event.attempt.unwrap(), event.worker);
+                assert_eq!(running.remove(&step), Some(named), "what did not run was lost");
+            }
+            Actor::Operator if action == Action::CANCEL => _ = running.remove(&step),
+            Actor::Engine | Actor::Operator if from != to && from.phase() == Phase::Active => {
+                leaving.extend(running.remove(&step).map(|attempt| (step, attempt)));
+            }
+            Actor::Engine | Actor::Operator | Actor::Lease => {}
         }
     }
     assert_eq!(state, Some(found.view.state));
     assert_eq!(states, found.view.steps);
     assert_eq!(usize::try_from(found.view.version).unwrap(), events.len());
-    assert!(!found.view.state.is_final() || running.is_empty(), "attempts outlived the operation");
+    let open = running.len() + leaving.len();
+    assert!(!found.view.state.is_final() || open == 0, "attempts outlived the operation");
 }

@@ -103,7 +103,7 @@ async fn an_operation_in_chunks_runs_to_its_end() {
     let id = submit(host.engine(), &fan(3_000)).await;
     let found = ended(host.engine(), id).await;
     assert_eq!(found.view.state, OperationState::Succeeded);
-    assert!(found.view.steps.iter().all(|state| *state == StepState::Succeeded));
+    assert!(found.view.steps.iter().all(|state| *state == StepState::SUCCEEDED));
     check(&found, &history(host.engine(), id).await);
     let all = FindAsked {
         filter: None,
@@ -126,7 +126,7 @@ async fn a_server_that_shuts_down_gives_its_steps_back() {
     let first_only = json!({"steps": [{"name": "a", "grace": "100ms",
         "run": {"shell": "if [ $SUT_ATTEMPT = 1 ]; then sleep 1000; fi"}}]});
     let id = submit(first.engine(), &first_only).await;
-    until(first.engine(), id, |found| found.view.steps[0] == StepState::Running).await;
+    until(first.engine(), id, |found| found.view.steps[0] == StepState::RUNNING).await;
     let third = host(&url, 1).await;
     within(first.run_until(async {})).await.unwrap();
     let found = ended(second.engine(), id).await;
@@ -201,7 +201,7 @@ async fn a_cancelled_operation_ends_when_its_attempts_have() {
     seat.settle(vec![report(&assignment, Ending::Stopped)]).await.remove(0).unwrap();
     let found = ended(&engine, id).await;
     assert_eq!(found.view.state, OperationState::Cancelled);
-    assert!(found.view.steps.iter().all(|state| *state == StepState::Cancelled));
+    assert!(found.view.steps.iter().all(|state| *state == StepState::CANCELLED));
     check(&found, &history(&engine, id).await);
     engine.shut_down().await;
 }

@@ -2,8 +2,10 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::machine::Action;
+use crate::domain::action::Action;
+use crate::domain::machine::Rule;
 use crate::domain::run::{Incarnation, OpenAttempt, Run};
+use crate::domain::state::StepState;
 
 /// An attempt that was given to a worker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -12,6 +14,8 @@ pub struct Claim {
     pub step: u32,
     /// The number of the attempt.
     pub attempt: u32,
+    /// The state that the attempt is run for: says what work it is.
+    pub state: StepState,
 }
 
 impl Run {
@@ -23,21 +27,36 @@ impl Run {
         let mut claims = Vec::with_capacity(chosen.len());
         for step in chosen {
             let waited = self.open.get(&step).copied();
+            let Some(rule) = self.claim_rule(step, waited) else { continue };
+            let next = waited.unwrap_or(OpenAttempt::fresh(1, now));
             let open = OpenAttempt {
-                attempt: waited.map_or(1, |open| open.attempt),
-                failures: waited.map_or(0, |open| open.failures),
-                losses: waited.map_or(0, |open| open.losses),
                 holder: Some(worker),
                 since: now,
+                admitted: true,
+                leaving: false,
+                ..next
             };
-            self.open.insert(step, open);
-            self.act(step, Action::Run, open.named(), now);
+            self.set_open(step, Some(open));
+            self.follow(step, &rule, open.named(), now);
             self.begin(now);
-            claims.push(Claim { step, attempt: open.attempt });
+            let state = self.steps[step as usize];
+            claims.push(Claim { step, attempt: open.attempt, state });
         }
         if !claims.is_empty() {
             self.conclude(now);
         }
         claims
+    }
+
+    /// By what a claim moves a step: what was admitted needs no guard any more.
+    fn claim_rule(&self, step: u32, waited: Option<OpenAttempt>) -> Option<Rule> {
+        let machine = self.jobset.machine(step);
+        let state = self.steps[step as usize];
+        if waited.is_some_and(|open| open.admitted) {
+            let mut rules = machine.rules_from(state).iter();
+            return rules.find(|rule| rule.action == Action::RUN).copied();
+        }
+        let enters_work = |rule: &&Rule| self.target(step, rule).class() == StepState::RUNNING;
+        machine.automatic(state).filter(enters_work).find(|r| self.holds(step, r)).copied()
     }
 }

@@ -2,8 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::machine::Action;
+use crate::domain::action::Action;
 use crate::domain::run::{Incarnation, OpenAttempt, Run};
+use crate::domain::state::StepState;
 
 impl Run {
     /// Takes all its attempts from `worker`. Each is given to another worker as a new attempt,
@@ -18,19 +19,34 @@ impl Run {
             .collect();
         for (step, open) in &held {
             let losses = open.losses + 1;
-            if self.stop.is_none() && losses <= budget {
+            if open.leaving {
+                self.release(*step, *open, now);
+            } else if self.stop.is_none() && losses <= budget {
                 self.requeue(*step, *open, losses, now);
             } else {
-                self.open.remove(step);
-                self.act(*step, Action::Lose, open.named(), now);
-                let last = if self.stop.is_some() { Action::Cancel } else { Action::GiveUp };
-                self.act(*step, last, open.named(), now);
+                self.give_up(*step, *open, now);
             }
         }
         if !held.is_empty() {
             self.conclude(now);
         }
         held.len()
+    }
+
+    fn give_up(&mut self, step: u32, open: OpenAttempt, now: DateTime<Utc>) {
+        let next = OpenAttempt::fresh(open.attempt + 1, now);
+        self.set_open(step, Some(next));
+        self.act(step, Action::LOSE, open.named(), now);
+        let last = if self.stop.is_some() { Action::CANCEL } else { Action::GIVE_UP };
+        self.act(step, last, open.named(), now);
+        // A machine of one's own is back in the state that it was run for, with a failure.
+        if self.stop.is_none() && self.steps[step as usize].class() == StepState::RUNNING {
+            let fail = self.outcomes(step).fail;
+            self.end(step, fail, open, now);
+        }
+        if self.steps[step as usize].is_ended() {
+            self.set_open(step, None);
+        }
     }
 
     pub(super) fn requeue(
@@ -41,16 +57,14 @@ impl Run {
         now: DateTime<Utc>,
     ) {
         let next = OpenAttempt {
-            attempt: open.attempt + 1,
             failures: open.failures,
             losses,
-            holder: None,
-            since: now,
+            admitted: true,
+            ..OpenAttempt::fresh(open.attempt + 1, now)
         };
-        self.open.insert(step, next);
-        self.act(step, Action::Lose, open.named(), now);
-        self.act(step, Action::Requeue, open.named(), now);
-        self.consider(step);
+        self.set_open(step, Some(next));
+        self.act(step, Action::LOSE, open.named(), now);
+        self.act(step, Action::REQUEUE, open.named(), now);
         self.advance(now);
     }
 }

@@ -5,8 +5,10 @@
 //! which finds out whether the operation has ended.
 
 mod claim;
+mod fork;
 mod lose;
 mod settle;
+mod steer;
 mod stop;
 mod submit;
 #[cfg(test)]
@@ -14,35 +16,43 @@ mod tests;
 
 pub use claim::Claim;
 pub use settle::{Cause, Ending, Stale};
-pub use stop::{Kill, Stopped};
+pub use steer::{Moved, Refused, Selection, Steer, Steered, Verb};
+pub use stop::Stopped;
 
 use chrono::{DateTime, Utc};
 
-use super::machine::Phase;
 use super::operation::OperationState;
 use super::rollup;
 use super::run::Run;
+use super::state::Phase;
 
 impl Run {
-    /// Closes what can never run any more and, if nothing can happen any more, ends the operation.
+    /// Carries out what follows by itself and, if nothing can happen any more and no process is
+    /// left, ends the operation.
     fn conclude(&mut self, now: DateTime<Utc>) {
         if self.state.is_final() {
             return;
         }
         if let Some(stop) = self.stop {
-            if self.count_phase(Phase::Active) == 0 {
-                self.enter(stop.stopped(), now);
+            if self.in_hands == 0 {
+                self.finish(stop.stopped(), now);
             }
             return;
         }
-        self.close_dead(now);
+        self.unfold(now);
         while self.is_stuck() {
             self.close_stuck(now);
-            self.close_dead(now);
+            self.unfold(now);
         }
-        if self.count_phase(Phase::Ended) == self.jobset.len() {
-            self.enter(rollup::end_state(self), now);
+        if self.count_phase(Phase::Ended) == self.jobset.len() && self.in_hands == 0 {
+            self.finish(rollup::end_state(self), now);
         }
+    }
+
+    fn finish(&mut self, state: OperationState, now: DateTime<Utc>) {
+        self.open.clear();
+        self.notes.clear();
+        self.enter(state, now);
     }
 
     /// The operation runs from the first claim on.

@@ -1,14 +1,17 @@
 //! The outcome of an attempt.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use thiserror::Error;
 use uuid::Uuid;
 
+use crate::domain::action::Action;
 use crate::domain::definition::{OnFailure, Retry, RetryOn};
-use crate::domain::machine::Action;
-use crate::domain::run::{Incarnation, OpenAttempt, Run};
+use crate::domain::machine::Outcomes;
+use crate::domain::run::{Fact, Incarnation, OpenAttempt, Run};
+use crate::domain::state::StepState;
 
 /// How an attempt ended, as its worker saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,11 +70,16 @@ impl Run {
             .copied()
             .filter(|open| open.attempt == attempt && open.holder == Some(worker))
             .ok_or(Stale { step, attempt, worker })?;
+        if open.leaving {
+            self.release(step, open, now);
+            self.conclude(now);
+            return Ok(());
+        }
         match ending {
-            Ending::Succeeded => self.end(step, Action::Succeed, open, now),
+            Ending::Succeeded => self.end(step, self.outcomes(step).succeed, open, now),
             Ending::Failed(cause) => self.fail(step, open, cause, now),
             Ending::Stopped | Ending::Released if self.stop.is_some() => {
-                self.end(step, Action::Cancel, open, now);
+                self.end(step, Action::CANCEL, open, now);
             }
             Ending::Stopped | Ending::Released => self.requeue(step, open, open.losses, now),
         }
@@ -79,9 +87,34 @@ impl Run {
         Ok(())
     }
 
-    fn end(&mut self, step: u32, action: Action, open: OpenAttempt, now: DateTime<Utc>) {
-        self.open.remove(&step);
-        self.act(step, action, open.named(), now);
+    pub(super) fn outcomes(&self, step: u32) -> Outcomes {
+        let machine = self.jobset.machine(step);
+        let state = machine.state(self.steps[step as usize]);
+        state.expect("a step is in a state of its machine").outcomes
+    }
+
+    /// The process of an attempt whose step has moved on is gone: it may have another one.
+    pub(super) fn release(&mut self, step: u32, open: OpenAttempt, now: DateTime<Utc>) {
+        let OpenAttempt { attempt, holder, .. } = open;
+        self.record(Fact::AttemptEnded { step, attempt, worker: holder }, now);
+        let state = self.steps[step as usize];
+        // Work that was entered meanwhile was admitted by the transition that led to it.
+        let admitted = state.class() == StepState::RUNNING;
+        let next = OpenAttempt { admitted, ..OpenAttempt::fresh(attempt + 1, now) };
+        self.set_open(step, (!state.is_ended()).then_some(next));
+        let jobset = Arc::clone(&self.jobset);
+        self.consider(&jobset, step);
+        self.advance(now);
+    }
+
+    /// The attempt is over; a step that has not ended may have further ones.
+    pub(super) fn end(&mut self, step: u32, action: Action, open: OpenAttempt, now: DateTime<Utc>) {
+        let rule = self.rule(step, action).expect("an outcome has a rule without a guard");
+        let is_last = self.target(step, &rule).is_ended();
+        let next = OpenAttempt::fresh(open.attempt + 1, now);
+        self.set_open(step, (!is_last).then_some(next));
+        self.follow(step, &rule, open.named(), now);
+        self.advance(now);
     }
 
     fn fail(&mut self, step: u32, open: OpenAttempt, cause: Cause, now: DateTime<Utc>) {
@@ -90,24 +123,33 @@ impl Run {
         let tries_again = self.stop.is_none() && tries_again(definition.retry(), failures, cause);
         if !tries_again {
             // Nobody is asked what to do about a step of an operation that is being stopped.
-            let policy = match definition.on_failure() {
+            let policy = match self.policy(step) {
                 OnFailure::Hold if self.stop.is_some() => OnFailure::Fail,
                 policy => policy,
             };
-            let action = last_action(policy, cause);
+            let action = last_action(policy, cause, self.outcomes(step));
             return self.end(step, action, open, now);
         }
         let wait = backoff(definition.retry(), failures, chance(self.id, step, open.attempt));
         let next = OpenAttempt {
-            attempt: open.attempt + 1,
             failures,
             losses: open.losses,
-            holder: None,
             since: now + wait,
+            admitted: true,
+            ..OpenAttempt::fresh(open.attempt + 1, now)
         };
-        self.open.insert(step, next);
-        self.act(step, Action::Retry, open.named(), now);
-        self.consider(step);
+        self.set_open(step, Some(next));
+        self.act(step, Action::RETRY, open.named(), now);
+    }
+
+    /// What becomes of the step when it fails: as the jobset says, unless an operator said else.
+    fn policy(&self, step: u32) -> OnFailure {
+        let written = self.jobset.step(step).on_failure();
+        match self.notes.get(&step).and_then(|note| note.hold) {
+            Some(true) => OnFailure::Hold,
+            Some(false) if written == OnFailure::Hold => OnFailure::Fail,
+            Some(false) | None => written,
+        }
     }
 }
 
@@ -121,15 +163,15 @@ fn tries_again(retry: &Retry, failures: u32, cause: Cause) -> bool {
     failures < retry.max_attempts && (retry.on.is_empty() || retry.on.iter().any(is_meant))
 }
 
-const fn last_action(policy: OnFailure, cause: Cause) -> Action {
+const fn last_action(policy: OnFailure, cause: Cause, outcomes: Outcomes) -> Action {
     match (policy, cause) {
-        (OnFailure::Hold, _) => Action::Error,
-        (OnFailure::Skip, _) => Action::Forgive,
-        (OnFailure::Fail | OnFailure::Continue, Cause::Timeout) => Action::Timeout,
+        (OnFailure::Hold, _) => outcomes.hold,
+        (OnFailure::Skip, _) => outcomes.forgive,
+        (OnFailure::Fail | OnFailure::Continue, Cause::Timeout) => outcomes.timeout,
         (
             OnFailure::Fail | OnFailure::Continue,
             Cause::Exit(_) | Cause::Signal(_) | Cause::Exception,
-        ) => Action::Fail,
+        ) => outcomes.fail,
     }
 }
 

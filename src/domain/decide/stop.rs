@@ -2,20 +2,9 @@
 
 use chrono::{DateTime, Utc};
 
-use crate::domain::machine::{Action, Phase};
+use crate::domain::action::Action;
 use crate::domain::operation::Stop;
-use crate::domain::run::{Fact, Incarnation, Run};
-
-/// An attempt whose process must be ended by its worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kill {
-    /// Who runs it.
-    pub worker: Incarnation,
-    /// The number of the step.
-    pub step: u32,
-    /// The number of the attempt.
-    pub attempt: u32,
-}
+use crate::domain::run::{Fact, Kill, OpenAttempt, Run};
 
 /// What asking for a stop did.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,8 +13,8 @@ pub enum Stopped {
     AlreadyFinal,
     /// Nothing: it is being stopped already.
     AlreadyStopping,
-    /// The operation is being stopped; these attempts must be ended. None: it has ended.
-    Began(Vec<Kill>),
+    /// The operation is being stopped, or has ended at once because no attempt was under way.
+    Began,
 }
 
 impl Run {
@@ -39,29 +28,36 @@ impl Run {
         }
         self.stop = Some(reason);
         self.record(Fact::StopRequested(reason), now);
-        if self.count_phase(Phase::Active) > 0 {
+        if self.in_hands > 0 {
             self.enter(reason.stopping(), now);
         }
-        self.runnable.clear();
-        self.backing_off.clear();
+        self.unfile_all();
         for step in 0..self.jobset.len() {
-            match self.steps[step as usize].phase() {
-                Phase::Pending | Phase::Held => {
-                    let waited = self.open.remove(&step);
-                    let named = waited.map_or((0, None), |open| open.named());
-                    self.act(step, Action::Cancel, named, now);
+            let open = self.open.get(&step).copied();
+            let held = open.and_then(|open| Some((open, open.holder?)));
+            match held {
+                Some((OpenAttempt { attempt, leaving: false, .. }, worker)) => {
+                    let kill = Kill { worker, step, attempt, interrupt: false };
+                    self.changes.kills.push(kill);
                 }
-                Phase::Active | Phase::Ended => {}
+                _ if self.steps[step as usize].is_ended() => {}
+                // The process of an attempt that its step has left is being ended already.
+                _ => {
+                    let named = (self.latest(step), None);
+                    self.set_open(step, open.filter(|_| held.is_some()));
+                    self.act(step, Action::CANCEL, named, now);
+                }
             }
         }
-        let kills = self
-            .open
-            .iter()
-            .filter_map(|(step, open)| {
-                open.holder.map(|worker| Kill { worker, step: *step, attempt: open.attempt })
-            })
-            .collect();
         self.conclude(now);
-        Stopped::Began(kills)
+        Stopped::Began
+    }
+
+    /// Holds the operation back as a whole: what runs goes on, nothing new starts.
+    pub fn pause(&mut self, paused: bool, now: DateTime<Utc>) {
+        if self.paused != paused {
+            self.paused = paused;
+            self.record(if paused { Fact::Paused } else { Fact::Resumed }, now);
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Random walks: whatever workers, leases and clients do in whatever order, the run stays consistent,
 //! follows the table and ends.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -11,12 +11,13 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use uuid::Uuid;
 
 use super::{Cause, Ending, Stopped};
+use super::{Selection, Steer, Verb};
 use crate::domain::definition::{
     ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition,
 };
-use crate::domain::machine::{Phase, RULES};
+use crate::domain::machine::{Target, default_machine};
 use crate::domain::run::{Fact, Run, Snapshot};
-use crate::domain::{Action, Jobset, Limits, OperationState, StepState, Stop};
+use crate::domain::{Action, Actor, Jobset, Limits, OperationState, Phase, StepState, Stop};
 
 fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
@@ -91,7 +92,27 @@ enum Move {
     Settle(usize, Ending),
     Lose,
     Stop(Stop),
+    Steer(Verb, Vec<u32>),
+    Pause(bool),
     Later,
+}
+
+/// What operators may do; and one thing that they may not.
+fn operator_actions() -> Vec<Action> {
+    let rules = default_machine().rules().iter();
+    let by_operator = rules.filter(|rule| rule.actor == Actor::Operator);
+    let actions: BTreeSet<Action> = by_operator.map(|rule| rule.action).collect();
+    let steps = actions.into_iter().filter(|action| *action != Action::CANCEL);
+    steps.chain([Action::SUCCEED]).collect()
+}
+
+fn steer() -> impl Strategy<Value = Move> {
+    let verb = prop_oneof![
+        12 => prop::sample::select(operator_actions()).prop_map(Verb::Take),
+        1 => (1..3_u32).prop_map(Verb::Next),
+        2 => any::<bool>().prop_map(|cascade| Verb::Rerun { cascade }),
+    ];
+    (verb, prop::collection::vec(0..6_u32, 1..3)).prop_map(|(verb, steps)| Move::Steer(verb, steps))
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -107,6 +128,8 @@ fn moves() -> impl Strategy<Value = Move> {
         6 => (1..4_usize).prop_map(Move::Claim),
         10 => (0..4_usize, ending).prop_map(|(which, ending)| Move::Settle(which, ending)),
         1 => Just(Move::Lose),
+        8 => steer(),
+        1 => any::<bool>().prop_map(Move::Pause),
         3 => Just(Move::Later),
         1 => prop::sample::select(vec![Stop::Cancel, Stop::Deadline]).prop_map(Move::Stop),
     ]
@@ -119,13 +142,24 @@ struct Walk {
     now: DateTime<Utc>,
     version: i32,
     used: BTreeSet<(StepState, Action)>,
+    /// The last attempt of each step, by the history.
+    last: BTreeMap<u32, u32>,
+    /// The attempts that were run.
+    run_once: BTreeSet<(u32, u32)>,
 }
 
 impl Walk {
     fn new(jobset: &Arc<Jobset>) -> Self {
         let now = start();
         let run = Run::submit(Uuid::from_u128(1), Arc::clone(jobset), now);
-        let mut walk = Self { run, now, version: 0, used: BTreeSet::new() };
+        let mut walk = Self {
+            run,
+            now,
+            version: 0,
+            used: BTreeSet::new(),
+            last: BTreeMap::new(),
+            run_once: BTreeSet::new(),
+        };
         walk.check(false);
         walk
     }
@@ -158,12 +192,34 @@ impl Walk {
                 let stopped = self.run.stop_for(*reason, self.now);
                 assert_eq!(stopped == Stopped::AlreadyFinal, was_final);
             }
+            Move::Pause(_) if was_final => return,
+            Move::Pause(paused) => self.run.pause(*paused, self.now),
+            Move::Steer(_, _) if was_final => return,
+            Move::Steer(verb, steps) => self.steer(*verb, steps),
             Move::Later => {
                 self.now += TimeDelta::seconds(400);
                 self.run.advance(self.now);
             }
         }
         self.check(was_final);
+    }
+
+    /// An operator's verb does what a trial of it says, to the steps that allow it and to no other.
+    fn steer(&mut self, verb: Verb, steps: &[u32]) {
+        let selection = Selection { steps: Some(steps.to_vec()), ..Selection::default() };
+        let last_attempts = self.last.clone();
+        let steer = Steer { verb, selection: &selection, last_attempts: &last_attempts };
+        let trial = self.run.clone().steer(&steer, self.now);
+        let before = self.run.steps().to_vec();
+        let steered = self.run.steer(&steer, self.now);
+        assert_eq!(trial, steered);
+        for moved in &steered.moved {
+            assert_eq!(before[moved.step as usize], moved.from);
+        }
+        let told = steered.moved.len() + steered.refused.len();
+        let named = steps.iter().collect::<BTreeSet<_>>().len();
+        let leaves_out = matches!(verb, Verb::Next(_) | Verb::Rerun { .. });
+        assert!(told == named || leaves_out, "{told} of {named} steps are told");
     }
 
     /// Everything that must hold after every command.
@@ -173,10 +229,30 @@ impl Walk {
         for event in &changes.events {
             self.version += 1;
             assert_eq!(event.seq, self.version, "the history has a gap");
-            if let Fact::Moved { action, from, to, .. } = event.fact {
-                let allowed = RULES.iter().any(|r| (r.from, r.action, r.to) == (from, action, to));
-                assert!(allowed, "no rule {from:?} {action:?} {to:?}");
+            if let Fact::Moved { step, attempt, action, from, to, worker } = event.fact {
+                let rules = self.run.jobset().machine(step).rules_from(from).iter();
+                let mut rules = rules.filter(|rule| rule.action == action);
+                let leads = |rule: &Target| match rule {
+                    Target::State(state) => *state == to,
+                    Target::Before => true,
+                };
+                assert!(rules.any(|rule| leads(&rule.to)), "no rule {from:?} {action:?} {to:?}");
                 self.used.insert((from, action));
+                self.last.insert(step, attempt);
+                if worker.is_some() && to.class() == StepState::RUNNING && action != Action::HOLD {
+                    // Its attempt is told with the claim; none is ever used again.
+                    let is_claim = self
+                        .run
+                        .jobset()
+                        .machine(step)
+                        .rules_from(from)
+                        .iter()
+                        .any(|r| r.action == action && r.actor == Actor::Engine);
+                    assert!(
+                        !is_claim || self.run_once.insert((step, attempt)),
+                        "attempt {attempt} of {step} ran twice"
+                    );
+                }
             }
         }
         assert_eq!(self.run.version(), self.version);
@@ -187,6 +263,8 @@ impl Walk {
             entered: self.run.entered(),
             steps: self.run.steps().to_vec(),
             open: self.run.open().clone(),
+            notes: self.run.notes().clone(),
+            paused: self.run.is_paused(),
         };
         let mut again = Run::restore(self.run.id(), Arc::clone(self.run.jobset()), snapshot);
         again.advance(self.now);
@@ -195,11 +273,16 @@ impl Walk {
         assert_eq!(again.counts, own.counts);
         assert_eq!(again.claimable(), own.claimable(), "memory and rows disagree");
         assert_eq!(again.next_due(), own.next_due());
-        let running = self.run.count(StepState::Running) as usize;
-        let held = self.run.open().values().filter(|open| open.holder.is_some()).count();
-        assert_eq!(running, held);
+        let in_hands = self.run.open().values().filter(|open| open.holder.is_some()).count();
+        assert_eq!(self.run.in_hands() as usize, in_hands);
         if let Some(most) = self.run.jobset().max_concurrency {
-            assert!(running <= most as usize);
+            assert!(in_hands <= most as usize);
+        }
+        assert!(!self.run.state().is_final() || in_hands == 0, "a process outlives the operation");
+        let running =
+            (0_u32..).zip(self.run.steps()).filter(|(_, s)| s.class() == StepState::RUNNING);
+        for (n, _) in running {
+            assert!(self.run.open().contains_key(&n), "step {n} runs without an attempt");
         }
     }
 
@@ -211,6 +294,7 @@ impl Walk {
                 assert!(self.run.stop().is_some() || ended == self.run.jobset().len());
                 return;
             }
+            self.take(&Move::Pause(false));
             self.take(&Move::Later);
             self.take(&Move::Claim(3));
             self.take(&Move::Settle(0, Ending::Succeeded));
@@ -241,12 +325,12 @@ proptest! {
 }
 
 #[test]
-fn walks_use_every_rule_that_is_not_an_operators() {
+fn walks_use_every_rule_of_the_default_machine() {
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config(), rng);
     let mut used = BTreeSet::new();
-    for _ in 0..1_000 {
-        let drawn = (jobset(), prop::collection::vec(moves(), 40)).new_tree(&mut runner).unwrap();
+    for _ in 0..1_500 {
+        let drawn = (jobset(), prop::collection::vec(moves(), 60)).new_tree(&mut runner).unwrap();
         let (jobset, moves) = drawn.current();
         let mut walk = Walk::new(&jobset);
         for step in &moves {
@@ -254,12 +338,12 @@ fn walks_use_every_rule_that_is_not_an_operators() {
         }
         used.extend(walk.used);
     }
-    // Steps come into these states by an operator only.
-    let by_operator =
-        [StepState::Ready, StepState::Paused, StepState::Interrupted, StepState::ToSkip];
-    let missing: Vec<_> = RULES
+    let machine = default_machine();
+    // Steps begin in Ready only where the jobset says so.
+    let missing: Vec<_> = machine
+        .rules()
         .iter()
-        .filter(|rule| !by_operator.contains(&rule.from))
+        .filter(|rule| rule.from != StepState::READY)
         .filter(|rule| !used.contains(&(rule.from, rule.action)))
         .collect();
     assert!(missing.is_empty(), "never used: {missing:?}");
@@ -306,10 +390,10 @@ fn a_failure_that_its_branch_handles_does_not_fail_the_operation() {
     let run = || of(&[("test", "report")], &["test", "report", "repair"], &[("test", "repair")]);
     let (state, steps) = outcome(run(), &["test"]);
     assert_eq!(state, OperationState::Succeeded);
-    assert_eq!(steps[1], ("report".into(), StepState::Unreachable));
+    assert_eq!(steps[1], ("report".into(), StepState::UNREACHABLE));
     let (state, steps) = outcome(run(), &[]);
     assert_eq!(state, OperationState::Succeeded);
-    assert_eq!(steps[2], ("repair".into(), StepState::Unreachable));
+    assert_eq!(steps[2], ("repair".into(), StepState::UNREACHABLE));
     assert_eq!(outcome(run(), &["test", "repair"]).0, OperationState::Failed);
 }
 
@@ -318,7 +402,7 @@ fn a_failure_closes_all_that_depends_on_it() {
     let run = of(&[("a", "b"), ("b", "c"), ("c", "d")], &["a", "b", "c", "d"], &[]);
     let (state, steps) = outcome(run, &["a"]);
     assert_eq!(state, OperationState::Failed);
-    assert!(steps[1..].iter().all(|(_, state)| *state == StepState::Unreachable));
+    assert!(steps[1..].iter().all(|(_, state)| *state == StepState::UNREACHABLE));
 }
 
 #[test]

@@ -3,8 +3,7 @@
 use std::sync::LazyLock;
 
 use super::columns::{Columns, Form};
-use crate::domain::machine::Phase;
-use crate::domain::{OperationState, Status, StepState};
+use crate::domain::{OperationState, Phase, Status, StepState};
 
 use crate::odata::{Model, Type};
 
@@ -24,7 +23,7 @@ pub fn operation_model() -> &'static Model {
             .nullable("message", Type::String)
             .nullable("target", Type::String)
             .nullable("details", Type::Json);
-        let counts = StepState::ALL
+        let counts = StepState::DEFAULT
             .into_iter()
             .fold(Model::new(), |counts, state| counts.property(state.name(), Type::Int));
         Model::new()
@@ -37,6 +36,7 @@ pub fn operation_model() -> &'static Model {
             .property("state", Type::enumeration("state", &states))
             .property("percentComplete", Type::Int)
             .property("paused", Type::Boolean)
+            .nullable("forkedFrom", Type::String)
             .nullable("resourceLocation", Type::String)
             .nullable("result", Type::Json)
             .nullable("error", Type::object(error))
@@ -77,7 +77,8 @@ pub fn operation_columns() -> &'static Columns {
             .add("status", "o.state", Form::Codes(statuses.collect()))
             .add("state", "o.state", Form::Codes(states))
             .value("percentComplete", percent_complete())
-            .value("paused", "false")
+            .value("paused", "o.flags & 4 <> 0")
+            .value("forkedFrom", data("forked_from::text"))
             .add("error", "error_code(o.state, o.stop) is not null", Form::Presence)
             .value("error/code", "error_code(o.state, o.stop)")
             .value("error/message", ERROR_MESSAGE)
@@ -88,14 +89,14 @@ pub fn operation_columns() -> &'static Columns {
             .value("context", data("context"));
         STEP_COUNTS
             .into_iter()
-            .zip(StepState::ALL)
+            .zip(StepState::DEFAULT)
             .fold(columns, |columns, (path, state)| columns.value(path, step_count(state)))
     });
     &COLUMNS
 }
 
 /// In the order of the codes.
-const STEP_COUNTS: [&str; StepState::ALL.len()] = [
+const STEP_COUNTS: [&str; StepState::DEFAULT.len()] = [
     "stepCounts/Ready",
     "stepCounts/Waiting",
     "stepCounts/Running",
@@ -113,10 +114,13 @@ const STEP_COUNTS: [&str; StepState::ALL.len()] = [
     "stepCounts/Cancelled",
 ];
 
-/// The states of all steps in hexadecimal. A code is one digit, so every other digit is a 0.
-const DIGITS: &str = "encode(case when o.steps = ''::bytea then \
-    (select string_agg(c.steps, ''::bytea order by c.chunk) from step_chunk c \
-     where c.operation = o.id) else o.steps end, 'hex')";
+/// The states of all steps in hexadecimal, each a 0 and the digit of its class: the first digit of a
+/// state of a machine of the jobset's own is overwritten.
+const DIGITS: &str = "(case when o.flags & 8 = 0 \
+    then encode(case when o.steps = ''::bytea then \
+        (select string_agg(c.steps, ''::bytea order by c.chunk) from step_chunk c \
+         where c.operation = o.id) else o.steps end, 'hex') \
+    else regexp_replace(encode(all_steps(o.id, o.steps), 'hex'), '.(.)', '0\\1', 'g') end)";
 
 /// A call for each row would be slow, so the function is called for those with an error only.
 const ERROR_MESSAGE: &str = "case when o.state > 6 or o.stop = 1 \
@@ -135,7 +139,7 @@ fn step_count(state: StepState) -> String {
 fn percent_complete() -> String {
     let is_open = |state: &StepState| state.phase() != Phase::Ended;
     let digit = |state: StepState| char::from_digit(u32::from(state.code()), 16);
-    let open: String = StepState::ALL.into_iter().filter(is_open).filter_map(digit).collect();
+    let open: String = StepState::DEFAULT.into_iter().filter(is_open).filter_map(digit).collect();
     let ended = format!("length(translate({DIGITS}, '{open}', ''))");
     format!(
         "(case when o.state = 6 then 100 \
@@ -161,7 +165,7 @@ mod tests {
 
     #[test]
     fn step_counts_are_named_after_their_states() {
-        for (path, state) in STEP_COUNTS.into_iter().zip(StepState::ALL) {
+        for (path, state) in STEP_COUNTS.into_iter().zip(StepState::DEFAULT) {
             assert_eq!(path, format!("stepCounts/{state}", state = state.name()));
         }
     }
