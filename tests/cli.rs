@@ -106,6 +106,44 @@ fn problems_are_told_as_json_too() {
 }
 
 #[test]
+fn a_file_can_be_drawn() {
+    let files = [("b.yaml", GOOD_YAML), ("bad.yaml", "steps: []")];
+    check(
+        &["check", "--graph", "mermaid", "b.yaml", "bad.yaml"],
+        &files,
+        &expect![[r#"
+            flowchart LR
+              n0["a"]:::neutral
+              n1["b"]:::neutral
+              n0 -.->|"Succeeded"| n1
+              classDef neutral fill:#ffffff,stroke:#374151,color:#111827
+              linkStyle 0 stroke:#1d4ed8,stroke-dasharray:2 4
+            bad.yaml: steps: a jobset needs at least one step
+            exit 2
+        "#]],
+    );
+    check(
+        &["check", "--json", "--graph", "mermaid", "b.yaml"],
+        &files,
+        &expect![[r#"
+        {"value":[{"details":[],"file":"b.yaml","graph":"flowchart LR\n  n0[\"a\"]:::neutral\n  n1[\"b\"]:::neutral\n  n0 -.->|\"Succeeded\"| n1\n  classDef neutral fill:#ffffff,stroke:#374151,color:#111827\n  linkStyle 0 stroke:#1d4ed8,stroke-dasharray:2 4\n","valid":true}]}
+        exit 0
+    "#]],
+    );
+    check(
+        &["check", "--graph", "png", "b.yaml"],
+        &files,
+        &expect![[r#"
+        error: invalid value 'png' for '--graph <FORMAT>'
+          [possible values: dot, mermaid, svg]
+
+        For more information, try '--help'.
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
 fn a_bad_jobset_is_not_run() {
     let files = [("bad.yaml", "steps: [{name: a, when: {b: [Succeeded]}}]")];
     check(

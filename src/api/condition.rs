@@ -17,8 +17,11 @@ const CONDITIONS: [HeaderName; 3] =
 fn evaluated(method: &Method, path: &str) -> Option<HeaderName> {
     let is_operation = path.ends_with("/operations/{id}");
     let is_context = path.ends_with("/operations/{id}/context");
+    let is_graph = path.ends_with("/operations/{id}/graph");
     match *method {
-        Method::GET | Method::HEAD if is_operation || is_context => Some(header::IF_NONE_MATCH),
+        Method::GET | Method::HEAD if is_operation || is_context || is_graph => {
+            Some(header::IF_NONE_MATCH)
+        }
         Method::DELETE if is_operation => Some(header::IF_MATCH),
         Method::PATCH if is_context => Some(header::IF_MATCH),
         _ => None,

@@ -12,6 +12,7 @@ mod document;
 mod error;
 mod events;
 mod extract;
+mod graph;
 mod health;
 mod jobsets;
 mod metrics;
@@ -42,9 +43,11 @@ fn versioned() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
         .routes(routes!(jobsets::submit))
         .routes(routes!(jobsets::show))
+        .routes(routes!(graph::of_jobset))
         .routes(routes!(operations::list))
         .routes(routes!(operations::count))
         .routes(routes!(operations::show, operations::cancel))
+        .routes(routes!(graph::of_operation))
         .routes(routes!(steps::list))
         .routes(routes!(steps::show))
         .routes(routes!(steps::output))

@@ -1,24 +1,49 @@
 //! What a client accepts (RFC 9110, 12.5.1), as far as we have a choice.
 
-use axum::extract::Request;
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 
-/// The media ranges of the `Accept` header that are not excluded by `q=0`.
-fn accepted(headers: &HeaderMap) -> Vec<String> {
+/// The media ranges of the `Accept` header, each with its weight.
+fn weighted(headers: &HeaderMap) -> impl Iterator<Item = (String, f32)> {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
-    lines
-        .flat_map(|line| line.split(','))
-        .filter(|range| {
-            let mut parameters = range.split(';').skip(1).map(str::trim);
-            let weight = parameters.find_map(|parameter| parameter.strip_prefix("q="));
-            weight.and_then(|q| q.parse::<f32>().ok()).is_none_or(|q| q > 0.0)
+    lines.flat_map(|line| line.split(',')).map(|range| {
+        let mut parameters = range.split(';').map(str::trim);
+        let name = parameters.next().unwrap_or_default().to_ascii_lowercase();
+        let weight = parameters.find_map(|parameter| parameter.strip_prefix("q="));
+        (name, weight.and_then(|q| q.parse().ok()).unwrap_or(1.0))
+    })
+}
+
+/// The media ranges that are not excluded by `q=0`.
+fn accepted(headers: &HeaderMap) -> Vec<String> {
+    weighted(headers).filter(|(_, weight)| *weight > 0.0).map(|(range, _)| range).collect()
+}
+
+/// Which of `offered` the client likes best, the first of equals; none if it takes none of them.
+/// The most specific range that fits a type decides about it.
+pub(super) fn best<T: Copy>(headers: &HeaderMap, offered: &[(T, &str)]) -> Option<T> {
+    if !headers.contains_key(header::ACCEPT) {
+        return offered.first().map(|(form, _)| *form);
+    }
+    let ranges: Vec<(String, f32)> = weighted(headers).collect();
+    let weight = |media_type: &str| {
+        let family = media_type.split('/').next().unwrap_or_default();
+        [media_type, &format!("{family}/*"), "*/*"].into_iter().find_map(|wanted| {
+            ranges.iter().find(|(range, _)| range == wanted).map(|(_, weight)| *weight)
         })
-        .map(|range| range.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
-        .collect()
+    };
+    let mut found: Option<(T, f32)> = None;
+    for (form, media_type) in offered {
+        let weight = weight(media_type).unwrap_or(0.0);
+        if weight > found.map_or(0.0, |(_, best)| best) {
+            found = Some((*form, weight));
+        }
+    }
+    found.map(|(form, _)| form)
 }
 
 fn is_json(range: &str) -> bool {
@@ -32,6 +57,10 @@ pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
 
 /// Refuses requests whose `Accept` excludes everything that we could answer.
 pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    if route.ends_with("/graph") {
+        return next.run(request).await; // Its handler has a choice of its own.
+    }
     let accepted = accepted(request.headers());
     let path = request.uri().path();
     let other: &[&str] = if path.ends_with("/output") {
@@ -55,4 +84,35 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
         .target("Accept")
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_best_of_several_forms() {
+        const OFFERED: [(u8, &str); 3] = [(0, "text/a"), (1, "text/b"), (2, "image/c")];
+        let best = |accept: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(header::ACCEPT, accept.parse().unwrap());
+            super::best(&headers, &OFFERED)
+        };
+        assert_eq!(super::best(&HeaderMap::new(), &OFFERED), Some(0));
+        let cases = [
+            ("*/*", Some(0)),
+            ("text/*", Some(0)),
+            ("IMAGE/C", Some(2)),
+            ("image/c, text/b", Some(1)),
+            ("text/a;q=0.1, image/*;q=0.2", Some(2)),
+            ("text/a;q=0, */*", Some(1)),
+            ("text/html, image/c;q=0.9, */*;q=0.8", Some(2)),
+            ("text/b ; q=0.5 , text/* ; q=0.4", Some(1)),
+            ("text/html, application/json", None),
+            ("*/*;q=0", None),
+        ];
+        for (accept, expected) in cases {
+            assert_eq!(best(accept), expected, "{accept}");
+        }
+    }
 }

@@ -3,18 +3,28 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
 
 use super::document::Document;
 use super::error::{CliError, REJECTED, details, lines};
 use super::output::Output;
 use crate::domain::{Limits, Problem};
+use crate::wire::graph::{Format, Graph};
 
 #[derive(Debug, Args)]
 pub(super) struct CheckArgs {
     /// Jobset files, JSON or YAML; `-` is stdin
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
+    /// Print the graph of each good file: what waits for what
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name))
+            .try_map(|name| name.parse::<Format>())
+    )]
+    graph: Option<Format>,
 }
 
 /// Checks every file, also when one before it is not good.
@@ -22,16 +32,22 @@ pub(super) fn check(args: &CheckArgs, output: Output) -> Result<ExitCode, CliErr
     let mut reports = Vec::new();
     let mut all_good = true;
     for path in &args.files {
-        let (file, problems) = problems_of(path)?;
+        let Checked { file, problems, graph } = check_one(path, args.graph)?;
         all_good &= problems.is_empty();
         if output.is_json() {
-            reports.push(json!({
+            let mut report = json!({
                 "file": file, "valid": problems.is_empty(), "details": details(&problems),
-            }));
-        } else if problems.is_empty() {
-            output.line(&format!("{file}: {}", output.state("ok")))?;
-        } else {
+            });
+            if let Some(graph) = graph {
+                report["graph"] = graph.into();
+            }
+            reports.push(report);
+        } else if !problems.is_empty() {
             output.complain(&lines(&file, &problems))?;
+        } else if let Some(graph) = graph {
+            output.line(graph.trim_end())?;
+        } else {
+            output.line(&format!("{file}: {}", output.state("ok")))?;
         }
     }
     if output.is_json() {
@@ -40,16 +56,29 @@ pub(super) fn check(args: &CheckArgs, output: Output) -> Result<ExitCode, CliErr
     Ok(if all_good { ExitCode::SUCCESS } else { ExitCode::from(REJECTED) })
 }
 
-fn problems_of(path: &str) -> Result<(String, Vec<Problem>), CliError> {
-    match Document::read(path) {
-        Ok(document) => {
-            let problems = document.problems(&Limits::default());
-            Ok((document.file, problems))
-        }
-        Err(CliError::Invalid { file, problems }) => Ok((file, problems)),
+/// What was found about a file.
+struct Checked {
+    file: String,
+    problems: Vec<Problem>,
+    graph: Option<String>,
+}
+
+fn check_one(path: &str, format: Option<Format>) -> Result<Checked, CliError> {
+    let bad = |file, problems| Ok(Checked { file, problems, graph: None });
+    let document = match Document::read(path) {
+        Ok(document) => document,
+        Err(CliError::Invalid { file, problems }) => return bad(file, problems),
         Err(CliError::Unreadable { file, source }) => {
-            Ok((file, vec![Problem::new("", format!("cannot be read: {source}"))]))
+            return bad(file, vec![Problem::new("", format!("cannot be read: {source}"))]);
         }
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    let (definition, jobset) = match document.compile(&Limits::default()) {
+        Ok(compiled) => compiled,
+        Err(problems) => return bad(document.file, problems),
+    };
+    let graph = format.map(|format| Graph::of(&definition, &jobset).render(format)).transpose();
+    let graph =
+        graph.map_err(|error| CliError::BadSetting(format!("{}: {error}", document.file)))?;
+    Ok(Checked { file: document.file, problems: Vec::new(), graph })
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use serde_json::{Map, Value};
 
 use super::error::CliError;
-use crate::domain::{Jobset, Limits, Problem};
+use crate::domain::{Definition, Jobset, Limits, Problem};
 use crate::wire;
 
 /// The name that stands for stdin.
@@ -36,12 +36,16 @@ impl Document {
         }
     }
 
+    /// The definition and its compiled form, or everything that is wrong with it.
+    pub(super) fn compile(&self, limits: &Limits) -> Result<(Definition, Jobset), Vec<Problem>> {
+        let definition = wire::read_jobset(&self.json)?.into_definition();
+        let jobset = Jobset::compile(definition.clone(), limits)?;
+        Ok((definition, jobset))
+    }
+
     /// Everything that is wrong with it.
     pub(super) fn problems(&self, limits: &Limits) -> Vec<Problem> {
-        wire::read_jobset(&self.json)
-            .and_then(|document| Jobset::compile(document.into_definition(), limits))
-            .err()
-            .unwrap_or_default()
+        self.compile(limits).err().unwrap_or_default()
     }
 
     /// Adds to the object `field`, over what stands there.

@@ -6,6 +6,7 @@
 
 mod error;
 mod explain;
+pub mod graph;
 mod jobset;
 mod machine;
 mod operation;

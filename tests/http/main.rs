@@ -12,6 +12,7 @@
 mod bad_input;
 mod cancel;
 mod document;
+mod graph;
 mod hygiene;
 mod list;
 mod monitor;
