@@ -9,8 +9,7 @@ use super::extract::OperationId;
 use super::negotiate::best;
 use super::query::Query;
 use super::state::ApiState;
-use crate::domain::StepState;
-use crate::domain::machine::Phase;
+use crate::domain::{Phase, StepState};
 use crate::engine::{EngineError, Found};
 use crate::wire;
 use crate::wire::graph::{Class, Format, Graph};
@@ -119,8 +118,11 @@ async fn draw(found: Found, format: Format, with_states: bool) -> Result<Respons
             .map_err(|reason| EngineError::BadJobset { id: view.jobset, reason })?;
         let mut graph = Graph::of(&definition, &compiled.jobset);
         if with_states {
-            let named = |state: &StepState| (state.name().to_owned(), class(*state));
-            graph = graph.with_states(view.steps.iter().map(named));
+            let jobset = &compiled.jobset;
+            let named = |(n, state): (u32, &StepState)| {
+                (jobset.state_name(n, *state).to_owned(), class(*state))
+            };
+            graph = graph.with_states((0..).zip(&view.steps).map(named));
         }
         graph.render(format).map_err(|error| {
             ApiError::bad_request("GraphTooLarge", error.to_string()).target("format")
@@ -143,12 +145,14 @@ async fn draw(found: Found, format: Format, with_states: bool) -> Result<Respons
 
 /// The colour of a state.
 fn class(state: StepState) -> Class {
-    match (state.phase(), state.name()) {
-        (Phase::Pending, _) | (Phase::Held, "Ready") => Class::Waiting,
+    match (state.phase(), state.class()) {
+        (Phase::Pending, _) | (Phase::Held, StepState::READY) => Class::Waiting,
         (Phase::Active, _) => Class::Running,
         (Phase::Held, _) => Class::Held,
-        (Phase::Ended, "Succeeded") => Class::Good,
-        (Phase::Ended, "Skipped" | "Unreachable" | "Cancelled") => Class::Skipped,
+        (Phase::Ended, StepState::SUCCEEDED) => Class::Good,
+        (Phase::Ended, StepState::SKIPPED | StepState::UNREACHABLE | StepState::CANCELLED) => {
+            Class::Skipped
+        }
         (Phase::Ended, _) => Class::Bad,
     }
 }
