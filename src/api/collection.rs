@@ -286,7 +286,8 @@ fn read<T>(
     parse(text).map(Some).map_err(|error| refused(name, error))
 }
 
-fn refused(name: &str, error: odata::Error) -> ApiError {
+/// An expression in `name` was refused.
+pub(super) fn refused(name: &str, error: odata::Error) -> ApiError {
     let odata::Error { kind, message, position, text } = error;
     let near = if text.is_empty() { String::new() } else { format!(", at `{text}`") };
     let message = format!("{message} (position {position} of {name}{near})");

@@ -6,7 +6,7 @@ use axum::response::{IntoResponse, Response};
 
 use crate::domain::Problem;
 use crate::engine::EngineError;
-use crate::wire::{Detail, ErrorBody, ErrorEnvelope};
+use crate::wire::{Detail, ErrorBody, ErrorEnvelope, RefusedStep};
 
 /// The header that repeats the code (Azure REST API Guidelines).
 pub(super) const ERROR_CODE: HeaderName = HeaderName::from_static("x-ms-error-code");
@@ -70,6 +70,30 @@ impl ApiError {
             })
             .collect();
         error
+    }
+
+    /// None of the steps that were named could be moved.
+    pub(super) fn not_allowed(refused: &[RefusedStep]) -> Self {
+        let message = match refused {
+            [one] => one.message.clone(),
+            many => format!("none of the {} steps could be moved, see `details`", many.len()),
+        };
+        let mut error = Self::new(StatusCode::CONFLICT, "TransitionNotAllowed", message);
+        error.body.target = refused.first().map(|step| step.name.clone());
+        error.body.details = refused
+            .iter()
+            .map(|step| Detail {
+                code: "TransitionNotAllowed".to_owned(),
+                message: step.message.clone(),
+                target: Some(step.name.clone()),
+            })
+            .collect();
+        error
+    }
+
+    /// The same as an entry in an answer that is about many things.
+    pub(super) fn into_detail(self) -> Detail {
+        Detail { code: self.body.code, message: self.body.message, target: self.body.target }
     }
 
     fn unavailable(code: &str, message: String) -> Self {

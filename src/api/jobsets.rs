@@ -71,11 +71,22 @@ pub(super) async fn submit(
         },
         None => fresh,
     };
-    let location = base.operation(id);
-    let location = HeaderValue::from_str(&location)
-        .map_err(|_| ApiError::bad_request("InvalidHost", "the Host header cannot be in a link"))?;
     let body = present::operation(&found, &base);
-    let mut response = if prefer.minimal {
+    let mut response = accepted(&state, &base, body, prefer.minimal)?;
+    prefer.applied(response.headers_mut());
+    Ok(response)
+}
+
+/// A new operation was started.
+pub(super) fn accepted(
+    state: &ApiState,
+    base: &BaseUrl,
+    body: wire::Operation,
+    minimal: bool,
+) -> Result<Response, ApiError> {
+    let location = HeaderValue::from_str(&base.operation(&body.id))
+        .map_err(|_| ApiError::bad_request("InvalidHost", "the Host header cannot be in a link"))?;
+    let mut response = if minimal {
         StatusCode::ACCEPTED.into_response()
     } else {
         (StatusCode::ACCEPTED, Json(body)).into_response()
@@ -84,7 +95,6 @@ pub(super) async fn submit(
     out.insert(OPERATION_LOCATION, location.clone());
     out.insert(header::LOCATION, location);
     out.insert(header::RETRY_AFTER, state.settings.retry_after_seconds.into());
-    prefer.applied(out);
     Ok(response)
 }
 

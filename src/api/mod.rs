@@ -25,6 +25,7 @@ mod query;
 pub mod rows;
 mod serve;
 mod state;
+mod steer;
 mod steps;
 
 pub use document::openapi;
@@ -46,7 +47,8 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(graph::of_jobset))
         .routes(routes!(operations::list))
         .routes(routes!(operations::count))
-        .routes(routes!(operations::show, operations::cancel))
+        .routes(routes!(operations::show, operations::cancel, steer::steer_many))
+        .routes(routes!(steer::steer))
         .routes(routes!(graph::of_operation))
         .routes(routes!(steps::list))
         .routes(routes!(steps::show))
@@ -69,6 +71,10 @@ pub fn router(state: ApiState) -> Router {
         router
             // The same to a client that encodes every `$`.
             .route("/operations/%24count", axum::routing::get(operations::count))
+            .route(
+                "/operations/{id}/{verb}",
+                axum::routing::MethodRouter::new().fallback(steer::other_method),
+            )
             .layer(axum::middleware::from_fn(condition::refuse_unknown))
             .layer(axum::middleware::from_fn(negotiate::refuse_foreign))
     };

@@ -3,7 +3,6 @@
 //! The names of their steps stand in the compiled jobset and not in the database, so questions about
 //! them are answered in memory, on what is shown. Times have the milliseconds that are shown.
 
-use std::collections::BTreeSet;
 use std::sync::{Arc, LazyLock};
 
 use chrono::{DateTime, SubsecRound, Utc};
@@ -77,12 +76,8 @@ fn make_event_model(own_states: &[&str], own_actions: &[String]) -> Model {
 
 /// The names of the states that the machines of a jobset have beside those of the default one.
 fn own_states(jobset: &Jobset) -> Vec<&str> {
-    let mut names = BTreeSet::new();
-    for step in jobset.steps.iter().filter(|step| !step.machine.name.is_empty()) {
-        names.extend(step.machine.states().iter().map(|state| state.name.as_str()));
-    }
-    let is_known = |name: &&str| StepState::parse(name).is_some();
-    names.into_iter().filter(|name| !is_known(name)).collect()
+    let is_own = |name: &&str| StepState::parse(name).is_none();
+    jobset.state_names().into_iter().filter(is_own).collect()
 }
 
 fn step_state(own: &[&str]) -> Type {

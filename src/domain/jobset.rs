@@ -213,6 +213,14 @@ impl Jobset {
         self.machine(n).state_name(state)
     }
 
+    /// The names that the states of its steps have, in no order.
+    #[must_use]
+    pub fn state_names(&self) -> BTreeSet<&str> {
+        let mut machines: Vec<&Arc<Machine>> = self.steps.iter().map(|s| &s.machine).collect();
+        machines.dedup_by(|a, b| Arc::ptr_eq(a, b));
+        machines.into_iter().flat_map(|m| m.states()).map(|state| state.name.as_str()).collect()
+    }
+
     /// The name of an action.
     #[must_use]
     pub fn action_name(&self, action: Action) -> &str {
