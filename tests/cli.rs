@@ -164,6 +164,52 @@ fn a_server_that_is_not_there_is_told_with_what_to_do() {
 }
 
 #[test]
+fn a_socket_is_named_like_a_server() {
+    check(
+        &["op", "list", "--socket", "none.sock"],
+        &[],
+        &expect![[r#"
+        error: cannot reach unix:none.sock: is `mother serve` running? give its address with --socket
+          because: error sending request: client error (Connect): No such file or directory (os error 2)
+        exit 3
+    "#]],
+    );
+    check(
+        &["op", "list", "--socket", "none.sock", "--server", "http://127.0.0.1:1"],
+        &[],
+        &expect![[r#"
+            error: a URL and a socket are given (--server or MOTHER_SERVER, --socket or MOTHER_SOCKET); name one server
+            exit 2
+        "#]],
+    );
+    check(
+        &["serve", "--socket", &"s".repeat(108)],
+        &[],
+        &expect![[r#"
+        error: the path of the socket ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss has 108 bytes and a system allows 107; choose a shorter one with --socket
+        exit 3
+    "#]],
+    );
+    check(
+        &["serve", "--socket", "file"],
+        &[("file", "")],
+        &expect![[r#"
+        error: file is there already and is no socket; choose another path with --socket
+        exit 3
+    "#]],
+    );
+    check(
+        &["serve", "--socket", "none/s"],
+        &[],
+        &expect![[r#"
+        error: cannot listen on the socket none/s; choose another one with --socket
+          because: No such file or directory (os error 2)
+        exit 3
+    "#]],
+    );
+}
+
+#[test]
 fn a_list_is_asked_for_with_a_question() {
     let output = mother(&["op", "list", "--help"], &[], "");
     let help = String::from_utf8(output.stdout).unwrap();
@@ -303,6 +349,8 @@ fn the_first_page_of_help_is_enough_to_start() {
                   --json                Print JSON on stdout
                   --server <URL>        The server to ask [default: port 8080 of this machine; `run` starts one
                                         of its own] [env: MOTHER_SERVER]
+                  --socket <PATH>       The Unix socket to ask in place of a URL; for `serve`: to listen on
+                                        [env: MOTHER_SOCKET]
                   --token <TOKEN>       A bearer token for the server [env: MOTHER_TOKEN]
                   --data-dir <DIR>      The folder of the private PostgreSQL [default: `mother` in the user's
                                         data folder] [env: MOTHER_DATA_DIR]
@@ -355,6 +403,8 @@ fn a_command_without_its_verb_lists_the_verbs() {
                   --json                Print JSON on stdout
                   --server <URL>        The server to ask [default: port 8080 of this machine; `run` starts one
                                         of its own] [env: MOTHER_SERVER]
+                  --socket <PATH>       The Unix socket to ask in place of a URL; for `serve`: to listen on
+                                        [env: MOTHER_SOCKET]
                   --token <TOKEN>       A bearer token for the server [env: MOTHER_TOKEN]
                   --data-dir <DIR>      The folder of the private PostgreSQL [default: `mother` in the user's
                                         data folder] [env: MOTHER_DATA_DIR]

@@ -27,7 +27,7 @@ mod state;
 mod steps;
 
 pub use document::openapi;
-pub use serve::serve;
+pub use serve::{Listen, serve};
 pub use state::{ApiSettings, ApiState};
 
 use axum::Router;

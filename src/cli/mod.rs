@@ -27,21 +27,21 @@ mod output;
 mod run;
 mod serve;
 mod signals;
+mod socket;
 mod table;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Cli, Command};
 use error::CliError;
 pub use host::{Host, HostError, HostSettings};
 use output::Output;
+pub use socket::SocketError;
 
 /// Reads the command line, does what it says and hands back the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let output = Output::new(cli.global.json);
     let outcome = logs::start(&cli).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

@@ -9,7 +9,6 @@ use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
 use super::answer::retry_after;
-use super::transport::ANSWER_TIMEOUT;
 use super::{Client, ClientError};
 use crate::wire::{JobsetDocument, Operation};
 
@@ -96,7 +95,7 @@ impl Client {
     ) -> Result<Polled, ClientError> {
         let url = self.url(&["operations", id]);
         let headers = poll_headers(etag, wait).expect("an ETag came as a header");
-        let answer = self.ask(&url, &headers, wait + ANSWER_TIMEOUT).await?;
+        let answer = self.ask(&url, &headers, wait + self.timeout).await?;
         let etag = answer.header(&ETAG).or_else(|| etag.map(str::to_owned));
         let retry_after = retry_after(&answer.headers);
         let operation = match answer.status {

@@ -3,7 +3,6 @@
 use reqwest::Url;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 
-use super::transport::ANSWER_TIMEOUT;
 use super::{Client, ClientError};
 use crate::wire::{Event, OutputPiece, Page, Step};
 
@@ -39,7 +38,7 @@ impl Client {
         let url = self.output_url(id, step, attempt, stream);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/octet-stream, */*"));
-        self.ask(&url, &headers, ANSWER_TIMEOUT).await?.bytes()
+        self.ask(&url, &headers, self.timeout).await?.bytes()
     }
 
     /// The same in pieces as they were read, each with its time and stream.
