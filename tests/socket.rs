@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use sutbot::client::{Client, Question};
+use sutbot::client::{Client, OperationHandler, Question, StatusField, make_api_client};
 use sutbot::postgres::{self, Cluster};
 use sutbot::wire::Operation;
 use tempfile::TempDir;
@@ -134,6 +134,11 @@ impl Place {
 
     fn client(&self) -> Client {
         Client::over_socket(&self.socket(), None).expect("a client")
+    }
+
+    /// The handler API of an operation.
+    fn handler(&self, id: &str) -> OperationHandler {
+        make_api_client(self.socket(), PATIENCE).expect("a client").operation(id)
     }
 
     /// What `mother` says when it is asked over the socket.
@@ -321,4 +326,41 @@ async fn a_port_beside_the_socket_is_asked_for() {
     let said: Value = serde_json::from_str(&line).unwrap();
     assert_eq!(said, json!({"socket": place.socket()}), "no port without --listen");
     Server { child, stdout: lines }.end(Signal::SIGTERM).await;
+}
+
+#[tokio::test]
+async fn the_handler_tells_of_an_operation() {
+    let place = Place::new().await;
+    let server = place.served(&[]).await;
+    let client = place.client();
+    let json = jobset("handled").to_string().into_bytes();
+    let id = client.submit_json(json).await.unwrap().operation.id;
+    within(ended(&client, &id)).await;
+    let handler = place.handler(&id);
+    let tags = |pairs: &[(&str, &str)]| {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+
+    let context = handler.get_serialized_context().await.unwrap();
+    assert_eq!(context["colour"], "red");
+    assert_eq!(context["step_data"]["greet"], json!({"return_value": 7, "exception": null}));
+    assert!(context["step_data"]["fail"]["exception"]["message"].is_string(), "{context}");
+
+    let all = handler.list(&tags(&[])).await.unwrap();
+    let polite = tags(&[("kind", "polite"), ("n", "0"), ("name", "greet")]);
+    assert_eq!(all, [polite, tags(&[("n", "1"), ("name", "fail")])]);
+    assert_eq!(handler.list(&tags(&[("name", "fail")])).await.unwrap().len(), 1);
+
+    let fields = [StatusField::State, StatusField::Output, StatusField::ReturnValue];
+    let status = handler.status(Some(&fields), None, &tags(&[("kind", "polite")])).await.unwrap();
+    let expected = json!([{
+        "n": 0, "name": "greet", "state": "Succeeded", "output": "hello\n", "return_value": 7
+    }]);
+    assert_eq!(serde_json::to_value(status).unwrap(), expected);
+    let failed = handler.status(Some(&[]), Some(&["failed"]), &tags(&[])).await.unwrap();
+    assert_eq!(serde_json::to_value(failed).unwrap(), json!([{"n": 1, "name": "fail"}]));
+
+    // Tags that no step has are answered without asking what would be done.
+    assert!(handler.pause(false, &tags(&[("name", "none")])).await.unwrap().is_empty());
+    server.end(Signal::SIGTERM).await;
 }

@@ -10,12 +10,17 @@
 //! A token is sent to the server that was configured and to nobody else: links are followed on that
 //! server, whatever host they name, which also makes them work through a tunnel.
 //!
-//! [`Client::over_socket`] asks over a Unix socket; all else is the same.
+//! [`Client::over_socket`] asks over a Unix socket; all else is the same. [`make_api_client`] puts
+//! the calls of the handler API that older tools know on top of it.
 
 mod answer;
 mod error;
+mod filters;
+mod handler;
 mod operations;
 mod pages;
+mod people;
+mod steer;
 mod steps;
 mod transport;
 
@@ -26,7 +31,13 @@ use std::time::Duration;
 use reqwest::{ClientBuilder, Url};
 
 pub use error::ClientError;
+pub use filters::{
+    StepId, extract_step_ids, filter_steps_by_action, filter_steps_by_states, filter_steps_by_tags,
+};
+pub use handler::{ApiClient, OperationHandler, Reran, StatusField, StepStatus, make_api_client};
 pub use operations::{Polled, Question, Submitted};
+pub use steer::{SteerOutcome, Verb};
+pub use steps::GraphFormat;
 use transport::ANSWER_TIMEOUT;
 
 /// How long a connection may take to be made.

@@ -67,6 +67,15 @@ impl Client {
         }
     }
 
+    /// A change that is sent with a document.
+    pub(super) async fn post<B: serde::Serialize + ?Sized>(
+        &self,
+        url: &Url,
+        body: &B,
+    ) -> Result<Answer, ClientError> {
+        self.send(url, self.request(Method::POST, url).json(body)).await
+    }
+
     /// A question whose answer is a document.
     pub(super) async fn get<T: serde::de::DeserializeOwned>(
         &self,
