@@ -210,6 +210,18 @@ fn a_socket_is_named_like_a_server() {
 }
 
 #[test]
+fn what_is_not_chosen_is_not_touched() {
+    check(
+        &["op", "skip", "7"],
+        &[],
+        &expect![[r#"
+        error: say which steps are meant: --step, --tag, --state, --filter, or --all
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
 fn a_list_is_asked_for_with_a_question() {
     let output = mother(&["op", "list", "--help"], &[], "");
     let help = String::from_utf8(output.stdout).unwrap();
@@ -311,7 +323,10 @@ fn every_shell_is_completed() {
 #[test]
 fn every_command_explains_itself() {
     let commands = "run|check|serve|worker|op|op list|op show|op steps|op output|op events|\
-                    op watch|op cancel|db|db fetch|db url|completions";
+                    op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
+                    op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
+                    op unhold|op run-now|op waiting|op reply|op send|\
+                    db|db fetch|db url|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");
@@ -336,7 +351,7 @@ fn the_first_page_of_help_is_enough_to_start() {
               check        Say everything that is wrong with jobset files, without running them
               serve        Serve the API, with a worker in the same process
               worker       Run steps for the servers on the same database
-              op           Look at operations, watch them, cancel them
+              op           Look at operations, watch them, steer them, cancel them
               db           The private PostgreSQL that is used when no database is given
               completions  Print the completions of a shell
               help         Print this message or the help of the given subcommand(s)
@@ -382,19 +397,37 @@ fn a_command_without_its_verb_lists_the_verbs() {
         &["op"],
         &[],
         &expect![[r#"
-            Look at operations, watch them, cancel them
+            Look at operations, watch them, steer them, cancel them
 
             Usage: mother op [OPTIONS] <COMMAND>
 
             Commands:
-              list    List operations: those that have not ended first
-              show    Show one operation
-              steps   List the steps of an operation
-              output  Print what a step wrote
-              events  Print what happened to an operation and its steps
-              watch   Follow an operation to its end; Ctrl-C leaves it running
-              cancel  Stop an operation and its running steps
-              help    Print this message or the help of the given subcommand(s)
+              list       List operations: those that have not ended first
+              show       Show one operation
+              steps      List the steps of an operation
+              output     Print what a step wrote
+              graph      Draw the steps of an operation and what they wait for
+              explain    Say why an operation, or one of its steps, does not go on
+              events     Print what happened to an operation and its steps
+              watch      Follow an operation to its end; Ctrl-C leaves it running
+              cancel     Stop an operation and its running steps
+              start      Start steps that wait for the order to; all of them unless some are chosen
+              pause      Pause the operation, so that nothing new starts; or steps, if some are chosen
+              resume     Let the operation go on; or steps that are paused, interrupted or held after an error
+              interrupt  Stop running steps
+              skip       Leave steps out; those after them go on
+              unskip     Take a skip back that has not come about yet
+              rerun      Run steps again; on an operation that has ended, as a new operation
+              block      Close steps, and with them what comes after
+              unblock    Take a block back
+              next       Release the next paused steps
+              hold       Have steps held for a person when they fail
+              unhold     Take a hold back
+              run-now    Run steps now that wait for the time of their next attempt
+              waiting    List what steps ask of people and nobody has replied to
+              reply      Reply to what a step asks
+              send       Send a message to running steps; to all of them unless some are chosen
+              help       Print this message or the help of the given subcommand(s)
 
             Options:
               -h, --help  Print help

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use serde_json::Value;
+
 use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
 use super::db::DbArgs;
@@ -63,7 +65,7 @@ pub(super) enum Command {
     Serve(ServeArgs),
     /// Run steps for the servers on the same database
     Worker(WorkerArgs),
-    /// Look at operations, watch them, cancel them
+    /// Look at operations, watch them, steer them, cancel them
     Op(OpArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
@@ -185,6 +187,19 @@ impl Global {
     pub(super) fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(postgres::default_data_dir)
     }
+}
+
+/// `KEY=VALUE` of a command line.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// JSON, or text where it is none.
+pub(super) fn json_or_text(value: String) -> Value {
+    serde_json::from_str(&value).unwrap_or(Value::String(value))
 }
 
 /// An empty variable of the environment is as good as none.

@@ -24,10 +24,12 @@ mod host;
 mod logs;
 mod op;
 mod output;
+mod people;
 mod run;
 mod serve;
 mod signals;
 mod socket;
+mod steer;
 mod table;
 
 use std::process::ExitCode;
