@@ -325,7 +325,7 @@ fn every_command_explains_itself() {
     let commands = "run|check|serve|worker|op|op list|op show|op steps|op output|op events|\
                     op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
-                    op unhold|op run-now|op waiting|op reply|op send|\
+                    op unhold|op run-now|op act|op waiting|op reply|op send|\
                     db|db fetch|db url|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
@@ -417,13 +417,15 @@ fn a_command_without_its_verb_lists_the_verbs() {
               interrupt  Stop running steps
               skip       Leave steps out; those after them go on
               unskip     Take a skip back that has not come about yet
-              rerun      Run steps again; on an operation that has ended, as a new operation
+              rerun      Run steps again, those that went wrong unless some are chosen; on an operation that has
+                         ended, as a new operation
               block      Close steps, and with them what comes after
               unblock    Take a block back
               next       Release the next paused steps
               hold       Have steps held for a person when they fail
               unhold     Take a hold back
               run-now    Run steps now that wait for the time of their next attempt
+              act        Take an action that a machine of the jobset names itself
               waiting    List what steps ask of people and nobody has replied to
               reply      Reply to what a step asks
               send       Send a message to running steps; to all of them unless some are chosen

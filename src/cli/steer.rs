@@ -28,7 +28,8 @@ pub(super) enum SteerCommand {
     Skip(Selection),
     /// Take a skip back that has not come about yet
     Unskip(Selection),
-    /// Run steps again; on an operation that has ended, as a new operation
+    /// Run steps again, those that went wrong unless some are chosen; on an operation that has
+    /// ended, as a new operation
     Rerun(RerunArgs),
     /// Close steps, and with them what comes after
     Block(Selection),
@@ -48,7 +49,18 @@ pub(super) enum SteerCommand {
     Unhold(Selection),
     /// Run steps now that wait for the time of their next attempt
     RunNow(Selection),
+    /// Take an action that a machine of the jobset names itself
+    Act {
+        /// The action
+        #[arg(long, value_name = "NAME")]
+        action: String,
+        #[command(flatten)]
+        selection: Selection,
+    },
 }
+
+/// What a condition is that every step fits, in the query language.
+const EVERY_STEP: &str = "n ge 0";
 
 /// Which steps are meant. What is given together must all hold.
 #[derive(Debug, Args)]
@@ -151,9 +163,12 @@ impl Selection {
 }
 
 impl RerunArgs {
-    fn request(self) -> Result<(String, SteerRequest), CliError> {
-        let (id, request) = self.selection.chosen()?;
+    fn request(self) -> (String, SteerRequest) {
+        let is_all = self.selection.all;
+        let (id, request) = self.selection.request();
         let request = SteerRequest {
+            // The verb itself chooses where nothing does, so "all" must be said.
+            filter: if is_all { Some(EVERY_STEP.to_owned()) } else { request.filter },
             cascade: self.cascade,
             env: self.env.into_iter().collect(),
             command: self.command,
@@ -161,7 +176,7 @@ impl RerunArgs {
             context: self.context,
             ..request
         };
-        Ok((id, request))
+        (id, request)
     }
 }
 
@@ -175,7 +190,7 @@ impl SteerCommand {
             Self::Interrupt(selection) => (Verb::Interrupt, selection.chosen()?),
             Self::Skip(selection) => (Verb::Skip, selection.chosen()?),
             Self::Unskip(selection) => (Verb::Unskip, selection.chosen()?),
-            Self::Rerun(args) => (Verb::Rerun, args.request()?),
+            Self::Rerun(args) => (Verb::Rerun, args.request()),
             Self::Block(selection) => (Verb::Block, selection.chosen()?),
             Self::Unblock(selection) => (Verb::Unblock, selection.chosen()?),
             Self::Next { selection, count } => {
@@ -185,6 +200,7 @@ impl SteerCommand {
             Self::Hold(selection) => (Verb::Hold, selection.chosen()?),
             Self::Unhold(selection) => (Verb::Unhold, selection.chosen()?),
             Self::RunNow(selection) => (Verb::RunNow, selection.chosen()?),
+            Self::Act { action, selection } => (Verb::Own(action), selection.chosen()?),
         })
     }
 }
@@ -195,7 +211,7 @@ pub(super) async fn steer(
     output: Output,
 ) -> Result<ExitCode, CliError> {
     let (verb, (id, request)) = command.request()?;
-    match client.steer(&id, verb, &request).await? {
+    match client.steer(&id, &verb, &request).await? {
         SteerOutcome::Forked(submitted) => {
             show(&submitted.operation, output)?;
             Ok(ExitCode::SUCCESS)
@@ -247,7 +263,7 @@ fn remark(steered: &Steered, request: &SteerRequest) -> Option<String> {
             "this is what would be done; nothing was done"
         }
         (ScopeDocument::Steps, ..) if steered.value.is_empty() && steered.refused.is_empty() => {
-            "no step is like that and can be moved so"
+            "no step that is meant can be moved so"
         }
         (ScopeDocument::Steps, ..) => return None,
     };
@@ -279,7 +295,7 @@ mod tests {
         for line in ["op pause 7 --all", "op pause 7 --step a --branch"] {
             assert_eq!(request(line).unwrap().1.1.scope, ScopeDocument::Steps, "{line}");
         }
-        for line in ["op skip 7", "op rerun 7 --cascade", "op run-now 7", "op pause 7 --branch"] {
+        for line in ["op skip 7", "op act 7 --action open", "op run-now 7", "op pause 7 --branch"] {
             assert!(request(line).is_err(), "{line}");
         }
         let (verb, (_, request)) = request("op next 7 --count 3").unwrap();
@@ -305,10 +321,14 @@ mod tests {
     #[test]
     fn a_rerun_takes_what_the_next_attempt_is_to_be() {
         let line = r#"op rerun 7 --step a --env A=1 --context {"x":null} --command make -j4 --all"#;
-        let (_, (_, request)) = request(line).unwrap();
+        let asked = request;
+        let (_, (_, request)) = asked(line).unwrap();
         assert_eq!(request.command.unwrap(), ["make", "-j4", "--all"]);
         assert_eq!(request.env, BTreeMap::from([("A".to_owned(), "1".to_owned())]));
         assert_eq!(request.context.unwrap(), Map::from_iter([("x".to_owned(), Value::Null)]));
+        assert_eq!(asked("op rerun 7").unwrap().1.1, SteerRequest::default());
+        let all = asked("op rerun 7 --all").unwrap().1.1;
+        assert_eq!(all.filter.as_deref(), Some(EVERY_STEP));
         assert!(Line::try_parse_from(["op", "rerun", "7", "--all", "--context", "[]"]).is_err());
     }
 }

@@ -197,7 +197,7 @@ impl OperationHandler {
     /// # Errors
     /// As for [`Client::steer`].
     pub async fn start(&self, dry_run: bool) -> Result<Vec<StepId>, ClientError> {
-        self.steer(Verb::Start, dry_run, &Tags::new()).await
+        self.steer(&Verb::Start, dry_run, &Tags::new()).await
     }
 
     /// Ends the operation: pauses every step that can be paused, so that nothing new starts,
@@ -213,12 +213,12 @@ impl OperationHandler {
     pub async fn shutdown(&self, dry_run: bool) -> Result<Vec<StepId>, ClientError> {
         let none = Tags::new();
         if dry_run {
-            let outcome = self.steer(Verb::Interrupt, true, &none).await;
+            let outcome = self.steer(&Verb::Interrupt, true, &none).await;
             return self.or_ended(outcome).await;
         }
-        let paused = self.steer(Verb::Pause, false, &none).await;
+        let paused = self.steer(&Verb::Pause, false, &none).await;
         self.or_ended(paused).await?;
-        let interrupted = self.steer(Verb::Interrupt, false, &none).await;
+        let interrupted = self.steer(&Verb::Interrupt, false, &none).await;
         let interrupted = self.or_ended(interrupted).await?;
         self.client.cancel(&self.id, Some("shut down")).await?;
         Ok(interrupted)
@@ -320,7 +320,7 @@ impl OperationHandler {
         dry_run: bool,
         tags: &BTreeMap<String, String>,
     ) -> Result<Vec<StepId>, ClientError> {
-        self.steer(Verb::Pause, dry_run, tags).await
+        self.steer(&Verb::Pause, dry_run, tags).await
     }
 
     /// Interrupts the running steps with these tags: SIGINT to the step and all its descendants, and
@@ -334,7 +334,7 @@ impl OperationHandler {
         dry_run: bool,
         tags: &BTreeMap<String, String>,
     ) -> Result<Vec<StepId>, ClientError> {
-        self.steer(Verb::Interrupt, dry_run, tags).await
+        self.steer(&Verb::Interrupt, dry_run, tags).await
     }
 
     /// Lets the steps with these tags go on that were paused or interrupted, or are held after an
@@ -348,12 +348,12 @@ impl OperationHandler {
         dry_run: bool,
         tags: &BTreeMap<String, String>,
     ) -> Result<Vec<StepId>, ClientError> {
-        self.steer(Verb::Resume, dry_run, tags).await
+        self.steer(&Verb::Resume, dry_run, tags).await
     }
 
     /// Runs the steps with these tags again that have ended or are held, as a new attempt with its
-    /// own result; in the older system only steps with an error, and the old result remains. When
-    /// the operation has ended, a new one runs them.
+    /// own result; without tags, those that went wrong. When the operation has ended, a new one runs
+    /// them. In the older system this is possible after an error only, and the old result remains.
     ///
     /// # Errors
     /// As for [`Client::steer`].
@@ -365,12 +365,12 @@ impl OperationHandler {
         let none = Reran { steps: Vec::new(), operation: None };
         let Some(selected) = self.select(tags).await? else { return Ok(none) };
         let mut request = selected.request(dry_run);
-        match self.client.steer(&self.id, Verb::Rerun, &request).await? {
+        match self.client.steer(&self.id, &Verb::Rerun, &request).await? {
             SteerOutcome::Steered(steered) => Ok(Reran { steps: ids(steered.value), ..none }),
             SteerOutcome::Forked(submitted) => {
                 // What has ended does not change any more, so it still says what was chosen.
                 request.dry_run = true;
-                let chosen = self.client.steer(&self.id, Verb::Rerun, &request).await?;
+                let chosen = self.client.steer(&self.id, &Verb::Rerun, &request).await?;
                 let steps = ids(chosen.moved().to_vec());
                 Ok(Reran { steps, operation: Some(submitted.operation) })
             }
@@ -387,7 +387,7 @@ impl OperationHandler {
         dry_run: bool,
         tags: &BTreeMap<String, String>,
     ) -> Result<Vec<StepId>, ClientError> {
-        self.steer(Verb::Skip, dry_run, tags).await
+        self.steer(&Verb::Skip, dry_run, tags).await
     }
 
     /// Takes the mark to be skipped from the steps with these tags; each is what it was before. In
@@ -400,12 +400,12 @@ impl OperationHandler {
         dry_run: bool,
         tags: &BTreeMap<String, String>,
     ) -> Result<Vec<StepId>, ClientError> {
-        self.steer(Verb::Unskip, dry_run, tags).await
+        self.steer(&Verb::Unskip, dry_run, tags).await
     }
 
     async fn steer(
         &self,
-        verb: Verb,
+        verb: &Verb,
         dry_run: bool,
         tags: &Tags,
     ) -> Result<Vec<StepId>, ClientError> {

@@ -6,7 +6,7 @@ use super::{Client, ClientError, Submitted};
 use crate::wire::{MovedStep, SteerRequest, Steered, SteeredOperations};
 
 /// What can be done with steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Verb {
     /// Let steps begin that wait for an order.
     Start,
@@ -20,7 +20,7 @@ pub enum Verb {
     Skip,
     /// Take a skip back that has not come about.
     Unskip,
-    /// Run steps again, as a new attempt.
+    /// Run steps again, as a new attempt; those that went wrong, unless some are chosen.
     Rerun,
     /// Close steps, and with them what comes after.
     Block,
@@ -34,12 +34,14 @@ pub enum Verb {
     Unhold,
     /// Run steps without waiting for the time of their next attempt.
     RunNow,
+    /// An action that a machine of the jobset names itself.
+    Own(String),
 }
 
 impl Verb {
     /// Its name in URLs.
     #[must_use]
-    pub const fn name(self) -> &'static str {
+    pub fn name(&self) -> &str {
         match self {
             Self::Start => "start",
             Self::Pause => "pause",
@@ -54,6 +56,7 @@ impl Verb {
             Self::Hold => "hold",
             Self::Unhold => "unhold",
             Self::RunNow => "run-now",
+            Self::Own(name) => name,
         }
     }
 }
@@ -89,7 +92,7 @@ impl Client {
     pub async fn steer(
         &self,
         id: &str,
-        verb: Verb,
+        verb: &Verb,
         request: &SteerRequest,
     ) -> Result<SteerOutcome, ClientError> {
         let answer = self.post(&self.url(&["operations", id, verb.name()]), request).await?;
@@ -108,7 +111,7 @@ impl Client {
     pub async fn steer_all(
         &self,
         filter: &str,
-        verb: Verb,
+        verb: &Verb,
         request: &SteerRequest,
     ) -> Result<SteeredOperations, ClientError> {
         let mut url = self.url(&["operations", verb.name()]);
