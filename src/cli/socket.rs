@@ -2,16 +2,15 @@
 //!
 //! Whoever can open the socket can run commands as its owner, so there must be no moment in which
 //! others can. Changing the umask would do, but that belongs to the whole process. So the socket is
-//! made in a folder that only the owner can enter, gets its mode there, and appears in its place as
-//! a second link to a file that is complete.
+//! made in a folder that only the owner can enter, gets its mode there, and then appears in its
+//! place complete.
 //!
-//! A link never replaces anything. What stands in the place is asked whether it answers. If it does,
-//! this server is refused. If nobody listens any more, the dead socket is moved into the private
-//! folder and asked once more: were it a living one that another server has put there meanwhile, it
-//! is put back. So two servers that start at once over one dead socket cannot take each other's
-//! place, and no lock file remains.
+//! What stands in the place is asked whether it answers. If it does, this server is refused. If
+//! nobody listens any more, the socket of a dead server is replaced. Servers that start at once
+//! would take each other's place between question and replacement, so they take turns: by a lock on
+//! the folder, which leaves no lock file.
 //!
-//! The system limits the path that a socket is bound to, not the place it is linked to. It is bound
+//! The system limits the path that a socket is bound to, not the place it is moved to. It is bound
 //! by way of `/proc/self/fd`, so that the name of the private folder takes nothing off that limit;
 //! clients, which connect by the final path, are what it is kept for.
 
@@ -21,16 +20,19 @@ use std::io::{self, ErrorKind};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use nix::fcntl::{Flock, FlockArg};
 use thiserror::Error;
 use tokio::net::{UnixListener, UnixStream};
+use tokio::time::timeout;
 
 use crate::api::Listen;
 
 /// The longest path of a socket that Linux takes, in bytes.
 const PATH_BYTES_MAX: usize = 107;
-/// How often a place is tried that others use at the same time.
-const TRIES_MAX: u32 = 5;
+/// How long servers that start at the same time may keep this one waiting.
+const TURN_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a socket cannot be listened on.
 #[derive(Debug, Error)]
@@ -78,19 +80,16 @@ impl SocketListener {
         let folder = PrivateFolder::beside(path).map_err(unusable)?;
         let (listener, socket) = folder.listen().map_err(unusable)?;
         let identity = identity(&socket).map_err(unusable)?;
-        for _ in 0..TRIES_MAX {
-            match fs::hard_link(&socket, path) {
-                Ok(()) => {
-                    let file = SocketFile { path: path.to_owned(), identity };
-                    return Ok(Self { _file: file, listener });
-                }
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
-                    make_room(path, &folder).await?;
-                }
-                Err(error) => return Err(unusable(error)),
-            }
-        }
-        Err(SocketError::InUse(path.to_owned()))
+        let _turn = turn(parent(path)).await.map_err(unusable)?;
+        let appear = match stands(path).await.map_err(unusable)? {
+            // A link, because that replaces nothing, whatever has come meanwhile.
+            Stands::Nothing => fs::hard_link(&socket, path),
+            Stands::Dead => fs::rename(&socket, path),
+            Stands::Alive => return Err(SocketError::InUse(path.to_owned())),
+            Stands::Other => return Err(SocketError::NotASocket(path.to_owned())),
+        };
+        appear.map_err(unusable)?;
+        Ok(Self { _file: SocketFile { path: path.to_owned(), identity }, listener })
     }
 }
 
@@ -102,36 +101,54 @@ impl Listen for SocketListener {
     }
 }
 
-/// Takes a dead socket away from `path`.
-async fn make_room(path: &Path, folder: &PrivateFolder) -> Result<(), SocketError> {
-    let unusable = |source| SocketError::Unusable { path: path.to_owned(), source };
+/// What is found where the socket is to be.
+enum Stands {
+    Nothing,
+    /// A socket on which nobody listens.
+    Dead,
+    Alive,
+    Other,
+}
+
+async fn stands(path: &Path) -> io::Result<Stands> {
     match fs::symlink_metadata(path) {
         Ok(found) if found.file_type().is_socket() => {}
-        Ok(_) => return Err(SocketError::NotASocket(path.to_owned())),
-        // Its server has ended this very moment.
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(unusable(error)),
+        Ok(_) => return Ok(Stands::Other),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Stands::Nothing),
+        Err(error) => return Err(error),
     }
     match UnixStream::connect(path).await {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        // Busy counts as alive.
-        Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(unusable(error)),
-        Ok(_) | Err(_) => return Err(SocketError::InUse(path.to_owned())),
+        Ok(_) => Ok(Stands::Alive),
+        Err(error) => match error.kind() {
+            ErrorKind::ConnectionRefused => Ok(Stands::Dead),
+            // Its server has ended this very moment.
+            ErrorKind::NotFound => Ok(Stands::Nothing),
+            // It has more connections than it can take.
+            ErrorKind::WouldBlock => Ok(Stands::Alive),
+            _ => Err(error),
+        },
     }
-    let dead = folder.entry("dead");
-    match fs::rename(path, &dead) {
-        Ok(()) => {}
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(unusable(error)),
-    }
-    match UnixStream::connect(&dead).await {
-        Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(()),
-        Ok(_) | Err(_) => {
-            // If a third server is faster here, its socket stays.
-            let _best_effort = fs::hard_link(&dead, path);
-            Err(SocketError::InUse(path.to_owned()))
+}
+
+/// Waits until no other server looks for its place in this folder; until this is dropped none does.
+async fn turn(folder: &Path) -> io::Result<Flock<File>> {
+    let folder = File::open(folder)?;
+    let lock = || {
+        Flock::lock(folder, FlockArg::LockExclusive).map_err(|(_, errno)| io::Error::from(errno))
+    };
+    match timeout(TURN_TIMEOUT, tokio::task::spawn_blocking(lock)).await {
+        Ok(locked) => locked?,
+        Err(_) => {
+            Err(io::Error::new(ErrorKind::TimedOut, "another program keeps its folder locked"))
         }
+    }
+}
+
+/// The folder that a path is in.
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if parent != OsStr::new("") => parent,
+        Some(_) | None => Path::new("."),
     }
 }
 
@@ -144,11 +161,7 @@ struct PrivateFolder {
 impl PrivateFolder {
     /// In the folder where `place` is to be, because links do not reach further than a file system.
     fn beside(place: &Path) -> io::Result<Self> {
-        let parent = match place.parent() {
-            Some(parent) if parent != OsStr::new("") => parent,
-            Some(_) | None => Path::new("."),
-        };
-        let path = nix::unistd::mkdtemp(&parent.join(format!(".mother-{}", "X".repeat(6))))?;
+        let path = nix::unistd::mkdtemp(&parent(place).join(format!(".mother-{}", "X".repeat(6))))?;
         match File::open(&path) {
             Ok(open) => Ok(Self { path, open }),
             Err(error) => {
@@ -238,17 +251,23 @@ mod tests {
         assert_eq!(names(folder.path()), ["s"]);
     }
 
-    #[tokio::test]
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
     async fn of_many_servers_over_one_dead_socket_one_gets_it() {
         for _ in 0..20 {
             let folder = tempfile::tempdir().unwrap();
             let path = folder.path().join("s");
             drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-            let all: Vec<_> = (0..4).map(|_| SocketListener::bind(&path)).collect();
-            let all = futures_util::future::join_all(all).await;
+            let mut all = tokio::task::JoinSet::new();
+            for _ in 0..8 {
+                let path = path.clone();
+                all.spawn(async move { SocketListener::bind(&path).await });
+            }
+            let all = all.join_all().await;
             let bound: Vec<_> = all.into_iter().flatten().collect();
             assert_eq!(bound.len(), 1);
-            assert!(UnixStream::connect(&path).await.is_ok());
+            let (client, server) = tokio::join!(UnixStream::connect(&path), bound[0].accept());
+            assert!(client.is_ok() && server.is_ok());
+            assert_eq!(names(folder.path()), ["s"]);
         }
     }
 
