@@ -202,6 +202,64 @@ fn a_server_that_is_not_there_is_told_with_what_to_do() {
 }
 
 #[test]
+fn a_socket_is_named_like_a_server() {
+    check(
+        &["op", "list", "--socket", "none.sock"],
+        &[],
+        &expect![[r#"
+        error: cannot reach unix:none.sock: is `mother serve` running? give its address with --socket
+          because: error sending request: client error (Connect): No such file or directory (os error 2)
+        exit 3
+    "#]],
+    );
+    check(
+        &["op", "list", "--socket", "none.sock", "--server", "http://127.0.0.1:1"],
+        &[],
+        &expect![[r#"
+            error: a URL and a socket are given (--server or MOTHER_SERVER, --socket or MOTHER_SOCKET); name one server
+            exit 2
+        "#]],
+    );
+    check(
+        &["serve", "--socket", &"s".repeat(108)],
+        &[],
+        &expect![[r#"
+        error: the path of the socket ssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssssss has 108 bytes and a system allows 107; choose a shorter one with --socket
+        exit 3
+    "#]],
+    );
+    check(
+        &["serve", "--socket", "file"],
+        &[("file", "")],
+        &expect![[r#"
+        error: file is there already and is no socket; choose another path with --socket
+        exit 3
+    "#]],
+    );
+    check(
+        &["serve", "--socket", "none/s"],
+        &[],
+        &expect![[r#"
+        error: cannot listen on the socket none/s; choose another one with --socket
+          because: No such file or directory (os error 2)
+        exit 3
+    "#]],
+    );
+}
+
+#[test]
+fn what_is_not_chosen_is_not_touched() {
+    check(
+        &["op", "skip", "7"],
+        &[],
+        &expect![[r#"
+        error: say which steps are meant: --step, --tag, --state, --filter, or --all
+        exit 2
+    "#]],
+    );
+}
+
+#[test]
 fn a_list_is_asked_for_with_a_question() {
     let output = mother(&["op", "list", "--help"], &[], "");
     let help = String::from_utf8(output.stdout).unwrap();
@@ -303,7 +361,10 @@ fn every_shell_is_completed() {
 #[test]
 fn every_command_explains_itself() {
     let commands = "run|check|serve|worker|op|op list|op show|op steps|op output|op events|\
-                    op watch|op cancel|db|db fetch|db url|completions";
+                    op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
+                    op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
+                    op unhold|op run-now|op act|op waiting|op reply|op send|\
+                    db|db fetch|db url|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");
@@ -328,7 +389,7 @@ fn the_first_page_of_help_is_enough_to_start() {
               check        Say everything that is wrong with jobset files, without running them
               serve        Serve the API, with a worker in the same process
               worker       Run steps for the servers on the same database
-              op           Look at operations, watch them, cancel them
+              op           Look at operations, watch them, steer them, cancel them
               db           The private PostgreSQL that is used when no database is given
               completions  Print the completions of a shell
               help         Print this message or the help of the given subcommand(s)
@@ -341,6 +402,8 @@ fn the_first_page_of_help_is_enough_to_start() {
                   --json                Print JSON on stdout
                   --server <URL>        The server to ask [default: port 8080 of this machine; `run` starts one
                                         of its own] [env: MOTHER_SERVER]
+                  --socket <PATH>       The Unix socket to ask in place of a URL; for `serve`: to listen on
+                                        [env: MOTHER_SOCKET]
                   --token <TOKEN>       A bearer token for the server [env: MOTHER_TOKEN]
                   --data-dir <DIR>      The folder of the private PostgreSQL [default: `mother` in the user's
                                         data folder] [env: MOTHER_DATA_DIR]
@@ -372,19 +435,39 @@ fn a_command_without_its_verb_lists_the_verbs() {
         &["op"],
         &[],
         &expect![[r#"
-            Look at operations, watch them, cancel them
+            Look at operations, watch them, steer them, cancel them
 
             Usage: mother op [OPTIONS] <COMMAND>
 
             Commands:
-              list    List operations: those that have not ended first
-              show    Show one operation
-              steps   List the steps of an operation
-              output  Print what a step wrote
-              events  Print what happened to an operation and its steps
-              watch   Follow an operation to its end; Ctrl-C leaves it running
-              cancel  Stop an operation and its running steps
-              help    Print this message or the help of the given subcommand(s)
+              list       List operations: those that have not ended first
+              show       Show one operation
+              steps      List the steps of an operation
+              output     Print what a step wrote
+              graph      Draw the steps of an operation and what they wait for
+              explain    Say why an operation, or one of its steps, does not go on
+              events     Print what happened to an operation and its steps
+              watch      Follow an operation to its end; Ctrl-C leaves it running
+              cancel     Stop an operation and its running steps
+              start      Start steps that wait for the order to; all of them unless some are chosen
+              pause      Pause the operation, so that nothing new starts; or steps, if some are chosen
+              resume     Let the operation go on; or steps that are paused, interrupted or held after an error
+              interrupt  Stop running steps
+              skip       Leave steps out; those after them go on
+              unskip     Take a skip back that has not come about yet
+              rerun      Run steps again, those that went wrong unless some are chosen; on an operation that has
+                         ended, as a new operation
+              block      Close steps, and with them what comes after
+              unblock    Take a block back
+              next       Release the next paused steps
+              hold       Have steps held for a person when they fail
+              unhold     Take a hold back
+              run-now    Run steps now that wait for the time of their next attempt
+              act        Take an action that a machine of the jobset names itself
+              waiting    List what steps ask of people and nobody has replied to
+              reply      Reply to what a step asks
+              send       Send a message to running steps; to all of them unless some are chosen
+              help       Print this message or the help of the given subcommand(s)
 
             Options:
               -h, --help  Print help
@@ -393,6 +476,8 @@ fn a_command_without_its_verb_lists_the_verbs() {
                   --json                Print JSON on stdout
                   --server <URL>        The server to ask [default: port 8080 of this machine; `run` starts one
                                         of its own] [env: MOTHER_SERVER]
+                  --socket <PATH>       The Unix socket to ask in place of a URL; for `serve`: to listen on
+                                        [env: MOTHER_SOCKET]
                   --token <TOKEN>       A bearer token for the server [env: MOTHER_TOKEN]
                   --data-dir <DIR>      The folder of the private PostgreSQL [default: `mother` in the user's
                                         data folder] [env: MOTHER_DATA_DIR]

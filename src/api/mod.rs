@@ -29,7 +29,7 @@ mod steer;
 mod steps;
 
 pub use document::openapi;
-pub use serve::serve;
+pub use serve::{Listen, serve};
 pub use state::{ApiSettings, ApiState};
 
 use axum::Router;

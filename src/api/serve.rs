@@ -8,7 +8,8 @@ use axum::Router;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 /// How long a client may take to send the head of a request.
@@ -16,12 +17,31 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long connections have to finish what they are at when the server shuts down.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// What connections come from: a port, or a socket in the file system.
+pub trait Listen: Send {
+    /// A connection.
+    type Stream: AsyncRead + AsyncWrite + Send + Unpin + 'static;
+
+    /// The next connection.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        let (stream, _) = TcpListener::accept(self).await?;
+        let _best_effort = stream.set_nodelay(true);
+        Ok(stream)
+    }
+}
+
 /// Serves `router` on `listener` until `stop` is cancelled, then lets requests under way end.
 ///
 /// # Errors
 /// When the listener fails for good; an error of one connection ends only that.
-pub async fn serve(
-    listener: TcpListener,
+pub async fn serve<L: Listen>(
+    listener: L,
     router: Router,
     stop: CancellationToken,
 ) -> io::Result<()> {
@@ -33,7 +53,7 @@ pub async fn serve(
     loop {
         let stream = tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((stream, _)) => stream,
+                Ok(stream) => stream,
                 Err(error) => {
                     // Out of file descriptors, mostly: others will be closed.
                     tracing::warn!(%error, "api.connection.refused");
@@ -43,7 +63,6 @@ pub async fn serve(
             },
             () = stop.cancelled() => break,
         };
-        let _best_effort = stream.set_nodelay(true);
         let service = TowerToHyperService::new(router.clone());
         let connection = http.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);

@@ -1,8 +1,12 @@
 //! What is common to the command lines of all commands.
 
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 
-use clap::{Args, Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+use serde_json::Value;
 
 use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
@@ -41,6 +45,16 @@ pub(super) struct Cli {
     pub(super) command: Command,
 }
 
+impl Cli {
+    /// The command line of this process; one that is wrong ends it with the reason.
+    pub(super) fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let mut cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        cli.global.address_flags = AddressFlags::of(&matches);
+        cli
+    }
+}
+
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Run a jobset and follow it to its end
@@ -51,7 +65,7 @@ pub(super) enum Command {
     Serve(ServeArgs),
     /// Run steps for the servers on the same database
     Worker(WorkerArgs),
-    /// Look at operations, watch them, cancel them
+    /// Look at operations, watch them, steer them, cancel them
     Op(OpArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
@@ -69,6 +83,9 @@ pub(super) struct Global {
     /// The server to ask [default: port 8080 of this machine; `run` starts one of its own]
     #[arg(long, global = true, value_name = "URL", env = "MOTHER_SERVER", hide_env_values = true)]
     server: Option<String>,
+    /// The Unix socket to ask in place of a URL; for `serve`: to listen on
+    #[arg(long, global = true, value_name = "PATH", env = "MOTHER_SOCKET", hide_env_values = true)]
+    socket: Option<OsString>,
     /// A bearer token for the server
     #[arg(long, global = true, env = "MOTHER_TOKEN", hide_env_values = true)]
     token: Option<String>,
@@ -91,21 +108,69 @@ pub(super) struct Global {
     /// `serve` and `worker`]
     #[arg(long, global = true, value_name = "FILTER", env = "MOTHER_LOG", hide_env_values = true)]
     pub(super) log: Option<String>,
+    #[arg(skip)]
+    address_flags: AddressFlags,
+}
+
+/// Which addresses stand on the command line: those go before the ones of the environment.
+#[derive(Clone, Copy, Debug, Default)]
+struct AddressFlags {
+    server: bool,
+    socket: bool,
+}
+
+impl AddressFlags {
+    fn of(matches: &ArgMatches) -> Self {
+        let is_flag = |name| matches.value_source(name) == Some(ValueSource::CommandLine);
+        Self { server: is_flag("server"), socket: is_flag("socket") }
+    }
+}
+
+/// The address of a server.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Address<'a> {
+    Url(&'a str),
+    Socket(&'a Path),
 }
 
 impl Global {
     /// A client of the server that was named, if one was.
     pub(super) fn named_client(&self) -> Result<Option<Client>, CliError> {
-        given(self.server.as_deref()).map(|server| self.client_of(server)).transpose()
+        self.address()?.map(|address| self.client_of(address)).transpose()
     }
 
     /// A client of the server that was named, or of the one on this machine.
     pub(super) fn client(&self) -> Result<Client, CliError> {
-        self.client_of(given(self.server.as_deref()).unwrap_or(DEFAULT_SERVER))
+        self.client_of(self.address()?.unwrap_or(Address::Url(DEFAULT_SERVER)))
     }
 
-    fn client_of(&self, server: &str) -> Result<Client, CliError> {
-        Ok(Client::new(server, given(self.token.as_deref()).map(str::to_owned))?)
+    fn client_of(&self, address: Address<'_>) -> Result<Client, CliError> {
+        let token = given(self.token.as_deref()).map(str::to_owned);
+        Ok(match address {
+            Address::Url(url) => Client::new(url, token)?,
+            Address::Socket(path) => Client::over_socket(path, token)?,
+        })
+    }
+
+    /// Where the server is that was named.
+    fn address(&self) -> Result<Option<Address<'_>>, CliError> {
+        let url = given(self.server.as_deref());
+        let AddressFlags { server, socket } = self.address_flags;
+        match (url, self.socket()) {
+            (Some(_), Some(_)) if server == socket => Err(CliError::BadSetting(
+                "a URL and a socket are given (--server or MOTHER_SERVER, --socket or \
+                 MOTHER_SOCKET); name one server"
+                    .to_owned(),
+            )),
+            (Some(url), Some(_)) if server => Ok(Some(Address::Url(url))),
+            (_, Some(path)) => Ok(Some(Address::Socket(path))),
+            (url, None) => Ok(url.map(Address::Url)),
+        }
+    }
+
+    /// The socket that was named, if one was.
+    pub(super) fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref().filter(|path| !path.is_empty()).map(Path::new)
     }
 
     /// The database that was named, if one was.
@@ -122,6 +187,19 @@ impl Global {
     pub(super) fn data_dir(&self) -> PathBuf {
         self.data_dir.clone().unwrap_or_else(postgres::default_data_dir)
     }
+}
+
+/// `KEY=VALUE` of a command line.
+pub(super) fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        Some(_) | None => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+/// JSON, or text where it is none.
+pub(super) fn json_or_text(value: String) -> Value {
+    serde_json::from_str(&value).unwrap_or(Value::String(value))
 }
 
 /// An empty variable of the environment is as good as none.

@@ -17,7 +17,7 @@ use crate::wire::{Detail, ErrorBody, ErrorEnvelope};
 /// The input was rejected.
 pub(super) const REJECTED: u8 = 2;
 /// It could not be done.
-const NOT_POSSIBLE: u8 = 3;
+pub(super) const NOT_POSSIBLE: u8 = 3;
 /// What shells report for a program that Ctrl-C ended.
 pub(super) const INTERRUPTED: u8 = 130;
 

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thiserror::Error;
@@ -10,7 +10,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::api::{self, ApiSettings, ApiState};
+use super::socket::{SocketError, SocketListener};
+use crate::api::{self, ApiSettings, ApiState, Listen};
 use crate::domain::Limits;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::odata;
@@ -22,8 +23,10 @@ use crate::wire;
 /// What a process is made of.
 #[derive(Clone, Debug)]
 pub struct HostSettings {
-    /// Where the API listens; `None` for a process that only works.
+    /// The port on which the API listens. Without it and without `socket` the process only works.
     pub listen: Option<SocketAddr>,
+    /// The file of the Unix socket on which the API listens; only the owner gets in.
+    pub socket: Option<PathBuf>,
     /// The address under which clients see the service.
     pub public_url: Option<String>,
     /// Origins of web pages that may call the API.
@@ -72,6 +75,7 @@ impl HostSettings {
         let api = ApiSettings::default();
         Self {
             listen: None,
+            socket: None,
             public_url: None,
             cors_origins: Vec::new(),
             insecure: false,
@@ -119,6 +123,9 @@ pub enum HostError {
         #[source]
         source: io::Error,
     },
+    /// The socket cannot be listened on.
+    #[error(transparent)]
+    Socket(#[from] SocketError),
     /// The private cluster cannot be started.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
@@ -143,11 +150,13 @@ pub enum HostError {
 #[derive(Debug)]
 pub struct Host {
     address: Option<SocketAddr>,
+    socket: Option<PathBuf>,
     engine: Engine,
     store: Store,
     /// Keeps the private cluster alive; stops it when told.
     keeper: Option<(CancellationToken, JoinHandle<()>)>,
-    api: Option<JoinHandle<io::Result<()>>>,
+    /// One per listener.
+    api: Vec<JoinHandle<io::Result<()>>>,
     worker: JoinHandle<Result<(), RunnerError>>,
     /// Ends waits and then connections.
     draining: CancellationToken,
@@ -180,6 +189,10 @@ impl Host {
             ),
             None => None,
         };
+        let socket = match &settings.socket {
+            Some(path) => Some(SocketListener::bind(path).await?),
+            None => None,
+        };
         let (url, keeper) = database(&settings).await?;
         let statement_timeout = settings.statement_timeout;
         let store = Store::new(&StoreSettings { statement_timeout, ..StoreSettings::new(url) })?;
@@ -195,17 +208,26 @@ impl Host {
         });
         let draining = CancellationToken::new();
         let address = listener.as_ref().and_then(|listener| listener.local_addr().ok());
-        let api = listener.map(|listener| {
+        let mut api = Vec::new();
+        if listener.is_some() || socket.is_some() {
             let state = ApiState::new(engine.clone(), api_settings(&settings), draining.clone());
-            tokio::spawn(api::serve(listener, api::router(state), draining.clone()))
-        });
-        Ok(Self { address, engine, store, keeper, api, worker, draining, stop_worker })
+            api.extend(listener.map(|listener| serve(listener, &state, &draining)));
+            api.extend(socket.map(|socket| serve(socket, &state, &draining)));
+        }
+        let socket = settings.socket;
+        Ok(Self { address, socket, engine, store, keeper, api, worker, draining, stop_worker })
     }
 
-    /// Where the API listens.
+    /// The port on which the API listens.
     #[must_use]
     pub const fn address(&self) -> Option<SocketAddr> {
         self.address
+    }
+
+    /// The socket on which the API listens.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// The engine of this process.
@@ -233,7 +255,7 @@ impl Host {
 
     async fn shut_down(self) -> Result<(), HostError> {
         self.draining.cancel();
-        if let Some(api) = self.api {
+        for api in self.api {
             api.await.unwrap_or(Ok(())).map_err(HostError::Serve)?;
         }
         self.stop_worker.cancel();
@@ -248,6 +270,15 @@ impl Host {
         }
         Ok(())
     }
+}
+
+/// Serves until the process drains.
+fn serve<L: Listen + Sync + 'static>(
+    listener: L,
+    state: &ApiState,
+    draining: &CancellationToken,
+) -> JoinHandle<io::Result<()>> {
+    tokio::spawn(api::serve(listener, api::router(state.clone()), draining.clone()))
 }
 
 /// The URL of the database and, for the private cluster, the task that keeps it.

@@ -24,24 +24,26 @@ mod host;
 mod logs;
 mod op;
 mod output;
+mod people;
 mod run;
 mod serve;
 mod signals;
+mod socket;
+mod steer;
 mod table;
 
 use std::process::ExitCode;
-
-use clap::Parser;
 
 use args::{Cli, Command};
 use error::CliError;
 pub use host::{Host, HostError, HostSettings};
 use output::Output;
+pub use socket::SocketError;
 
 /// Reads the command line, does what it says and hands back the exit code.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let cli = Cli::read();
     let output = Output::new(cli.global.json);
     let outcome = logs::start(&cli).and_then(|()| {
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

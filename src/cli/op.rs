@@ -4,15 +4,17 @@ use std::io::Write;
 use std::process::ExitCode;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::args::Global;
 use super::error::CliError;
 use super::follow::{Follow, OnInterrupt};
 use super::output::Output;
+use super::people::{self, PeopleCommand};
 use super::signals::Signals;
+use super::steer::{self, SteerCommand};
 use super::table::{ended_by, state, table, text};
-use crate::client::{Client, Question};
+use crate::client::{Client, GraphFormat, Question};
 use crate::wire::{Event, Operation, Step};
 
 #[derive(Debug, Args)]
@@ -48,6 +50,21 @@ enum OpCommand {
         #[arg(long)]
         stream: Option<Stream>,
     },
+    /// Draw the steps of an operation and what they wait for
+    Graph {
+        /// The operation
+        id: String,
+        /// What the drawing is written in
+        #[arg(long, default_value = "dot")]
+        format: Format,
+    },
+    /// Say why an operation, or one of its steps, does not go on
+    Explain {
+        /// The operation
+        id: String,
+        /// The step [default: all that wait]
+        step: Option<String>,
+    },
     /// Print what happened to an operation and its steps
     Events {
         /// The operation
@@ -66,6 +83,10 @@ enum OpCommand {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    #[command(flatten)]
+    Steer(SteerCommand),
+    #[command(flatten)]
+    People(PeopleCommand),
 }
 
 #[derive(Debug, Args)]
@@ -98,6 +119,23 @@ impl Stream {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    Dot,
+    Mermaid,
+    Svg,
+}
+
+impl Format {
+    const fn graph(self) -> GraphFormat {
+        match self {
+            Self::Dot => GraphFormat::Dot,
+            Self::Mermaid => GraphFormat::Mermaid,
+            Self::Svg => GraphFormat::Svg,
         }
     }
 }
@@ -135,6 +173,15 @@ pub(super) async fn op(
         OpCommand::Cancel { id, reason } => {
             show(&client.cancel(&id, reason.as_deref()).await?, output)?;
         }
+        OpCommand::Graph { id, format } => {
+            let drawing = client.graph(&id, format.graph()).await?;
+            std::io::stdout().lock().write_all(&drawing)?;
+        }
+        OpCommand::Explain { id, step } => {
+            explain(&client.explain(&id, step.as_deref()).await?, output)?;
+        }
+        OpCommand::Steer(command) => return steer::steer(&client, command, output).await,
+        OpCommand::People(command) => people::people(&client, command, output).await?,
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -162,7 +209,14 @@ fn list(operations: &[Operation], is_narrow: bool, output: Output) -> Result<(),
     Ok(output.line(&text(&rows))?)
 }
 
-fn show(operation: &Operation, output: Output) -> Result<(), CliError> {
+fn explain(answer: &Value, output: Output) -> Result<(), CliError> {
+    if output.is_json() {
+        return Ok(output.json(answer)?);
+    }
+    Ok(output.line(&format!("{answer:#}"))?)
+}
+
+pub(super) fn show(operation: &Operation, output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(operation)?);
     }
@@ -180,9 +234,8 @@ fn show(operation: &Operation, output: Output) -> Result<(), CliError> {
     field("created", &operation.created_date_time.format("%F %T UTC").to_string())?;
     field("labels", &pairs(labels.collect()))?;
     field("error", operation.error.as_ref().map_or("", |error| &error.message))?;
-    let detail = |value: &Option<serde_json::Value>| {
-        value.as_ref().map(ToString::to_string).unwrap_or_default()
-    };
+    let detail =
+        |value: &Option<Value>| value.as_ref().map(ToString::to_string).unwrap_or_default();
     field("cancelled", &detail(&operation.cancellation))?;
     field("result", &detail(&operation.result))?;
     Ok(())

@@ -7,7 +7,7 @@ use clap::Args;
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
-use super::args::Global;
+use super::args::{Global, json_or_text, pair};
 use super::document::Document;
 use super::error::CliError;
 use super::follow::{Follow, OnInterrupt};
@@ -37,13 +37,6 @@ pub(super) struct RunArgs {
     worker: WorkerArgs,
 }
 
-fn pair(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
-        Some(_) | None => Err("write KEY=VALUE".to_owned()),
-    }
-}
-
 /// Runs the jobset on the server that was named, or on one of its own.
 pub(super) async fn run(
     global: &Global,
@@ -67,10 +60,6 @@ pub(super) async fn run(
     }
     let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     on_own_host(HostSettings { listen, ..settings }, document, &mut signals, output).await
-}
-
-fn json_or_text(value: String) -> Value {
-    serde_json::from_str(&value).unwrap_or(Value::String(value))
 }
 
 /// Starts a host, runs the jobset on it and stops it.

@@ -1,12 +1,13 @@
 //! `mother serve` and `mother worker`.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::json;
 use tokio::sync::oneshot;
 
 use super::args::Global;
@@ -18,21 +19,16 @@ use crate::domain::{Limits, duration};
 use crate::odata;
 
 /// Of a server that was not told otherwise.
+const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 const MAX_PAGE_SIZE: usize = 1_000;
 const OUTPUT_CAP_BYTES: u64 = 16 * 1024 * 1024;
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
-    /// Where to listen; port 0 takes a free one
-    #[arg(
-        long,
-        value_name = "ADDR",
-        env = "MOTHER_LISTEN",
-        hide_env_values = true,
-        default_value = "127.0.0.1:8080"
-    )]
-    listen: SocketAddr,
+    /// Where to listen; port 0 takes a free one [default: 127.0.0.1:8080, or no port with --socket]
+    #[arg(long, value_name = "ADDR", env = "MOTHER_LISTEN", hide_env_values = true)]
+    listen: Option<SocketAddr>,
     /// The base of the URLs in answers [default: what the client asked for]
     #[arg(long, value_name = "URL", env = "MOTHER_PUBLIC_URL", hide_env_values = true)]
     public_url: Option<String>,
@@ -231,7 +227,8 @@ pub(super) async fn serve(
         settings.slots = 0;
     }
     let settings = HostSettings {
-        listen: Some(args.listen),
+        listen: args.listen.or_else(|| global.socket().is_none().then_some(LISTEN)),
+        socket: global.socket().map(Path::to_owned),
         public_url: args.public_url,
         cors_origins: args.cors_origins,
         insecure: args.insecure,
@@ -242,16 +239,26 @@ pub(super) async fn serve(
         statement_timeout: args.limits.statement_timeout,
         ..settings
     };
-    host(settings, |host| {
-        let Some(address) = host.address() else { return Ok(()) };
-        let url = format!("http://{address}");
-        if output.is_json() {
-            output.json(&json!({"listening": url}))
-        } else {
-            output.line(&format!("listening on {url}"))
-        }
-    })
-    .await
+    host(settings, |host| announce(host, output)).await
+}
+
+/// Tells where the API listens.
+fn announce(host: &Host, output: Output) -> io::Result<()> {
+    let url = host.address().map(|address| format!("http://{address}"));
+    if output.is_json() {
+        let mut document = serde_json::Map::new();
+        document.extend(url.map(|url| ("listening".to_owned(), url.into())));
+        let path = host.socket().map(|path| path.to_string_lossy().into());
+        document.extend(path.map(|path| ("socket".to_owned(), path)));
+        return output.json(&document);
+    }
+    if let Some(url) = url {
+        output.line(&format!("listening on {url}"))?;
+    }
+    if let Some(path) = host.socket() {
+        output.line(&format!("listening on the socket {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// `mother worker`: steps for the servers on the same database.
@@ -283,7 +290,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
 /// Runs a host until the first signal, then drains it; the second signal leaves at once.
 async fn host(
     settings: HostSettings,
-    ready: impl FnOnce(&Host) -> std::io::Result<()>,
+    ready: impl FnOnce(&Host) -> io::Result<()>,
 ) -> Result<ExitCode, CliError> {
     let mut signals = Signals::new()?;
     let host = tokio::select! {

@@ -1,6 +1,6 @@
 //! Why a call did not succeed, and what to do about it.
 
-use reqwest::{StatusCode, Url};
+use reqwest::StatusCode;
 use thiserror::Error;
 
 use crate::wire::ErrorEnvelope;
@@ -15,10 +15,12 @@ pub enum ClientError {
         text: String,
     },
     /// No answer: nobody listens there, or the connection broke.
-    #[error("cannot reach {url}: is `mother serve` running? give its address with --server")]
+    #[error("cannot reach {url}: is `mother serve` running? give its address with {option}")]
     Unreachable {
-        /// The server.
+        /// The server: its URL, or `unix:` and the path of its socket.
         url: String,
+        /// What of the command line says where the server is.
+        option: &'static str,
         /// What happened on the way.
         #[source]
         source: Box<reqwest::Error>,
@@ -49,11 +51,6 @@ pub enum ClientError {
 }
 
 impl ClientError {
-    pub(super) fn unreachable(url: &Url, source: reqwest::Error) -> Self {
-        let url = url.origin().ascii_serialization();
-        Self::Unreachable { url, source: Box::new(source.without_url()) }
-    }
-
     /// Whether the server answered that the request itself is wrong.
     #[must_use]
     pub fn is_rejection(&self) -> bool {

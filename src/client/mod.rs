@@ -9,20 +9,36 @@
 //!
 //! A token is sent to the server that was configured and to nobody else: links are followed on that
 //! server, whatever host they name, which also makes them work through a tunnel.
+//!
+//! [`Client::over_socket`] asks over a Unix socket; all else is the same. [`make_api_client`] puts
+//! the calls of the handler API that older tools know on top of it.
 
 mod answer;
 mod error;
+mod filters;
+mod handler;
 mod operations;
 mod pages;
+mod people;
+mod steer;
 mod steps;
 mod transport;
 
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::Url;
+use reqwest::{ClientBuilder, Url};
 
 pub use error::ClientError;
+pub use filters::{
+    StepId, extract_step_ids, filter_steps_by_action, filter_steps_by_states, filter_steps_by_tags,
+};
+pub use handler::{ApiClient, OperationHandler, Reran, StatusField, StepStatus, make_api_client};
 pub use operations::{Polled, Question, Submitted};
+pub use steer::{SteerOutcome, Verb};
+pub use steps::GraphFormat;
+use transport::ANSWER_TIMEOUT;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -33,6 +49,10 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+    /// Where the server is asked, if not at `base`.
+    socket: Option<Arc<Path>>,
+    /// How long an answer may take, beside what the request asks to wait.
+    timeout: Duration,
 }
 
 impl Client {
@@ -48,20 +68,52 @@ impl Client {
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
             return Err(bad());
         }
-        let mut builder = reqwest::Client::builder()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .user_agent(concat!("mother/", env!("CARGO_PKG_VERSION")));
+        let mut builder = builder();
         if is_loopback(&base) {
             builder = builder.no_proxy();
         }
-        let http = builder.build().map_err(|source| ClientError::unreachable(&base, source))?;
-        Ok(Self { http, base, token })
+        Self::with(builder, base, None, token)
+    }
+
+    /// A client of the server that listens on the Unix socket `path`.
+    ///
+    /// Nothing is connected yet: whether a server is there shows the first call.
+    ///
+    /// # Errors
+    /// Only when no client can be made at all.
+    pub fn over_socket(path: &Path, token: Option<String>) -> Result<Self, ClientError> {
+        // The name says what such a connection is; the path of the socket is no name for a host.
+        let base = Url::parse("http://localhost/").expect("it is a URL");
+        let builder = builder().no_proxy().unix_socket(path).tls_backend_preconfigured(no_tls());
+        Self::with(builder, base, Some(path.into()), token)
+    }
+
+    fn with(
+        builder: ClientBuilder,
+        base: Url,
+        socket: Option<Arc<Path>>,
+        token: Option<String>,
+    ) -> Result<Self, ClientError> {
+        let http = builder.build().map_err(|source| lost(&base, socket.as_deref(), source))?;
+        Ok(Self { http, base, token, socket, timeout: ANSWER_TIMEOUT })
+    }
+
+    /// The same client, with another limit for how long an answer may take; 1 minute without it.
+    #[must_use]
+    pub fn with_timeout(self, timeout: Duration) -> Self {
+        Self { timeout, ..self }
     }
 
     /// The address of the server, as `--server` takes it.
     #[must_use]
     pub fn server(&self) -> &str {
         self.base.as_str().trim_end_matches('/')
+    }
+
+    /// The socket of the server, as `--socket` takes it, if it is asked over one.
+    #[must_use]
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// The address of an operation, for people to open.
@@ -91,6 +143,31 @@ impl Client {
         url.set_query(target.query());
         Ok(url)
     }
+}
+
+/// A TLS configuration that trusts nobody. There is no TLS on a socket, and without this the process
+/// would have to have a TLS provider all the same.
+fn no_tls() -> rustls::ClientConfig {
+    rustls::ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .expect("the provider knows the versions that are thought to be safe")
+        .with_root_certificates(rustls::RootCertStore::empty())
+        .with_no_client_auth()
+}
+
+fn builder() -> ClientBuilder {
+    reqwest::Client::builder()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .user_agent(concat!("mother/", env!("CARGO_PKG_VERSION")))
+}
+
+/// No answer came from this server.
+fn lost(url: &Url, socket: Option<&Path>, source: reqwest::Error) -> ClientError {
+    let (url, option) = match socket {
+        Some(path) => (format!("unix:{}", path.display()), "--socket"),
+        None => (url.origin().ascii_serialization(), "--server"),
+    };
+    ClientError::Unreachable { url, option, source: Box::new(source.without_url()) }
 }
 
 /// A proxy of the environment is not meant for this machine.
@@ -123,6 +200,13 @@ mod tests {
         assert_eq!(url.as_str(), "http://localhost:9999/v1.0/operations?$top=1");
         let url = client.follow("/v1.0/operations?$skip=2").unwrap();
         assert_eq!(url.as_str(), "http://localhost:9999/v1.0/operations?$skip=2");
+    }
+
+    #[test]
+    fn links_are_followed_on_the_socket() {
+        let client = Client::over_socket(Path::new("/run/mother.sock"), None).unwrap();
+        let url = client.follow("http://elsewhere.example:81/v1.0/operations?$skip=2").unwrap();
+        assert_eq!(url.as_str(), "http://localhost/v1.0/operations?$skip=2");
     }
 
     #[test]

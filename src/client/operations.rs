@@ -8,8 +8,7 @@ use reqwest::header::{
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
-use super::answer::retry_after;
-use super::transport::ANSWER_TIMEOUT;
+use super::answer::{Answer, retry_after};
 use super::{Client, ClientError};
 use crate::wire::{JobsetDocument, Operation};
 
@@ -51,6 +50,17 @@ pub struct Question {
     pub top: Option<usize>,
 }
 
+impl Answer {
+    /// The operation that the request started.
+    pub(super) fn submitted(self) -> Result<Submitted, ClientError> {
+        Ok(Submitted {
+            operation_location: self.header(&OPERATION_LOCATION),
+            retry_after: retry_after(&self.headers),
+            operation: self.document()?,
+        })
+    }
+}
+
 impl Client {
     /// Submits a jobset.
     ///
@@ -68,12 +78,7 @@ impl Client {
     pub async fn submit_json(&self, json: Vec<u8>) -> Result<Submitted, ClientError> {
         let url = self.url(&["jobsets"]);
         let request = self.request(Method::POST, &url).header(CONTENT_TYPE, "application/json");
-        let answer = self.send(&url, request.body(json)).await?;
-        Ok(Submitted {
-            operation_location: answer.header(&OPERATION_LOCATION),
-            retry_after: retry_after(&answer.headers),
-            operation: answer.document()?,
-        })
+        self.send(&url, request.body(json)).await?.submitted()
     }
 
     /// One operation.
@@ -96,7 +101,7 @@ impl Client {
     ) -> Result<Polled, ClientError> {
         let url = self.url(&["operations", id]);
         let headers = poll_headers(etag, wait).expect("an ETag came as a header");
-        let answer = self.ask(&url, &headers, wait + ANSWER_TIMEOUT).await?;
+        let answer = self.ask(&url, &headers, wait + self.timeout).await?;
         let etag = answer.header(&ETAG).or_else(|| etag.map(str::to_owned));
         let retry_after = retry_after(&answer.headers);
         let operation = match answer.status {

@@ -2,10 +2,31 @@
 
 use reqwest::Url;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use serde_json::Value;
 
-use super::transport::ANSWER_TIMEOUT;
 use super::{Client, ClientError};
 use crate::wire::{Event, OutputPiece, Page, Step};
+
+/// What a graph is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GraphFormat {
+    /// The language of Graphviz.
+    Dot,
+    /// The language of Mermaid, which many wikis draw.
+    Mermaid,
+    /// A picture.
+    Svg,
+}
+
+impl GraphFormat {
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Dot => "text/vnd.graphviz",
+            Self::Mermaid => "text/vnd.mermaid",
+            Self::Svg => "image/svg+xml",
+        }
+    }
+}
 
 impl Client {
     /// All steps in topological order.
@@ -39,7 +60,7 @@ impl Client {
         let url = self.output_url(id, step, attempt, stream);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/octet-stream, */*"));
-        self.ask(&url, &headers, ANSWER_TIMEOUT).await?.bytes()
+        self.ask(&url, &headers, self.timeout).await?.bytes()
     }
 
     /// The same in pieces as they were read, each with its time and stream.
@@ -63,6 +84,30 @@ impl Client {
     pub async fn events(&self, id: &str, after: u32) -> Result<Page<Event>, ClientError> {
         let mut url = self.url(&["operations", id, "events"]);
         url.query_pairs_mut().append_pair("after", &after.to_string());
+        self.get(&url).await
+    }
+
+    /// The steps and their guards as a drawing in `format`, with their present states.
+    ///
+    /// # Errors
+    /// As for [`Client::steps`].
+    pub async fn graph(&self, id: &str, format: GraphFormat) -> Result<Vec<u8>, ClientError> {
+        let url = self.url(&["operations", id, "graph"]);
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static(format.media_type()));
+        self.ask(&url, &headers, self.timeout).await?.bytes()
+    }
+
+    /// Why the steps do not move, or why this one does not: the guards that do not hold and what
+    /// would open them.
+    ///
+    /// # Errors
+    /// As for [`Client::step`].
+    pub async fn explain(&self, id: &str, step: Option<&str>) -> Result<Value, ClientError> {
+        let url = match step {
+            Some(step) => self.url(&["operations", id, "steps", step, "explain"]),
+            None => self.url(&["operations", id, "explain"]),
+        };
         self.get(&url).await
     }
 

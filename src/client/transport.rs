@@ -7,9 +7,9 @@ use reqwest::{Method, RequestBuilder, StatusCode, Url};
 use tokio::time::sleep;
 
 use super::answer::{Answer, retry_after};
-use super::{Client, ClientError};
+use super::{Client, ClientError, lost};
 
-/// How long an answer may take, beside what the request asks to wait.
+/// How long an answer may take to a client that was not told otherwise.
 pub(super) const ANSWER_TIMEOUT: Duration = Duration::from_mins(1);
 /// How often a question is asked at the most.
 const TRIES_MAX: u32 = 4;
@@ -21,7 +21,7 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 impl Client {
     /// A request with the token and the time limit of all requests.
     pub(super) fn request(&self, method: Method, url: &Url) -> RequestBuilder {
-        let request = self.http.request(method, url.clone()).timeout(ANSWER_TIMEOUT);
+        let request = self.http.request(method, url.clone()).timeout(self.timeout);
         match &self.token {
             Some(token) => request.bearer_auth(token),
             None => request,
@@ -34,7 +34,7 @@ impl Client {
         url: &Url,
         request: RequestBuilder,
     ) -> Result<Answer, ClientError> {
-        let lost = |source| ClientError::unreachable(url, source);
+        let lost = |source| lost(url, self.socket.as_deref(), source);
         let response = request.send().await.map_err(lost)?;
         let (status, headers) = (response.status(), response.headers().clone());
         let body = response.bytes().await.map_err(lost)?.into();
@@ -67,6 +67,15 @@ impl Client {
         }
     }
 
+    /// A change that is sent with a document.
+    pub(super) async fn post<B: serde::Serialize + ?Sized>(
+        &self,
+        url: &Url,
+        body: &B,
+    ) -> Result<Answer, ClientError> {
+        self.send(url, self.request(Method::POST, url).json(body)).await
+    }
+
     /// A question whose answer is a document.
     pub(super) async fn get<T: serde::de::DeserializeOwned>(
         &self,
@@ -74,7 +83,7 @@ impl Client {
     ) -> Result<T, ClientError> {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, "application/json".parse().expect("ASCII"));
-        self.ask(url, &headers, ANSWER_TIMEOUT).await?.document()
+        self.ask(url, &headers, self.timeout).await?.document()
     }
 }
 

@@ -49,7 +49,12 @@ async fn failure(follow: Follow<'_>, name: &str) -> Result<(), CliError> {
     if hidden > 0 {
         let mut command = format!("mother op output {id} {}", quoted(name));
         if remains {
-            command = format!("{command} --server {}", client.server());
+            command = match client.socket() {
+                Some(path) => {
+                    format!("{command} --socket {}", quoted(&path.display().to_string()))
+                }
+                None => format!("{command} --server {}", client.server()),
+            };
         }
         let hint = format!("  ... {hidden} lines before; all of them: {command}");
         output.line(&output.faint(&hint))?;
@@ -67,10 +72,14 @@ pub(super) fn line(follow: Follow<'_>, operation: &Operation) -> String {
     let took = elapsed(took.to_std().unwrap_or_default());
     let counts = operation.step_counts.iter().map(|(state, count)| format!("{count} {state}"));
     let counts = counts.collect::<Vec<_>>().join(", ");
-    let place = if remains {
-        client.operation_url(id)
-    } else {
-        format!("to see it again: mother serve, then mother op show {id}")
+    let place = match client.socket() {
+        // No browser opens a URL on a socket.
+        Some(path) => format!(
+            "to see it again: mother op show {id} --socket {}",
+            quoted(&path.display().to_string())
+        ),
+        None if remains => client.operation_url(id),
+        None => format!("to see it again: mother serve, then mother op show {id}"),
     };
     let state = output.state(&operation.state);
     let mut text = format!("{state} after {took}: {counts}\n{}", output.faint(&place));
