@@ -1,18 +1,16 @@
 //! A jobset that was found valid: numbered steps in topological order and compiled guards.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::action::Action;
 use super::analysis;
-use super::definition::{
-    ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition, Work,
-};
-use super::guard::{Clause, Counters, Group, Guard, Guards, Term};
+use super::declared::{Declared, Machines, topological};
+use super::definition::{Definition, OnFailure, Retry, StepDefinition, Work};
+use super::guard::{Counters, Guard, Guards};
 use super::limits::Limits;
-use super::machine::{self, Machine, default_machine};
+use super::machine::Machine;
 use super::problem::{PROBLEMS_MAX, Problem, hint};
 use super::state::StepState;
 use super::validate;
@@ -148,7 +146,7 @@ impl Jobset {
             guards,
             extras,
             extras_of,
-            actions: machines.actions,
+            actions: machines.into_actions(),
             by_name,
         }
     }
@@ -263,245 +261,6 @@ fn steps(
         Step { handlers, machine, initial, definition: step }
     };
     order.iter().zip(handlers).map(make).collect()
-}
-
-/// The machines of a jobset, compiled.
-pub(super) struct Machines {
-    by_name: BTreeMap<String, Arc<Machine>>,
-    actions: Vec<String>,
-}
-
-impl Machines {
-    fn compile(definition: &Definition) -> Result<Self, Vec<Problem>> {
-        let mut compiled = Self { by_name: BTreeMap::new(), actions: Vec::new() };
-        let mut problems = Vec::new();
-        for (name, machine) in &definition.machines {
-            match machine::compile(name, machine, &mut compiled.actions) {
-                Ok(machine) => _ = compiled.by_name.insert(name.clone(), Arc::new(machine)),
-                Err(found) => problems.extend(found),
-            }
-        }
-        problems.truncate(PROBLEMS_MAX);
-        if problems.is_empty() { Ok(compiled) } else { Err(problems) }
-    }
-
-    /// The machine of that name.
-    pub(super) fn named(&self, name: &str) -> Option<&Arc<Machine>> {
-        self.by_name.get(name)
-    }
-
-    /// Their names.
-    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
-        self.by_name.keys().map(String::as_str)
-    }
-
-    /// The machine of a step; the default one where the name is unknown.
-    pub(super) fn of(&self, step: &StepDefinition) -> &Arc<Machine> {
-        let own = step.machine.as_ref().and_then(|name| self.by_name.get(name));
-        own.unwrap_or_else(|| default_machine())
-    }
-
-    /// The built-in action of that name or one that a machine names.
-    pub(super) fn action(&self, name: &str) -> Option<Action> {
-        Action::parse(name).or_else(|| {
-            let index = self.actions.iter().position(|action| action == name)?;
-            Action::own(index)
-        })
-    }
-
-    fn initial(&self, definition: &Definition, step: &StepDefinition) -> StepState {
-        let machine = self.of(step);
-        let of_all = definition.initial_state.as_ref().filter(|_| step.machine.is_none());
-        let named = step.initial_state.as_ref().or(of_all);
-        named.and_then(|name| machine.parse_state(name)).unwrap_or_else(|| {
-            if definition.manual_start { StepState::READY } else { machine.initial }
-        })
-    }
-}
-
-/// The guards as declared, steps numbered by their position in the document.
-struct Declared {
-    /// By step.
-    entry: Vec<Guard>,
-    /// Step, what it is put on, guard.
-    extra: Vec<(u32, On, Guard)>,
-}
-
-impl Declared {
-    fn of(
-        definition: &Definition,
-        limits: &Limits,
-        machines: &Machines,
-    ) -> Result<Self, Vec<Problem>> {
-        let index: HashMap<&str, u32> =
-            (0_u32..).zip(&definition.steps).map(|(n, step)| (step.name.as_str(), n)).collect();
-        let resolve = Resolve { definition, machines, index };
-        let mut pairs: Vec<[Vec<Term>; 2]> = vec![[Vec::new(), Vec::new()]; definition.steps.len()];
-        for (kind, list) in
-            [&definition.success_pairs, &definition.failure_pairs].into_iter().enumerate()
-        {
-            for (from, to) in list {
-                pairs[resolve.index[to.as_str()] as usize][kind]
-                    .push(resolve.pair(from, kind == 0));
-            }
-        }
-        let mut problems = Vec::new();
-        let mut declared = Self { entry: Vec::new(), extra: Vec::new() };
-        for ((position, step), pairs) in (0_u32..).zip(&definition.steps).zip(pairs) {
-            let path = format!("steps[{position}].need");
-            let paired = pair_groups(step.need, pairs, &path, &mut problems);
-            let run = step.guards.get(Action::RUN.name()).unwrap_or(&step.when);
-            declared.entry.push(combine(resolve.clauses(run), &paired));
-            for (name, clauses) in &step.guards {
-                if let Some(action) = machines.action(name).filter(|action| *action != Action::RUN)
-                {
-                    let guard = combine(resolve.clauses(clauses), &Vec::new());
-                    declared.extra.push((position, On::Action(action), guard));
-                }
-            }
-            for (when, clauses) in (0_u16..).zip(machines.of(step).whens()) {
-                if !clauses.is_empty() {
-                    let guard = combine(resolve.clauses(clauses), &Vec::new());
-                    declared.extra.push((position, On::Transition(when), guard));
-                }
-            }
-        }
-        let all = declared.entry.iter().chain(declared.extra.iter().map(|(_, _, guard)| guard));
-        let terms: usize = all.flatten().flatten().map(|group| group.terms.len()).sum();
-        if terms > limits.guard_terms {
-            let message = format!(
-                "the guards have {terms} terms in all, more than the limit of {}; \
-                 join steps by a milestone (a step without `run`)",
-                limits.guard_terms
-            );
-            problems.push(Problem::new("steps", message));
-        }
-        if problems.is_empty() { Ok(declared) } else { Err(problems) }
-    }
-
-    /// The guards of what happens by itself: they say what comes after what.
-    fn for_order(&self) -> Vec<Guard> {
-        let mut guards = self.entry.clone();
-        for (step, on, guard) in &self.extra {
-            if matches!(on, On::Transition(_)) {
-                guards[*step as usize].extend(guard.iter().cloned());
-            }
-        }
-        guards
-    }
-}
-
-/// Names of steps and states to numbers.
-struct Resolve<'a> {
-    definition: &'a Definition,
-    machines: &'a Machines,
-    index: HashMap<&'a str, u32>,
-}
-
-impl Resolve<'_> {
-    fn machine(&self, step: u32) -> &Machine {
-        self.machines.of(&self.definition.steps[step as usize])
-    }
-
-    fn pair(&self, from: &str, is_success: bool) -> Term {
-        let step = self.index[from];
-        let machine = self.machine(step);
-        let states =
-            if is_success { machine.good_ends().collect() } else { machine.bad_ends().collect() };
-        Term { step, states }
-    }
-
-    fn clauses(&self, clauses: &[ClauseDefinition]) -> Vec<Group> {
-        let term = |(name, states): &(String, Vec<String>)| {
-            let step = self.index[name.as_str()];
-            let machine = self.machine(step);
-            Term { step, states: states.iter().filter_map(|s| machine.parse_state(s)).collect() }
-        };
-        let clauses = clauses.iter();
-        clauses.map(|c| group(c.at_least, c.terms.iter().map(term).collect())).collect()
-    }
-}
-
-fn group(at_least: Option<u32>, terms: Vec<Term>) -> Group {
-    let all = u32::try_from(terms.len()).unwrap_or(u32::MAX);
-    Group { need: at_least.unwrap_or(all), terms }
-}
-
-/// What the pairs that point to a step ask for.
-fn pair_groups(
-    need: Need,
-    [success, failure]: [Vec<Term>; 2],
-    path: &str,
-    problems: &mut Vec<Problem>,
-) -> Clause {
-    let terms: Vec<Term> = success.into_iter().chain(failure).collect();
-    let at_least = match need {
-        Need::All => None,
-        Need::Any => Some(1),
-        Need::AtLeast(number) => Some(number),
-    };
-    if at_least.is_some_and(|number| number as usize > terms.len()) {
-        let message =
-            format!("asks for more pairs than the {} that point to this step", terms.len());
-        problems.push(Problem::new(path, message));
-    }
-    if terms.is_empty() { Vec::new() } else { vec![group(at_least, terms)] }
-}
-
-/// Every clause of `when` asks for the pairs as well.
-fn combine(when: Vec<Group>, paired: &Clause) -> Guard {
-    match (when.is_empty(), paired.is_empty()) {
-        (true, true) => Vec::new(),
-        (true, false) => vec![paired.clone()],
-        (false, _) => when
-            .into_iter()
-            .map(|group| std::iter::once(group).chain(paired.iter().cloned()).collect())
-            .collect(),
-    }
-}
-
-/// Positions in topological order; among steps that could come next, the order of the document.
-/// Alternatives in guards may form a harmless cycle: its first step in the document breaks it.
-fn topological(guards: &[Guard]) -> Vec<u32> {
-    let mut sources: Vec<BTreeSet<u32>> = guards
-        .iter()
-        .map(|guard| guard.iter().flatten().flat_map(|g| &g.terms).map(|t| t.step).collect())
-        .collect();
-    let mut dependents = vec![Vec::new(); guards.len()];
-    for (n, list) in (0_u32..).zip(&sources) {
-        for source in list {
-            dependents[*source as usize].push(n);
-        }
-    }
-    let mut next: BinaryHeap<Reverse<u32>> = (0_u32..)
-        .zip(&sources)
-        .filter(|(_, list)| list.is_empty())
-        .map(|(n, _)| Reverse(n))
-        .collect();
-    let mut placed = vec![false; guards.len()];
-    let mut order = Vec::with_capacity(guards.len());
-    let mut first_unplaced = 0;
-    while order.len() < guards.len() {
-        let n = if let Some(Reverse(n)) = next.pop() {
-            n
-        } else {
-            while placed[first_unplaced as usize] {
-                first_unplaced += 1;
-            }
-            first_unplaced
-        };
-        if std::mem::replace(&mut placed[n as usize], true) {
-            continue;
-        }
-        order.push(n);
-        for dependent in &dependents[n as usize] {
-            let list = &mut sources[*dependent as usize];
-            if list.remove(&n) && list.is_empty() {
-                next.push(Reverse(*dependent));
-            }
-        }
-    }
-    order
 }
 
 fn renumber(guard: &Guard, number: &[u32]) -> Guard {

@@ -26,6 +26,7 @@ pub mod rollup;
 pub mod state;
 
 mod analysis;
+mod declared;
 mod follow;
 mod jobset;
 mod run;

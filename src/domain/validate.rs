@@ -4,10 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
 use super::action::{Action, Actor};
+use super::declared::Machines;
 use super::definition::{
     ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition, Work,
 };
-use super::jobset::{Machines, unknown_step};
+use super::jobset::unknown_step;
 use super::limits::Limits;
 use super::machine::{Condition, Machine};
 use super::problem::{PROBLEMS_MAX, Problem, hint};

@@ -54,8 +54,8 @@ const VERBS: [Action; 12] = [
 const NEXT: &str = "next";
 
 /// The names of the verbs that any operation has.
-pub(super) fn verb_names() -> impl Iterator<Item = &'static str> {
-    VERBS.into_iter().map(Action::name).chain([NEXT])
+pub(super) fn verb_names<'a>() -> impl Iterator<Item = &'a str> {
+    VERBS.into_iter().map(|action| action.name()).chain([NEXT])
 }
 
 /// The verb of that name: one of ours, or an action that a machine of the jobset names.
