@@ -35,8 +35,8 @@ impl StateSet {
     /// What is in both sets.
     #[must_use]
     pub const fn and(self, other: Self) -> Self {
-        let ([a, b, c, d], [e, f, g, h]) = (self.0, other.0);
-        Self([a & e, b & f, c & g, d & h])
+        let (left, right) = (self.0, other.0);
+        Self([left[0] & right[0], left[1] & right[1], left[2] & right[2], left[3] & right[3]])
     }
 
     /// Whether nothing is in it.

@@ -229,7 +229,7 @@ impl Run {
         let in_hands = snapshot.open.values().filter(|open| open.holder.is_some()).count();
         let mut run = Self {
             id,
-            jobset: Arc::clone(&jobset),
+            jobset,
             state: snapshot.state,
             stop: snapshot.stop,
             version: snapshot.version,
@@ -247,7 +247,8 @@ impl Run {
             agenda: Vec::new(),
             changes: Changes::default(),
         };
-        if !run.state.is_final() && run.count_phase(Phase::Ended) < jobset.len() {
+        if !run.state.is_final() && run.count_phase(Phase::Ended) < run.jobset.len() {
+            let jobset = Arc::clone(&run.jobset);
             for n in 0..jobset.len() {
                 run.consider(&jobset, n);
             }

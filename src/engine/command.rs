@@ -57,7 +57,7 @@ pub(super) struct Submit {
     /// Shared data of its steps.
     pub(super) context: Option<Value>,
     /// Where it begins, if it takes over what another operation got done.
-    pub(super) fork: Option<Fork>,
+    pub(super) fork: Option<Box<Fork>>,
 }
 
 /// What a forked operation takes over.

@@ -59,13 +59,13 @@ impl Engine {
         if let Some(patch) = &edit.context {
             merge(context.get_or_insert_with(|| Value::Object(Map::new())), patch);
         }
-        let fork = Fork {
+        let fork = Box::new(Fork {
             source,
             run: run.fork(id, &again, &last, self.now()),
             again,
             edits: (!edits.is_empty()).then_some(Value::Object(edits)),
             flags: crate::store::HAS_RESULT,
-        };
+        });
         let (jobset, labels) = (Arc::clone(&found.compiled), found.view.labels.clone());
         let (ask, answer) = Ask::new(Submit { id, jobset, labels, context, fork: Some(fork) });
         self.shared.send(Command::Submit(ask)).await?;

@@ -68,7 +68,7 @@ pub(in crate::api) async fn steer_many(
     };
     let (found, next) = state.engine.find(&find).await.map_err(|error| asked.failed(error))?;
     if !found.iter().any(|found| is_verb(&verb, found)) && !is_common(&verb) {
-        return Err(unknown_verb(&verb, verb_names().chain([CANCEL])));
+        return Err(unknown_verb(&verb, &verb_names().chain([CANCEL]).collect::<Vec<_>>()));
     }
     let value = stream::iter(found)
         .map(|found| steer_one(&state, found, &verb, &request))
@@ -129,7 +129,7 @@ async fn cancel(
         .zip(before)
         .filter(|(_, from)| !from.is_ended())
         .map(|(step, from)| Moved { step, from, to: StepState::CANCELLED })
-        .map(|moved| moved_step(&found.compiled.jobset, &moved))
+        .map(|moved| moved_step(&found.compiled.jobset, moved))
         .collect();
     if !request.dry_run {
         let asked_at = state.engine.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);

@@ -187,7 +187,7 @@ async fn fork(
             let (from, to) = (run.steps()[step as usize], jobset.step(step).initial);
             Moved { step, from, to }
         });
-        let value = moved.map(|moved| moved_step(jobset, &moved)).collect();
+        let value = moved.map(|moved| moved_step(jobset, moved)).collect();
         return Ok(Done::Steered(wire::Steered { value, ..wire::Steered::default() }));
     }
     let id = found.view.id;
@@ -203,7 +203,7 @@ async fn fork(
 /// What was done, as it stands on the wire.
 fn steered(answer: SteerAnswer, request: &wire::SteerRequest) -> Result<wire::Steered, ApiError> {
     let SteerAnswer { jobset, steered, paused } = answer;
-    let value = steered.moved.iter().map(|moved| moved_step(&jobset, moved)).collect::<Vec<_>>();
+    let value = steered.moved.iter().map(|moved| moved_step(&jobset, *moved)).collect::<Vec<_>>();
     // Steps that a filter chose were not named by the client.
     let is_named = request.steps.is_some();
     let refused: Vec<_> =
@@ -214,7 +214,7 @@ fn steered(answer: SteerAnswer, request: &wire::SteerRequest) -> Result<wire::St
     Ok(wire::Steered { value, refused, paused })
 }
 
-fn moved_step(jobset: &Jobset, moved: &Moved) -> wire::MovedStep {
+fn moved_step(jobset: &Jobset, moved: Moved) -> wire::MovedStep {
     let name = |state: StepState| jobset.state_name(moved.step, state).to_owned();
     wire::MovedStep {
         name: jobset.step(moved.step).definition.name.clone(),

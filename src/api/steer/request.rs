@@ -54,8 +54,8 @@ const VERBS: [Action; 12] = [
 const NEXT: &str = "next";
 
 /// The names of the verbs that any operation has.
-pub(super) fn verb_names<'a>() -> impl Iterator<Item = &'a str> {
-    VERBS.into_iter().map(|action| action.name()).chain([NEXT])
+pub(super) fn verb_names() -> impl Iterator<Item = &'static str> {
+    VERBS.into_iter().map(Action::name).chain([NEXT])
 }
 
 /// The verb of that name: one of ours, or an action that a machine of the jobset names.
@@ -66,13 +66,13 @@ pub(super) fn verb_named(name: &str, jobset: &Jobset) -> Result<Order, ApiError>
     let action = jobset.action(name);
     let is_verb = |action: &Action| VERBS.contains(action) || action.own_index().is_some();
     action.filter(is_verb).map(Order::Take).ok_or_else(|| {
-        let own = jobset.own_actions().iter().map(String::as_str);
-        unknown_verb(name, own.chain(verb_names()))
+        let mut known: Vec<&str> = verb_names().collect();
+        known.extend(jobset.own_actions().iter().map(String::as_str));
+        unknown_verb(name, &known)
     })
 }
 
-pub(super) fn unknown_verb<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> ApiError {
-    let known: Vec<&str> = known.collect();
+pub(super) fn unknown_verb(name: &str, known: &[&str]) -> ApiError {
     let near = hint(name, known.iter().copied());
     let message =
         format!("there is no verb `{}`{near}; verbs are {}", name.escape_debug(), known.join(", "));

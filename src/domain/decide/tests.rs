@@ -192,9 +192,8 @@ impl Walk {
                 let stopped = self.run.stop_for(*reason, self.now);
                 assert_eq!(stopped == Stopped::AlreadyFinal, was_final);
             }
-            Move::Pause(_) if was_final => return,
+            Move::Pause(_) | Move::Steer(_, _) if was_final => return,
             Move::Pause(paused) => self.run.pause(*paused, self.now),
-            Move::Steer(_, _) if was_final => return,
             Move::Steer(verb, steps) => self.steer(*verb, steps),
             Move::Later => {
                 self.now += TimeDelta::seconds(400);
