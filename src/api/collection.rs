@@ -277,7 +277,7 @@ pub(super) fn project(select: &Select, member: Value) -> Value {
     shown
 }
 
-fn read<T>(
+pub(super) fn read<T>(
     query: &Query,
     name: &str,
     parse: impl FnOnce(&str) -> Result<T, odata::Error>,
@@ -286,7 +286,7 @@ fn read<T>(
     parse(text).map(Some).map_err(|error| refused(name, error))
 }
 
-fn refused(name: &str, error: odata::Error) -> ApiError {
+pub(super) fn refused(name: &str, error: odata::Error) -> ApiError {
     let odata::Error { kind, message, position, text } = error;
     let near = if text.is_empty() { String::new() } else { format!(", at `{text}`") };
     let message = format!("{message} (position {position} of {name}{near})");

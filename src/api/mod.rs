@@ -14,6 +14,7 @@ mod events;
 mod extract;
 mod health;
 mod jobsets;
+mod live;
 mod metrics;
 mod middleware;
 mod negotiate;
@@ -49,6 +50,7 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(steps::show))
         .routes(routes!(steps::output))
         .routes(routes!(events::list))
+        .routes(routes!(live::all::follow))
         .routes(routes!(events::context, events::patch_context))
 }
 
@@ -99,6 +101,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
         ])
         .expose_headers([

@@ -21,6 +21,9 @@ fn accepted(headers: &HeaderMap) -> Vec<String> {
         .collect()
 }
 
+/// Server-sent events (WHATWG HTML, 9.2).
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
 fn is_json(range: &str) -> bool {
     range == "application/json" || (range.starts_with("application/") && range.ends_with("+json"))
 }
@@ -30,12 +33,21 @@ pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
     accepted(headers).iter().any(|range| is_json(range))
 }
 
+/// Whether a stream of events is asked for: by name, and before JSON.
+pub(super) fn prefers_events(headers: &HeaderMap) -> bool {
+    let ranges = accepted(headers);
+    let mut named = ranges.iter().filter(|range| *range == EVENT_STREAM || is_json(range));
+    named.next().is_some_and(|range| range == EVENT_STREAM)
+}
+
 /// Refuses requests whose `Accept` excludes everything that we could answer.
 pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     let accepted = accepted(request.headers());
     let path = request.uri().path();
     let other: &[&str] = if path.ends_with("/output") {
-        &["text/plain", "text/*", "application/octet-stream"]
+        &["text/plain", "text/*", "application/octet-stream", EVENT_STREAM]
+    } else if path.ends_with("/events") {
+        &[EVENT_STREAM]
     } else if path.ends_with("/$count") {
         &["text/plain", "text/*"]
     } else {

@@ -175,20 +175,24 @@ pub(super) fn attempt(view: AttemptView) -> wire::Attempt {
     }
 }
 
-/// An event.
-pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
-    let kind = match view.kind {
+/// What an event is about.
+pub(super) const fn kind(view: &EventView) -> &'static str {
+    match view.kind {
         0 => "submitted",
         1 => "moved",
         2 => "cancelRequested",
         3 => "deadlinePassed",
         4 => "contextChanged",
         _ => "unknown",
-    };
+    }
+}
+
+/// An event.
+pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
     wire::Event {
         seq: u32::try_from(view.seq).unwrap_or(0),
         at: view.at,
-        kind: kind.to_owned(),
+        kind: kind(view).to_owned(),
         step: view.step.and_then(|n| step_name(jobset, n)).map(str::to_owned),
         attempt: view.attempt.and_then(|attempt| u32::try_from(attempt).ok()),
         action: view.action.map(|action| action.name().to_owned()),

@@ -36,22 +36,32 @@ pub fn step_model() -> &'static Model {
 /// The properties of an event.
 #[must_use]
 pub fn event_model() -> &'static Model {
-    static MODEL: LazyLock<Model> = LazyLock::new(|| {
-        let kinds = ["submitted", "moved", "cancelRequested", "deadlinePassed", "contextChanged"];
-        let states = OperationState::ALL.map(OperationState::name);
-        Model::new()
-            .property("seq", Type::Int)
-            .property("at", Type::DateTimeOffset)
-            .property("kind", Type::enumeration("kind", &kinds))
-            .nullable("step", Type::String)
-            .nullable("attempt", Type::Int)
-            .nullable("action", Type::enumeration("action", &Action::ALL.map(Action::name)))
-            .nullable("from", step_state())
-            .nullable("to", step_state())
-            .nullable("state", Type::enumeration("state", &states))
-            .nullable("worker", Type::Int)
-    });
+    static MODEL: LazyLock<Model> = LazyLock::new(|| of_event(Model::new()));
     &MODEL
+}
+
+/// The properties of an event among those of all operations.
+#[must_use]
+pub fn operation_event_model() -> &'static Model {
+    static MODEL: LazyLock<Model> =
+        LazyLock::new(|| of_event(Model::new().property("operation", Type::String)));
+    &MODEL
+}
+
+fn of_event(model: Model) -> Model {
+    let kinds = ["submitted", "moved", "cancelRequested", "deadlinePassed", "contextChanged"];
+    let states = OperationState::ALL.map(OperationState::name);
+    model
+        .property("seq", Type::Int)
+        .property("at", Type::DateTimeOffset)
+        .property("kind", Type::enumeration("kind", &kinds))
+        .nullable("step", Type::String)
+        .nullable("attempt", Type::Int)
+        .nullable("action", Type::enumeration("action", &Action::ALL.map(Action::name)))
+        .nullable("from", step_state())
+        .nullable("to", step_state())
+        .nullable("state", Type::enumeration("state", &states))
+        .nullable("worker", Type::Int)
 }
 
 fn step_state() -> Type {
@@ -98,6 +108,12 @@ impl Row for wire::Event {
             "worker" => self.worker.into(),
             _ => Value::Null,
         }
+    }
+}
+
+impl Row for wire::OperationEvent {
+    fn get(&self, path: &str) -> Value {
+        if path == "operation" { self.operation.as_str().into() } else { self.event.get(path) }
     }
 }
 

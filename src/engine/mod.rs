@@ -19,6 +19,7 @@ mod command;
 mod error;
 mod jobsets;
 mod lane;
+mod live;
 mod maintain;
 mod news;
 mod query;
@@ -36,6 +37,10 @@ pub use clock::created_at;
 pub use command::{ContextPatch, Report, StopAnswer, StopAsked};
 pub use error::EngineError;
 pub use jobsets::{Compiled, DecodeDefinition};
+pub use live::{
+    Cursor, EventFollower, Followed, LiveEvent, LiveOutput, OutputFollower, RingFollowed,
+    RingFollower,
+};
 pub use query::{FAILURES_MAX, Found};
 pub use seat::Assignment;
 pub use watch::Watch;
@@ -55,6 +60,7 @@ use self::clock::Clock;
 use self::command::{Ask, Command, Submit};
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
+use self::live::Live;
 use self::news::News;
 use self::seat::Seat;
 use self::watch::Watches;
@@ -103,6 +109,7 @@ struct Shared {
     lanes: Vec<LaneHandle>,
     seat: RwLock<Option<Arc<Seat>>>,
     watches: Arc<Watches>,
+    live: Live,
     news: News,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -172,6 +179,7 @@ impl Engine {
             lanes: handles,
             seat: RwLock::default(),
             watches: Arc::default(),
+            live: Live::default(),
             news: News::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -182,6 +190,7 @@ impl Engine {
         shared.tasks.spawn(maintain::maintain(Arc::clone(&shared)));
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
+        shared.tasks.spawn(live::feed(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 

@@ -7,6 +7,7 @@
 mod error;
 mod explain;
 mod jobset;
+mod live;
 mod operation;
 mod people;
 mod steer;
@@ -20,6 +21,7 @@ pub use jobset::{
     DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument, RunDocument,
     StartDocument, StepDocument, decode_definition,
 };
+pub use live::{EventsEnd, EventsReset, OperationEvent, OutputEnd};
 pub use operation::{Jobset, Operation, Page};
 pub use people::{
     Message, MessageReceiver, MessageRequest, MessageSent, Prompt, ReplyRequest, ReplyStatus,
