@@ -28,6 +28,7 @@ mod run;
 mod serve;
 mod signals;
 mod table;
+mod tail;
 
 use std::process::ExitCode;
 

@@ -12,8 +12,10 @@
 
 mod answer;
 mod error;
+mod live;
 mod operations;
 mod pages;
+mod sse;
 mod steps;
 mod transport;
 

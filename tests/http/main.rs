@@ -14,6 +14,8 @@ mod cancel;
 mod document;
 mod hygiene;
 mod list;
+mod live;
+mod live_client;
 mod monitor;
 mod query;
 mod submit;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::LiveEvent;
-use super::topic::{Missed, Subscription};
+use super::topic::{Batch, Missed, Subscription};
 use crate::domain::OperationState;
 use crate::engine::jobsets::Compiled;
 use crate::engine::query::Found;
@@ -94,14 +94,18 @@ impl EventFollower {
         }
     }
 
-    fn take(&mut self, told: Result<Arc<LiveEvent>, Missed>, events: &mut Vec<Arc<LiveEvent>>) {
-        match told {
-            Ok(event) if event.view.seq == self.seen.saturating_add(1) => {
-                self.note(&event);
-                events.push(event);
+    fn take(&mut self, told: Result<Batch<LiveEvent>, Missed>, events: &mut Vec<Arc<LiveEvent>>) {
+        let Ok(batch) = told else {
+            self.behind = true;
+            return;
+        };
+        for event in batch.iter() {
+            if event.view.seq == self.seen.saturating_add(1) {
+                self.note(event);
+                events.push(Arc::clone(event));
+            } else {
+                self.behind |= event.view.seq > self.seen;
             }
-            Ok(event) => self.behind |= event.view.seq > self.seen,
-            Err(Missed) => self.behind = true,
         }
     }
 

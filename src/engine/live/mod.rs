@@ -178,15 +178,19 @@ impl Live {
         if self.outputs.is_empty() {
             return;
         }
-        for piece in pieces {
-            let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-            let key = (piece.operation, int(piece.step));
-            if self.outputs.has(&key) {
+        let int = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+        let key = |piece: &OutputPiece| (piece.operation, int(piece.step));
+        for pieces in pieces.chunk_by(|left, right| key(left) == key(right)) {
+            let Some(key) = pieces.first().map(key).filter(|key| self.outputs.has(key)) else {
+                continue;
+            };
+            let live = pieces.iter().map(|piece| {
                 let OutputPiece { at, stream, ref data, .. } = *piece;
-                let shown = OutputView { seq: int(piece.seq), at, stream, data: data.clone() };
-                let live = LiveOutput { attempt: int(piece.attempt), piece: shown };
-                self.outputs.tell(&key, [Arc::new(live)]);
-            }
+                let piece_shown =
+                    OutputView { seq: int(piece.seq), at, stream, data: data.clone() };
+                Arc::new(LiveOutput { attempt: int(piece.attempt), piece: piece_shown })
+            });
+            self.outputs.tell(&key, live);
         }
     }
 

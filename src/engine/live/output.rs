@@ -5,7 +5,7 @@ use std::sync::Arc;
 use uuid::Uuid;
 
 use super::events::{EventFollower, Followed};
-use super::topic::{Missed, Subscription};
+use super::topic::{Batch, Missed, Subscription};
 use super::{LiveEvent, LiveOutput, StepKey};
 use crate::domain::StepState;
 use crate::domain::machine::Phase;
@@ -116,12 +116,11 @@ impl OutputFollower {
             };
             tokio::select! {
                 told = subscription.next() => match told {
-                    Ok(piece) if piece.place_after(attempt, self.seen) => {
-                        self.seen = piece.piece.seq;
-                        return Ok(Some(vec![piece]));
-                    }
-                    Ok(piece) => {
-                        self.behind |= piece.attempt == attempt && piece.piece.seq > self.seen;
+                    Ok(batch) => {
+                        let pieces = self.take(attempt, &batch);
+                        if !pieces.is_empty() {
+                            return Ok(Some(pieces));
+                        }
                     }
                     Err(Missed) => self.behind = true,
                 },
@@ -131,6 +130,19 @@ impl OutputFollower {
                 }
             }
         }
+    }
+
+    fn take(&mut self, attempt: i32, batch: &Batch<LiveOutput>) -> Vec<Arc<LiveOutput>> {
+        let mut pieces = Vec::new();
+        for piece in batch.iter().filter(|piece| piece.attempt == attempt) {
+            if piece.piece.seq == self.seen.saturating_add(1) {
+                self.seen = piece.piece.seq;
+                pieces.push(Arc::clone(piece));
+            } else {
+                self.behind |= piece.piece.seq > self.seen;
+            }
+        }
+        pieces
     }
 
     /// Reads from the store. An attempt is reported only after its output was stored, so once it
@@ -187,11 +199,5 @@ impl OutputFollower {
     fn end(&mut self) {
         self.ended = true;
         self.behind = true;
-    }
-}
-
-impl LiveOutput {
-    fn place_after(&self, attempt: i32, seen: i32) -> bool {
-        self.attempt == attempt && self.piece.seq == seen.saturating_add(1)
     }
 }

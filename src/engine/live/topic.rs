@@ -9,9 +9,9 @@ use tokio::sync::broadcast;
 
 use super::lock;
 
-/// What a channel holds for a follower that is slow. It need not hold much: such a follower reads
-/// from the store.
-const BACKLOG: usize = 64;
+/// How many tellings a channel holds for a follower that is slow. It need not hold many: such a
+/// follower reads from the store.
+const BACKLOG: usize = 32;
 
 /// Something with a place in its topic.
 pub(super) trait Placed {
@@ -21,6 +21,9 @@ pub(super) trait Placed {
     fn place(&self) -> Self::Place;
 }
 
+/// What is told at once.
+pub(super) type Batch<T> = Arc<[Arc<T>]>;
+
 /// The topics that are followed.
 #[derive(Debug)]
 pub(super) struct Topics<K, T: Placed> {
@@ -29,7 +32,7 @@ pub(super) struct Topics<K, T: Placed> {
 
 #[derive(Debug)]
 struct Topic<T: Placed> {
-    sender: broadcast::Sender<Arc<T>>,
+    sender: broadcast::Sender<Batch<T>>,
     /// The place of what was told last.
     fed: T::Place,
     followers: usize,
@@ -40,7 +43,7 @@ struct Topic<T: Placed> {
 pub(super) struct Subscription<K: Copy + Eq + Hash, T: Placed> {
     topics: Arc<Topics<K, T>>,
     key: K,
-    receiver: broadcast::Receiver<Arc<T>>,
+    receiver: broadcast::Receiver<Batch<T>>,
 }
 
 /// More was told than the channel holds.
@@ -88,20 +91,25 @@ impl<K: Copy + Eq + Hash, T: Placed> Topics<K, T> {
     pub(super) fn tell(&self, key: &K, items: impl IntoIterator<Item = Arc<T>>) {
         let mut map = lock(&self.by_key);
         let Some(topic) = map.get_mut(key) else { return };
-        for item in items {
-            if item.place() > topic.fed {
-                topic.fed = item.place();
-                let _nobody = topic.sender.send(item);
-            }
+        let mut fed = topic.fed;
+        let is_new = |item: &Arc<T>| {
+            let is_new = item.place() > fed;
+            fed = fed.max(item.place());
+            is_new
+        };
+        let batch: Batch<T> = items.into_iter().filter(is_new).collect();
+        topic.fed = fed;
+        if !batch.is_empty() {
+            let _nobody = topic.sender.send(batch);
         }
     }
 }
 
 impl<K: Copy + Eq + Hash, T: Placed> Subscription<K, T> {
     /// What is told next.
-    pub(super) async fn next(&mut self) -> Result<Arc<T>, Missed> {
+    pub(super) async fn next(&mut self) -> Result<Batch<T>, Missed> {
         match self.receiver.recv().await {
-            Ok(item) => Ok(item),
+            Ok(batch) => Ok(batch),
             // The sender lives as long as a follower, so it was not closed.
             Err(broadcast::error::RecvError::Lagged(_) | broadcast::error::RecvError::Closed) => {
                 Err(Missed)
@@ -110,9 +118,9 @@ impl<K: Copy + Eq + Hash, T: Placed> Subscription<K, T> {
     }
 
     /// What was told already.
-    pub(super) fn next_now(&mut self) -> Option<Result<Arc<T>, Missed>> {
+    pub(super) fn next_now(&mut self) -> Option<Result<Batch<T>, Missed>> {
         match self.receiver.try_recv() {
-            Ok(item) => Some(Ok(item)),
+            Ok(batch) => Some(Ok(batch)),
             Err(broadcast::error::TryRecvError::Lagged(_)) => Some(Err(Missed)),
             Err(broadcast::error::TryRecvError::Empty | broadcast::error::TryRecvError::Closed) => {
                 None
@@ -155,8 +163,8 @@ mod tests {
         topics.tell(&1, [2, 3, 4, 4, 5].map(|n| Arc::new(Item(n))));
         topics.tell(&1, [5, 6].map(|n| Arc::new(Item(n))));
         let mut told = Vec::new();
-        while let Some(Ok(item)) = first.next_now() {
-            told.push(item.0);
+        while let Some(Ok(batch)) = first.next_now() {
+            told.extend(batch.iter().map(|item| item.0));
         }
         assert_eq!(told, [4, 5, 6]);
     }
@@ -165,9 +173,11 @@ mod tests {
     async fn a_slow_follower_learns_that_it_missed_something() {
         let topics: Arc<Topics<u8, Item>> = Arc::default();
         let mut slow = topics.follow(1, 0);
-        topics.tell(&1, (1..=i32::try_from(BACKLOG).unwrap() + 1).map(|n| Arc::new(Item(n))));
+        for n in 1..=i32::try_from(BACKLOG).unwrap() + 1 {
+            topics.tell(&1, [Arc::new(Item(n))]);
+        }
         assert!(slow.next().await.is_err());
-        assert_eq!(slow.next().await.unwrap().0, 2);
+        assert_eq!(slow.next().await.unwrap()[0].0, 2);
     }
 
     #[test]
