@@ -33,6 +33,11 @@ pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
     accepted(headers).iter().any(|range| is_json(range))
 }
 
+/// Whether a stream of events is asked for by name, where JSON is no choice.
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
+    accepted(headers).iter().any(|range| range == EVENT_STREAM)
+}
+
 /// Whether a stream of events is asked for: by name, and before JSON.
 pub(super) fn prefers_events(headers: &HeaderMap) -> bool {
     let ranges = accepted(headers);

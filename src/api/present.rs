@@ -11,7 +11,7 @@ use crate::domain::machine::{Phase, operator_actions};
 use crate::domain::rollup::{percent_complete, unhandled_among};
 use crate::domain::{Jobset, OperationState, StepState, Stop, duration};
 use crate::engine::{
-    AttemptView, EventView, FAILURES_MAX, Found, LastMove, OutputView, created_at,
+    AttemptView, EventView, FAILURES_MAX, Found, LastMove, LiveEvent, OutputView, created_at,
 };
 use crate::wire;
 
@@ -189,11 +189,20 @@ pub(super) const fn kind(view: &EventView) -> &'static str {
 
 /// An event.
 pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
+    event_of(view, view.step.and_then(|n| step_name(jobset, n)))
+}
+
+/// An event, as all who follow are told it.
+pub(super) fn live_event(event: &LiveEvent) -> wire::Event {
+    event_of(&event.view, event.step.as_deref())
+}
+
+fn event_of(view: &EventView, step: Option<&str>) -> wire::Event {
     wire::Event {
         seq: u32::try_from(view.seq).unwrap_or(0),
         at: view.at,
         kind: kind(view).to_owned(),
-        step: view.step.and_then(|n| step_name(jobset, n)).map(str::to_owned),
+        step: step.map(str::to_owned),
         attempt: view.attempt.and_then(|attempt| u32::try_from(attempt).ok()),
         action: view.action.map(|action| action.name().to_owned()),
         from: view.from.map(|state| state.name().to_owned()),

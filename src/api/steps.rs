@@ -141,8 +141,8 @@ pub(super) async fn show(
 /// `Accept: application/json` answers the pieces with their time and stream.
 ///
 /// `follow=true` does not end with what is there: it goes on until the attempt has ended, and waits
-/// for the first attempt if none has begun. With `Accept: text/event-stream` it streams the pieces
-/// as events named `output`, with `<attempt>-<seq>` as `id`; `event: end` is the last one, and
+/// for the first attempt if none has begun. `Accept: text/event-stream` does so too, and streams the
+/// pieces as events named `output`, with `<attempt>-<seq>` as `id`; `event: end` is the last one, and
 /// `Last-Event-ID` takes up a stream that was cut before.
 #[utoipa::path(
     get,
@@ -190,7 +190,7 @@ pub(super) async fn output(
     let found = state.engine.operation(path.operation).await?;
     let n = number(&found, &path.step)?;
     let asked = query.number::<i32>("attempt")?;
-    if query.flag("follow")? {
+    if query.flag("follow")? || super::negotiate::prefers_events(&headers) {
         return live::output::follow(&state, &found, n, asked, stream, &query, &headers).await;
     }
     let listed = steps(&state, &found, n.into(), i64::from(n) + 1).await?;

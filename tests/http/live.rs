@@ -334,6 +334,11 @@ async fn output_is_followed_to_the_end_of_the_attempt() {
     // The same of an attempt that has ended.
     assert_eq!(service.get(&url("second")).await.expect(200).text(), "later\n");
     service.get(&format!("{}&attempt=2", url("second"))).await.error(404);
+    service.get_with(&url("second"), "accept", "application/json").await.error(406);
+    let without = format!("/v1.0/operations/{id}/steps/second/output");
+    assert_eq!(Stream::open(&service, &without).await.rest().await.len(), 2);
+    let text = service.get_with(&without, "accept", "text/plain").await.expect(200);
+    assert_eq!(text.text(), "later\n");
 }
 
 #[tokio::test]

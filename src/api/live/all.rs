@@ -7,7 +7,7 @@ use axum::response::Response;
 use super::events::shown;
 use super::{Filter, Follower, LAST_EVENT_ID, Told, admit, frame, json, stream};
 use crate::api::error::ApiError;
-use crate::api::negotiate::prefers_events;
+use crate::api::negotiate::accepts_events;
 use crate::api::present;
 use crate::api::query::Query;
 use crate::api::rows::operation_event_model;
@@ -52,7 +52,7 @@ pub(in crate::api) async fn follow(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = query.only(&["$filter", LAST_EVENT_ID])?;
-    if !prefers_events(&headers) {
+    if !accepts_events(&headers) {
         let message = "the events of all operations are only streamed: ask with `Accept: \
                        text/event-stream`; those of one operation are listed at \
                        /v1.0/operations/{id}/events";
@@ -71,7 +71,7 @@ impl All {
     fn admits(&self, event: &LiveEvent) -> Result<bool, ApiError> {
         self.filter.admits(|| wire::OperationEvent {
             operation: event.operation.to_string(),
-            event: present::event(&event.view, &event.compiled.jobset),
+            event: present::live_event(event),
         })
     }
 }

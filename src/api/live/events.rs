@@ -42,7 +42,7 @@ pub(in crate::api) async fn follow(
 
 /// The event as JSON, made once for all who follow.
 pub(super) fn shown(event: &LiveEvent) -> &str {
-    event.shown(|event| json(&present::event(&event.view, &event.compiled.jobset)))
+    event.shown(|event| json(&present::live_event(event)))
 }
 
 impl Follower for Events {
@@ -60,8 +60,7 @@ impl Follower for Events {
             };
             let mut bytes = Vec::new();
             for event in events {
-                let row = || present::event(&event.view, &event.compiled.jobset);
-                match self.filter.admits(row) {
+                match self.filter.admits(|| present::live_event(&event)) {
                     Ok(true) => {
                         let (id, kind) = (event.view.seq.to_string(), present::kind(&event.view));
                         frame(&mut bytes, Some(&id), kind, shown(&event));

@@ -1,11 +1,11 @@
 //! What an attempt writes, as a stream of bytes or of events.
 
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use super::{Follower, Stream, Told, admit, foreign_id, frame, json, stream};
 use crate::api::error::ApiError;
-use crate::api::negotiate::prefers_events;
+use crate::api::negotiate::{accepts_events, prefers_json};
 use crate::api::present;
 use crate::api::query::Query;
 use crate::api::state::ApiState;
@@ -30,7 +30,13 @@ pub(in crate::api) async fn follow(
     query: &Query,
     headers: &HeaderMap,
 ) -> Result<Response, ApiError> {
-    let as_events = prefers_events(headers);
+    let as_events = accepts_events(headers);
+    if !as_events && prefers_json(headers) {
+        let message = "output is followed as text, or as events with `Accept: text/event-stream`";
+        return Err(
+            ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message).target("Accept")
+        );
+    }
     let place = super::last_event_id(query, headers).filter(|_| as_events);
     let (resumed, after) = place.map(self::place).transpose()?.unwrap_or((None, 0));
     if let (Some(asked), Some(resumed)) = (attempt, resumed)

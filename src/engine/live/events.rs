@@ -120,10 +120,8 @@ impl EventFollower {
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         let page = self.shared.read_for_follower(|| store.events(id, seen, 0, limit)).await?;
         let compiled = &self.compiled;
-        let page: Vec<_> = page
-            .into_iter()
-            .map(|view| Arc::new(LiveEvent::new(id, Arc::clone(compiled), view)))
-            .collect();
+        let page: Vec<_> =
+            page.into_iter().map(|view| Arc::new(LiveEvent::new(id, compiled, view))).collect();
         for event in &page {
             self.note(event);
         }

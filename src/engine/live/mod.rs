@@ -56,16 +56,19 @@ const RETRY: Duration = Duration::from_secs(1);
 pub struct LiveEvent {
     /// The operation.
     pub operation: Uuid,
-    /// What the operation runs.
-    pub compiled: Arc<Compiled>,
     /// The event.
     pub view: EventView,
+    /// The name of the step that moved: the jobset itself is not held by what is kept for a while.
+    pub step: Option<Box<str>>,
     shown: OnceLock<Box<str>>,
 }
 
 impl LiveEvent {
-    fn new(operation: Uuid, compiled: Arc<Compiled>, view: EventView) -> Self {
-        Self { operation, compiled, view, shown: OnceLock::new() }
+    fn new(operation: Uuid, compiled: &Compiled, view: EventView) -> Self {
+        let n = view.step.and_then(|n| usize::try_from(n).ok());
+        let step = n.and_then(|n| compiled.jobset.steps.get(n));
+        let step = step.map(|step| step.definition.name.as_str().into());
+        Self { operation, view, step, shown: OnceLock::new() }
     }
 
     /// The event as it is shown; made by the first follower that asks, for all of them.

@@ -104,7 +104,7 @@ impl Inner {
 
 impl Ring {
     pub(super) fn is_fed(&self) -> bool {
-        self.fed.load(Ordering::Relaxed)
+        self.fed.load(Ordering::Acquire)
     }
 
     /// After which event an operation that changed has to be read; `None` if all is known.
@@ -145,7 +145,7 @@ impl Ring {
     pub(super) fn expire(&self) {
         let mut inner = lock(&self.inner);
         if inner.left.is_some_and(|left| left.elapsed() > LINGER) {
-            self.fed.store(false, Ordering::Relaxed);
+            self.fed.store(false, Ordering::Release);
             let dropped = inner.last();
             *inner = Inner { dropped, ..Inner::default() };
         }
@@ -161,7 +161,7 @@ impl Ring {
         inner.followers += 1;
         inner.left = None;
         let epoch = Arc::clone(inner.epoch.get_or_insert_with(epoch));
-        self.fed.store(true, Ordering::Relaxed);
+        self.fed.store(true, Ordering::Release);
         let known = |place: &str| {
             let number: u64 = place.strip_prefix(&*epoch)?.strip_prefix('-')?.parse().ok()?;
             (inner.dropped..=inner.last()).contains(&number).then_some(number)
