@@ -263,3 +263,92 @@ impl Drop for RingFollower {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use chrono::DateTime;
+
+    use super::*;
+    use crate::store::EventView;
+
+    fn event(operation: Uuid, seq: i32) -> Arc<LiveEvent> {
+        let view = EventView {
+            seq,
+            at: DateTime::UNIX_EPOCH,
+            kind: 4,
+            step: None,
+            attempt: None,
+            action: None,
+            from: None,
+            to: None,
+            state: None,
+            worker: None,
+        };
+        Arc::new(LiveEvent { operation, view, step: None, shown: std::sync::OnceLock::new() })
+    }
+
+    fn follow(ring: &Arc<Ring>, place: Option<&str>) -> RingFollower {
+        ring.join(place, || "epoch".into())
+    }
+
+    /// The numbers of what is told now; 0 where something was lost.
+    fn told(follower: &mut RingFollower) -> Vec<i32> {
+        let mut told = Vec::new();
+        while let Some(followed) = follower.next_now() {
+            match followed {
+                RingFollowed::Events(events) => {
+                    told.extend(events.iter().map(|(_, event)| event.view.seq));
+                }
+                RingFollowed::Lost(_) => told.push(0),
+            }
+        }
+        told
+    }
+
+    #[test]
+    fn each_event_is_told_once_and_in_order() {
+        let (ring, a, b) = (Arc::<Ring>::default(), Uuid::from_u128(1), Uuid::from_u128(2));
+        assert_eq!(ring.after(&a, Span { before: 2, to: 4 }), None, "nobody follows");
+        let mut follower = follow(&ring, None);
+        // What was there before is not told.
+        assert_eq!(ring.after(&a, Span { before: 2, to: 4 }), Some(2));
+        ring.tell(a, 2, &[2, 3, 4].map(|seq| event(a, seq)));
+        // News of the same, and of something later that comes first.
+        assert_eq!(ring.after(&a, Span { before: 2, to: 4 }), None);
+        assert_eq!(ring.after(&a, Span { before: 6, to: 7 }), Some(4));
+        ring.tell(a, 4, &[4, 5, 6, 7].map(|seq| event(a, seq)));
+        ring.tell(b, 0, &[event(b, 1)]);
+        assert_eq!(told(&mut follower), [3, 4, 5, 6, 7, 1]);
+    }
+
+    #[test]
+    fn a_place_is_taken_up_while_it_is_known() {
+        let (ring, a) = (Arc::<Ring>::default(), Uuid::from_u128(1));
+        let mut first = follow(&ring, None);
+        assert_eq!(first.cursor().to_string(), "epoch-0");
+        ring.tell(a, 0, &[1, 2, 3].map(|seq| event(a, seq)));
+        let Some(RingFollowed::Events(events)) = first.next_now() else { panic!("events") };
+        let place = events[0].0.to_string();
+        drop(first);
+        assert!(ring.is_fed(), "whoever comes back finds everything");
+        assert_eq!(told(&mut follow(&ring, Some(&place))), [2, 3]);
+        assert!(told(&mut follow(&ring, None)).is_empty());
+        for unknown in ["epoch-4", "other-1", "epoch-", "epoch-x", "1"] {
+            assert_eq!(told(&mut follow(&ring, Some(unknown))), [0], "{unknown}");
+        }
+        ring.gap();
+        ring.tell(a, 3, &[event(a, 4)]);
+        assert_eq!(told(&mut follow(&ring, Some(&place))), [2, 3, 0, 4]);
+    }
+
+    #[test]
+    fn who_is_too_slow_is_told_so() {
+        let (ring, a) = (Arc::<Ring>::default(), Uuid::from_u128(1));
+        let mut slow = follow(&ring, None);
+        let many = i32::try_from(ENTRIES_MAX).unwrap() + 1;
+        ring.tell(a, 0, &(1..=many).map(|seq| event(a, seq)).collect::<Vec<_>>());
+        assert_eq!(told(&mut slow), [0]);
+        ring.tell(a, many, &[event(a, many + 1)]);
+        assert_eq!(told(&mut slow), [many + 1]);
+    }
+}
