@@ -2,7 +2,7 @@
 //!
 //! Thousands may follow and idle, so a follower holds a channel and nothing of the database. When an
 //! operation changes (by a commit of this process, or by news of another's) one task of the process,
-//! the [feeder](feed), reads what is new, once for all followers and for all operations that changed
+//! the [feeder](feed()), reads what is new, once for all followers and for all operations that changed
 //! meanwhile, and hands it to the channels.
 //!
 //! A channel is short. A follower knows the number of the event (or piece of output) that comes next;
