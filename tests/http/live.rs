@@ -382,7 +382,6 @@ async fn transactions(url: &str) -> i64 {
     let count = "select xact_commit from pg_stat_database where datname = current_database()";
     let mut counts = Vec::new();
     for _ in 0..2 {
-        // Figures are a second old at most.
         sleep(Duration::from_secs(3)).await;
         let now: i64 = sqlx::query_scalar(count).fetch_one(&mut connection).await.expect("a count");
         counts.push(now);
@@ -414,8 +413,11 @@ async fn idle_followers_leave_the_database_alone() {
         stream.block().await.expect("a beginning");
         streams.push(stream);
     }
-    let with = transactions(&database).await;
-    assert!(with <= without + without / 2 + 10, "{without} without followers, {with} with 500");
+    // A connection that idles tells its figures up to ten seconds late, so those of the beginning
+    // may still be to come. If each follower asked but once in a window, none would be quiet.
+    timeout(PATIENCE, async { while transactions(&database).await > without + 60 {} })
+        .await
+        .expect("as few as without followers");
     gate.open();
     for stream in streams.iter_mut().filter(|stream| stream.response.url().path() == url) {
         let events = stream.rest().await;
