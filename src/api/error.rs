@@ -96,6 +96,11 @@ impl ApiError {
         Detail { code: self.body.code, message: self.body.message, target: self.body.target }
     }
 
+    /// The body alone, for an answer that has begun already.
+    pub(super) fn into_envelope(self) -> ErrorEnvelope {
+        ErrorEnvelope { error: *self.body }
+    }
+
     fn unavailable(code: &str, message: String) -> Self {
         Self::new(StatusCode::SERVICE_UNAVAILABLE, code, message)
             .header(header::RETRY_AFTER, HeaderValue::from(RETRY_SECONDS))

@@ -15,6 +15,7 @@ mod extract;
 mod graph;
 mod health;
 mod jobsets;
+mod live;
 mod metrics;
 mod middleware;
 mod negotiate;
@@ -54,6 +55,7 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(steps::show))
         .routes(routes!(steps::output))
         .routes(routes!(events::list))
+        .routes(routes!(live::all::follow))
         .routes(routes!(events::context, events::patch_context))
 }
 
@@ -108,6 +110,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
         ])
         .expose_headers([

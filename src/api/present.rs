@@ -10,7 +10,8 @@ use super::state::BaseUrl;
 use crate::domain::rollup::{percent_complete, unhandled_among};
 use crate::domain::{Action, Jobset, OperationState, Phase, Run, StepState, Stop, duration};
 use crate::engine::{
-    AttemptView, EventView, FAILURES_MAX, Found, LastMove, OutputView, created_at,
+    AttemptView, EventNames, EventView, FAILURES_MAX, Found, LastMove, LiveEvent, OutputView,
+    created_at,
 };
 use crate::wire;
 
@@ -191,9 +192,9 @@ pub(super) fn attempt(view: AttemptView) -> wire::Attempt {
     }
 }
 
-/// An event.
-pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
-    let kind = match view.kind {
+/// What an event is about.
+pub(super) const fn kind(view: &EventView) -> &'static str {
+    match view.kind {
         0 => "submitted",
         1 => "moved",
         2 => "cancelRequested",
@@ -203,18 +204,30 @@ pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
         6 => "resumed",
         7 => "attemptEnded",
         _ => "unknown",
-    };
-    let step = view.step.and_then(|n| u32::try_from(n).ok()).filter(|n| *n < jobset.len());
-    let state_name = |state: Option<StepState>| Some(jobset.state_name(step?, state?).to_owned());
+    }
+}
+
+/// An event.
+pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
+    event_of(view, &EventNames::of(view, jobset))
+}
+
+/// An event, as all who follow are told it.
+pub(super) fn live_event(event: &LiveEvent) -> wire::Event {
+    event_of(&event.view, &event.names)
+}
+
+fn event_of(view: &EventView, names: &EventNames) -> wire::Event {
+    let text = |name: &Option<Box<str>>| name.as_deref().map(str::to_owned);
     wire::Event {
         seq: u32::try_from(view.seq).unwrap_or(0),
         at: view.at,
-        kind: kind.to_owned(),
-        step: step.map(|n| jobset.step(n).definition.name.clone()),
+        kind: kind(view).to_owned(),
+        step: text(&names.step),
         attempt: view.attempt.and_then(|attempt| u32::try_from(attempt).ok()),
-        action: view.action.map(|action| jobset.action_name(action).to_owned()),
-        from: state_name(view.from),
-        to: state_name(view.to),
+        action: text(&names.action),
+        from: text(&names.from),
+        to: text(&names.to),
         state: view.state.map(|state| state.name().to_owned()),
         worker: view.worker,
     }

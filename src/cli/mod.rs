@@ -31,6 +31,7 @@ mod signals;
 mod socket;
 mod steer;
 mod table;
+mod tail;
 
 use std::process::ExitCode;
 

@@ -14,6 +14,7 @@ use super::people::{self, PeopleCommand};
 use super::signals::Signals;
 use super::steer::{self, SteerCommand};
 use super::table::{ended_by, state, table, text};
+use super::tail;
 use crate::client::{Client, GraphFormat, Question};
 use crate::wire::{Event, Operation, Step};
 
@@ -49,6 +50,9 @@ enum OpCommand {
         /// Only this stream [default: both]
         #[arg(long)]
         stream: Option<Stream>,
+        /// Go on until the attempt has ended
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Draw the steps of an operation and what they wait for
     Graph {
@@ -69,6 +73,9 @@ enum OpCommand {
     Events {
         /// The operation
         id: String,
+        /// Go on until the operation has ended
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Follow an operation to its end; Ctrl-C leaves it running
     Watch {
@@ -154,9 +161,11 @@ pub(super) async fn op(
         }
         OpCommand::Show { id } => show(&client.operation(&id).await?, output)?,
         OpCommand::Steps { id } => steps(&client.steps(&id).await?, output)?,
-        OpCommand::Output { id, step, attempt, stream } => {
+        OpCommand::Output { id, step, attempt, stream, follow } => {
             let stream = stream.map(Stream::name);
-            if output.is_json() {
+            if follow {
+                tail::output(&client, (&id, &step), attempt, stream, output).await?;
+            } else if output.is_json() {
                 let pieces = client.output_pieces(&id, &step, attempt, stream).await?;
                 output.json(&json!({"value": pieces}))?;
             } else {
@@ -164,7 +173,8 @@ pub(super) async fn op(
                 std::io::stdout().lock().write_all(&bytes)?;
             }
         }
-        OpCommand::Events { id } => events(&client, &id, output).await?,
+        OpCommand::Events { id, follow: true } => tail::events(&client, &id, output).await?,
+        OpCommand::Events { id, follow: false } => events(&client, &id, output).await?,
         OpCommand::Watch { id } => {
             let (client, id, on_interrupt) = (&client, &id, OnInterrupt::Leave);
             let follow = Follow { client, id, on_interrupt, remains: true, output };

@@ -111,7 +111,13 @@ impl Client {
         self.get(&url).await
     }
 
-    fn output_url(&self, id: &str, step: &str, attempt: Option<u32>, stream: Option<&str>) -> Url {
+    pub(super) fn output_url(
+        &self,
+        id: &str,
+        step: &str,
+        attempt: Option<u32>,
+        stream: Option<&str>,
+    ) -> Url {
         let mut url = self.url(&["operations", id, "steps", step, "output"]);
         let attempt = attempt.map(|number| ("attempt", number.to_string()));
         let stream = stream.map(|name| ("stream", name.to_owned()));

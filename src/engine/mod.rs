@@ -19,6 +19,7 @@ mod command;
 mod error;
 mod jobsets;
 mod lane;
+mod live;
 mod maintain;
 mod news;
 mod query;
@@ -39,6 +40,10 @@ pub use command::{
 };
 pub use error::EngineError;
 pub use jobsets::{Compiled, DecodeDefinition};
+pub use live::{
+    Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput, OutputFollower,
+    RingFollowed, RingFollower,
+};
 pub use query::{FAILURES_MAX, Found};
 pub use seat::Assignment;
 pub use watch::Watch;
@@ -58,6 +63,7 @@ use self::clock::Clock;
 use self::command::{Ask, Command, Submit};
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
+use self::live::Live;
 use self::news::News;
 use self::seat::Seat;
 use self::watch::Watches;
@@ -106,6 +112,7 @@ struct Shared {
     lanes: Vec<LaneHandle>,
     seat: RwLock<Option<Arc<Seat>>>,
     watches: Arc<Watches>,
+    live: Live,
     news: News,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -175,6 +182,7 @@ impl Engine {
             lanes: handles,
             seat: RwLock::default(),
             watches: Arc::default(),
+            live: Live::default(),
             news: News::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -185,6 +193,7 @@ impl Engine {
         shared.tasks.spawn(maintain::maintain(Arc::clone(&shared)));
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
+        shared.tasks.spawn(live::feed(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 

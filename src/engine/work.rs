@@ -60,6 +60,7 @@ impl Engine {
             before.close();
         }
         self.shared.news.set_peers(self.shared.store.peers(incarnation).await? > 0);
+        self.shared.news.join();
         for lane in &self.shared.lanes {
             lane.look();
         }
@@ -154,7 +155,10 @@ impl WorkerSeat {
     /// # Errors
     /// As for any question to the store.
     pub async fn append_output(&self, pieces: &[OutputPiece]) -> Result<(), EngineError> {
-        Ok(self.shared.store.append_output(pieces).await?)
+        self.shared.store.append_output(pieces).await?;
+        self.shared.live.wrote(pieces);
+        self.shared.news.tell_output(pieces);
+        Ok(())
     }
 
     /// The context of an operation: an object, empty if it has none.

@@ -16,6 +16,7 @@ mod apply;
 mod batch;
 mod error;
 mod find;
+mod live;
 pub mod lower;
 mod migrate;
 mod operation;
@@ -30,6 +31,7 @@ pub use batch::{
 };
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
+pub use live::{NewEvent, NewOutput, OutputPlace};
 pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};
 pub use packed::CHUNK;

@@ -155,7 +155,7 @@ pub struct EventView {
 }
 
 #[derive(FromRow)]
-struct EventRow {
+pub(super) struct EventRow {
     seq: i32,
     at: DateTime<Utc>,
     kind: i16,
@@ -169,7 +169,7 @@ struct EventRow {
 }
 
 impl EventRow {
-    fn into_view(self, operation: Uuid) -> Result<EventView, StoreError> {
+    pub(super) fn into_view(self, operation: Uuid) -> Result<EventView, StoreError> {
         let row = format!("{operation}/{}", self.seq);
         let corrupt = |column, code: i16| StoreError::corrupt("event", column, &row, &code);
         let step_state = |column, code: Option<i16>| {

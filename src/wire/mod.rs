@@ -8,6 +8,7 @@ mod error;
 mod explain;
 pub mod graph;
 mod jobset;
+mod live;
 mod machine;
 mod operation;
 mod people;
@@ -22,6 +23,7 @@ pub use jobset::{
     DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument, RunDocument,
     StartDocument, StepDocument, decode_definition,
 };
+pub use live::{EventsEnd, EventsReset, OperationEvent, OutputEnd};
 pub use machine::{EndDocument, MachineDocument, StateDocument, TransitionDocument};
 pub use operation::{Jobset, Operation, Page};
 pub use people::{

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod history;
+mod live;
 mod support;
 
 use std::collections::BTreeSet;

@@ -15,6 +15,8 @@ mod document;
 mod graph;
 mod hygiene;
 mod list;
+mod live;
+mod live_client;
 mod monitor;
 mod query;
 mod submit;

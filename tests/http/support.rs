@@ -278,6 +278,15 @@ impl Service {
         Ok(Answer { status, headers, bytes: response.bytes().await?.into() })
     }
 
+    /// An answer whose body is read as it comes. `url` is a path of this service.
+    pub(crate) async fn open(&self, url: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = self.client.get(format!("{}{url}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer")
+    }
+
     pub(crate) async fn get(&self, url: &str) -> Answer {
         self.send("GET", url, &[], None).await
     }
