@@ -14,12 +14,14 @@ mod events;
 mod extract;
 mod health;
 mod jobsets;
+mod messages;
 mod metrics;
 mod middleware;
 mod negotiate;
 mod operations;
 mod prefer;
 mod present;
+mod prompts;
 mod query;
 pub mod rows;
 mod serve;
@@ -50,6 +52,12 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(steps::output))
         .routes(routes!(events::list))
         .routes(routes!(events::context, events::patch_context))
+        .routes(routes!(prompts::waiting))
+        .routes(routes!(prompts::waiting_of))
+        .routes(routes!(prompts::list))
+        .routes(routes!(prompts::reply))
+        .routes(routes!(messages::send))
+        .routes(routes!(messages::list))
 }
 
 /// The routes beside the versions.

@@ -91,7 +91,7 @@ async fn steps(
 }
 
 /// The number of a step, or an error that knows the nearest name.
-fn number(found: &Found, name: &str) -> Result<u32, ApiError> {
+pub(super) fn number(found: &Found, name: &str) -> Result<u32, ApiError> {
     let jobset = &found.compiled.jobset;
     jobset.number(name).ok_or_else(|| {
         let names = jobset.steps.iter().take(1_000).map(|step| step.definition.name.as_str());

@@ -22,6 +22,7 @@ pub mod machine;
 pub mod operation;
 pub mod problem;
 pub mod rollup;
+pub mod schema;
 
 mod analysis;
 mod jobset;

@@ -64,6 +64,8 @@ impl Shared {
             for answer in answers {
                 answer.await.map_err(|_| EngineError::ShuttingDown)??;
             }
+            // Their attempts ask again as new ones.
+            self.store.close_prompts_of(worker.id).await?;
             self.store.forget_worker(worker.id).await?;
         }
         Ok(())

@@ -21,6 +21,7 @@ mod jobsets;
 mod lane;
 mod maintain;
 mod news;
+mod people;
 mod query;
 mod seat;
 mod turn;
@@ -29,13 +30,15 @@ mod work;
 
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptReport, AttemptView, EventView, FindAsked, Keyset, LastMove, Order, OutputPiece,
-    OutputView, Store, StoreError, StoreSettings,
+    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, LastMove,
+    MessagePlace, MessageView, NewPrompt, Order, OutputPiece, OutputView, PromptKey, PromptPlace,
+    PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError, StoreSettings,
 };
 pub use clock::created_at;
 pub use command::{ContextPatch, Report, StopAnswer, StopAsked};
 pub use error::EngineError;
 pub use jobsets::{Compiled, DecodeDefinition};
+pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
 pub use seat::Assignment;
 pub use watch::Watch;

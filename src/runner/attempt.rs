@@ -1,30 +1,31 @@
 //! One attempt of a step that starts a process: from its templates to its report.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::WorkerSettings;
-use super::output::{Capture, Outbox};
+use super::instruct::instruct;
+use super::output::{Capture, Outbox, REMARK};
 use super::place::Place;
-use super::process::{Ended, Exit, Process, ProcessSpec, Signal, SpawnError, Stdin, Zygote};
+use super::prepare::prepare;
+use super::process::{Ended, Exit, Process, ProcessSpec, Signal, SpawnError, Zygote};
 use super::source::WorkSource;
-use super::template::{Renderer, is_template};
+use super::stream::Stream;
+use super::talk::{Ends, talk};
+use super::template::Renderer;
+use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::{StepDefinition, Work};
 use crate::domain::duration;
 use crate::engine::{Assignment, AttemptReport, EngineError, Report};
 
-/// Bytes read from a pipe at once.
-const READ: usize = 64 * 1024;
 /// The wait before the database is asked again for what an attempt needs.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -46,31 +47,33 @@ pub(super) struct Bench<S> {
     pub(super) zygote: Zygote,
     pub(super) renderer: Renderer,
     pub(super) outbox: Outbox,
+    /// Told when there may be mail for an attempt.
+    pub(super) wake: Notify,
     pub(super) settings: WorkerSettings,
 }
 
 /// Why an attempt failed, in the words of the record.
-struct Exception {
+pub(super) struct Exception {
     kind: &'static str,
-    message: String,
+    pub(super) message: String,
 }
 
 impl Exception {
-    fn new(kind: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 }
 
 /// How an attempt ended, and what is kept of it.
-struct Outcome {
-    ending: Ending,
-    exception: Option<Exception>,
-    result: Option<Value>,
-    ended: Option<Ended>,
+pub(super) struct Outcome {
+    pub(super) ending: Ending,
+    pub(super) exception: Option<Exception>,
+    pub(super) result: Option<Value>,
+    pub(super) ended: Option<Ended>,
 }
 
 impl Outcome {
-    fn failed(cause: Cause, exception: Exception) -> Self {
+    pub(super) fn failed(cause: Cause, exception: Exception) -> Self {
         let ending = Ending::Failed(cause);
         Self { ending, exception: Some(exception), result: None, ended: None }
     }
@@ -80,17 +83,18 @@ impl Outcome {
 pub(super) async fn run<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
-    stop: watch::Receiver<Option<StopReason>>,
+    post: Post,
 ) -> Report {
     let Assignment { operation, step, attempt, worker, .. } = *assignment;
     let cap = bench.settings.output_cap_bytes;
     let mut capture = Capture::new(bench.outbox.clone(), operation, step, attempt, cap);
-    let outcome = match prepare(bench, assignment).await {
-        Ok((place, spec)) => {
-            let outcome = execute(bench, assignment, spec, &mut capture, stop).await;
-            with_result(outcome, &place).await
+    let outcome = match assignment.jobset.step(step).work() {
+        Work::Instruction(instruction) => {
+            instruct(bench, assignment, instruction, post.stop, post.mail).await
         }
-        Err(exception) => Outcome::failed(Cause::Exception, exception),
+        Work::Milestone | Work::Command(_) | Work::Shell(_) => {
+            run_program(bench, assignment, &mut capture, post).await
+        }
     };
     if let Some(exception) = &outcome.exception {
         let remark = format!("[{}: {}]", exception.kind, exception.message);
@@ -104,6 +108,21 @@ pub(super) async fn run<S: WorkSource>(
         worker,
         ending: outcome.ending,
         record: Some(record(outcome)),
+    }
+}
+
+async fn run_program<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+    capture: &mut Capture,
+    post: Post,
+) -> Outcome {
+    match prepare(bench, assignment).await {
+        Ok((place, spec, events)) => {
+            let outcome = execute(bench, assignment, spec, capture, (post, events)).await;
+            with_result(outcome, &place).await
+        }
+        Err(exception) => Outcome::failed(Cause::Exception, exception),
     }
 }
 
@@ -133,90 +152,8 @@ fn record(outcome: Outcome) -> AttemptReport {
     }
 }
 
-/// Renders the templates and makes the files.
-async fn prepare<S: WorkSource>(
-    bench: &Bench<S>,
-    assignment: &Assignment,
-) -> Result<(Place, ProcessSpec), Exception> {
-    let definition = &assignment.jobset.step(assignment.step).definition;
-    let context = if assignment.has_context {
-        ask(|| bench.source.context(assignment.operation)).await?
-    } else {
-        Value::Object(Map::new())
-    };
-    let place = Place::prepare(&bench.settings.work_dir, assignment, &context)
-        .await
-        .map_err(|error| Exception::new("WorkspaceError", format!("no workspace: {error}")))?;
-    let texts = texts(definition);
-    let texts = if texts.iter().any(|text| is_template(text)) {
-        let values = values(bench, assignment, &texts, context).await?;
-        let rendered = bench.renderer.render(texts, values).await;
-        rendered.map_err(|message| Exception::new("TemplateError", message))?
-    } else {
-        texts
-    };
-    let mut texts = texts.into_iter();
-    let cwd = definition.cwd.is_some().then(|| texts.next()).flatten().map(PathBuf::from);
-    let own: BTreeMap<String, String> =
-        definition.env.keys().cloned().zip(texts.by_ref()).collect();
-    let mut argv: Vec<OsString> = texts.map(OsString::from).collect();
-    if matches!(definition.work, Work::Shell(_)) {
-        argv.splice(0..0, ["/bin/sh".into(), "-c".into()]);
-    }
-    let spec = ProcessSpec {
-        argv,
-        env: place.environment(assignment, &own),
-        cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
-        stdin: Stdin::Null,
-    };
-    Ok((place, spec))
-}
-
-/// Everything that may be a template: the folder if there is one, the values of the environment, and
-/// the parts of the command.
-fn texts(definition: &StepDefinition) -> Vec<String> {
-    let work: &[String] = match &definition.work {
-        Work::Milestone => &[],
-        Work::Command(parts) => parts,
-        Work::Shell(text) => std::slice::from_ref(text),
-    };
-    definition.cwd.iter().chain(definition.env.values()).chain(work).cloned().collect()
-}
-
-/// What templates can name.
-async fn values<S: WorkSource>(
-    bench: &Bench<S>,
-    assignment: &Assignment,
-    texts: &[String],
-    context: Value,
-) -> Result<Value, Exception> {
-    let jobset = &assignment.jobset;
-    let mut steps = Map::new();
-    if assignment.has_results && texts.iter().any(|text| text.contains("steps")) {
-        let named: Vec<i32> = (0_i32..)
-            .zip(&jobset.steps)
-            .filter(|(_, step)| texts.iter().any(|text| text.contains(&step.definition.name)))
-            .map(|(n, _)| n)
-            .collect();
-        for (n, result) in ask(|| bench.source.results(assignment.operation, &named)).await? {
-            if let Some(step) = usize::try_from(n).ok().and_then(|n| jobset.steps.get(n)) {
-                steps.insert(step.definition.name.clone(), json!({"result": result}));
-            }
-        }
-    }
-    Ok(json!({
-        "context": context,
-        "steps": steps,
-        "operation": {"id": assignment.operation, "name": jobset.name},
-        "step": {
-            "name": jobset.step(assignment.step).definition.name,
-            "attempt": assignment.attempt,
-        },
-    }))
-}
-
 /// Asks the store until it answers: a database that is away for a moment fails no attempt.
-async fn ask<T, F>(question: impl Fn() -> F) -> Result<T, Exception>
+pub(super) async fn ask<T, F>(question: impl Fn() -> F) -> Result<T, Exception>
 where
     F: Future<Output = Result<T, EngineError>>,
 {
@@ -234,10 +171,10 @@ async fn execute<S: WorkSource>(
     assignment: &Assignment,
     spec: ProcessSpec,
     capture: &mut Capture,
-    stop: watch::Receiver<Option<StopReason>>,
+    (post, events): (Post, pipe::Receiver),
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
-    let process = match bench.zygote.spawn(spec).await {
+    let mut process = match bench.zygote.spawn(spec).await {
         Ok(process) => process,
         Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
@@ -245,7 +182,12 @@ async fn execute<S: WorkSource>(
         timeout: definition.timeout,
         grace: definition.grace.unwrap_or(bench.settings.default_grace),
     };
-    let (ended, why) = follow(process, &limits, capture, stop, &*bench.source).await;
+    let (remarks, remarked) = mpsc::channel(16);
+    let ends = Ends { events, stdin: process.stdin.take(), mail: post.mail, remarks };
+    let over = CancellationToken::new();
+    let talk = talk(bench, assignment, ends, &over);
+    let beside = Beside { talk, remarked, over: &over };
+    let (ended, why) = follow(process, &limits, capture, post.stop, beside, &*bench.source).await;
     judge(ended, why, definition)
 }
 
@@ -264,9 +206,16 @@ struct Limits {
     grace: Duration,
 }
 
-/// Why the worker ended the process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Forced {
+/// What goes on beside the output.
+struct Beside<'a, T> {
+    talk: T,
+    remarked: mpsc::Receiver<Vec<u8>>,
+    over: &'a CancellationToken,
+}
+
+/// Why the worker ended the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forced {
     TimedOut,
     Stopped(StopReason),
 }
@@ -278,8 +227,11 @@ async fn follow<S: WorkSource>(
     limits: &Limits,
     capture: &mut Capture,
     mut stop: watch::Receiver<Option<StopReason>>,
+    beside: Beside<'_, impl Future<Output = ()>>,
     source: &S,
 ) -> (Ended, Option<Forced>) {
+    let Beside { talk, mut remarked, over } = beside;
+    let mut talk = pin!(talk);
     let never = || Instant::now() + duration::DURATION_MAX;
     let mut timeout = limits.timeout.map_or_else(never, |timeout| Instant::now() + timeout);
     let mut kill_at = never();
@@ -309,6 +261,8 @@ async fn follow<S: WorkSource>(
                 }
                 timeout = never();
             }
+            Some(remark) = remarked.recv() => capture.take(REMARK, &remark, source.now()).await,
+            () = &mut talk => {} // Not before it is over.
             ended = process.wait() => break ended,
         }
     };
@@ -319,11 +273,22 @@ async fn follow<S: WorkSource>(
     while !err.is_closed {
         capture.take(2, err.read(&process.stderr).await, source.now()).await;
     }
+    over.cancel();
+    loop {
+        tokio::select! {
+            biased;
+            Some(remark) = remarked.recv() => capture.take(REMARK, &remark, source.now()).await,
+            () = &mut talk => break,
+        }
+    }
+    while let Ok(remark) = remarked.try_recv() {
+        capture.take(REMARK, &remark, source.now()).await;
+    }
     (ended, forced)
 }
 
 /// The next reason to stop; never again after the worker is gone.
-async fn told(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
+pub(super) async fn told(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     loop {
         if stop.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -334,56 +299,30 @@ async fn told(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     }
 }
 
-/// A pipe that is read piece by piece.
-struct Stream {
-    buffer: Vec<u8>,
-    is_closed: bool,
-}
-
-impl Stream {
-    fn new() -> Self {
-        Self { buffer: vec![0; READ], is_closed: false }
-    }
-
-    /// The next piece; empty at the end, and never after it. Safe to be dropped while it waits.
-    async fn read(&mut self, pipe: &pipe::Receiver) -> &[u8] {
-        if self.is_closed {
-            std::future::pending::<()>().await;
+/// What it means that the worker ended the attempt.
+pub(super) fn forced_end(forced: Forced, definition: &StepDefinition) -> (Ending, Exception) {
+    match forced {
+        Forced::TimedOut => {
+            let after = definition.timeout.map(duration::print).unwrap_or_default();
+            let message = format!("the attempt did not end within its timeout of {after}");
+            (Ending::Failed(Cause::Timeout), Exception::new("Timeout", message))
         }
-        loop {
-            if pipe.readable().await.is_err() {
-                break;
-            }
-            match pipe.try_read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(read) => return &self.buffer[..read],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    tracing::warn!(%error, "runner.pipe.broken");
-                    break;
-                }
-            }
+        Forced::Stopped(StopReason::Ordered) => {
+            (Ending::Stopped, Exception::new("Cancelled", "the operation was stopped"))
         }
-        self.is_closed = true;
-        &[]
+        Forced::Stopped(StopReason::Draining | StopReason::Fenced) => {
+            let message = "the worker shut down; another one takes over";
+            (Ending::Released, Exception::new("Released", message))
+        }
     }
 }
 
 /// What the end of the process means.
 fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> Outcome {
     let (ending, exception) = match (forced, ended.status) {
-        (Some(Forced::TimedOut), _) => {
-            let after = definition.timeout.map(duration::print).unwrap_or_default();
-            let message = format!("the attempt did not end within its timeout of {after}");
-            (Ending::Failed(Cause::Timeout), Some(Exception::new("Timeout", message)))
-        }
-        (Some(Forced::Stopped(StopReason::Ordered)), _) => {
-            let message = "the operation was stopped";
-            (Ending::Stopped, Some(Exception::new("Cancelled", message)))
-        }
-        (Some(Forced::Stopped(StopReason::Draining | StopReason::Fenced)), _) => {
-            let message = "the worker shut down; another one takes over";
-            (Ending::Released, Some(Exception::new("Released", message)))
+        (Some(forced), _) => {
+            let (ending, exception) = forced_end(forced, definition);
+            (ending, Some(exception))
         }
         (None, Exit::Code(0)) => (Ending::Succeeded, None),
         (None, Exit::Code(code)) => {

@@ -9,12 +9,18 @@
 //! one on another machine are the same code.
 
 mod attempt;
+mod instruct;
+mod lines;
 mod output;
 mod place;
+mod prepare;
 pub mod process;
 mod settle;
 mod source;
+mod stream;
+mod talk;
 mod template;
+mod under_way;
 mod worker;
 
 pub use source::{WorkPlace, WorkSource};

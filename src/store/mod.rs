@@ -17,10 +17,12 @@ mod batch;
 mod error;
 mod find;
 pub mod lower;
+mod message;
 mod migrate;
 mod operation;
 mod output;
 mod packed;
+mod prompt;
 mod read;
 mod worker;
 
@@ -29,9 +31,13 @@ pub use batch::{
 };
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
+pub use message::{
+    AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
+};
 pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};
 pub use packed::CHUNK;
+pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
 pub use read::{AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView};
 pub use worker::{LostWorker, NewWorker, Order};
 

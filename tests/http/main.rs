@@ -15,6 +15,7 @@ mod document;
 mod hygiene;
 mod list;
 mod monitor;
+mod people;
 mod query;
 mod submit;
 mod support;
