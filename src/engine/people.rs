@@ -179,6 +179,14 @@ impl WorkerSeat {
         Ok(is_held)
     }
 
+    /// The reply to an instruction that an earlier attempt was given after its worker was lost.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn reply_before(&self, of: AttemptKey) -> Result<Option<Value>, EngineError> {
+        Ok(self.shared.store.reply_before(of.operation, of.step, of.attempt).await?)
+    }
+
     /// Closes the prompts of an attempt that ends; answers the replies that came before.
     ///
     /// # Errors

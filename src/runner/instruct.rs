@@ -1,8 +1,9 @@
 //! An attempt that is done by people: they are asked, and their reply is its outcome.
 //!
 //! It holds no slot while it waits. A reply that was taken counts, whatever else ends the attempt at
-//! the same moment: the end closes the prompt by the row that the reply is written to. Only where the
-//! operation is being stopped the reply makes no difference.
+//! the same moment: the end closes the prompt by the row that the reply is written to. A reply that
+//! was taken while the worker was lost is the outcome of the next attempt, which does not ask again.
+//! Only where the operation is being stopped a reply makes no difference.
 
 use serde_json::{Map, Value, json};
 use tokio::sync::{mpsc, watch};
@@ -33,6 +34,13 @@ pub(super) async fn instruct<S: WorkSource>(
         Ok(prompt) => prompt,
         Err(exception) => return Outcome::failed(Cause::Exception, exception),
     };
+    if assignment.attempt > 1 {
+        match ask(|| bench.source.reply_before(key(assignment))).await {
+            Ok(Some(reply)) => return judge(&reply),
+            Ok(None) => {}
+            Err(exception) => return Outcome::failed(Cause::Exception, exception),
+        }
+    }
     // Without a lease the prompt is not stored, and the order to stop is on its way.
     if let Err(exception) = ask(|| bench.source.ask(&prompt)).await {
         return Outcome::failed(Cause::Exception, exception);

@@ -46,6 +46,12 @@ pub trait WorkSource: Send + Sync + 'static {
     /// Puts a question to people. `false`: the lease ran out. Asking again changes nothing.
     fn ask(&self, prompt: &NewPrompt) -> impl Future<Output = Result<bool, EngineError>> + Send;
 
+    /// The reply to an instruction that an earlier attempt was given after its worker was lost.
+    fn reply_before(
+        &self,
+        of: AttemptKey,
+    ) -> impl Future<Output = Result<Option<Value>, EngineError>> + Send;
+
     /// Closes the prompts of an attempt that ends; answers the replies that came before.
     fn close_prompts(
         &self,
@@ -145,6 +151,10 @@ impl WorkSource for WorkerSeat {
 
     async fn ask(&self, prompt: &NewPrompt) -> Result<bool, EngineError> {
         self.ask(prompt).await
+    }
+
+    async fn reply_before(&self, of: AttemptKey) -> Result<Option<Value>, EngineError> {
+        self.reply_before(of).await
     }
 
     async fn close_prompts(&self, of: AttemptKey) -> Result<Vec<ReplyView>, EngineError> {

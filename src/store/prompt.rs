@@ -275,6 +275,39 @@ impl Store {
         Ok(())
     }
 
+    /// The reply to an instruction of an earlier attempt that nobody took: its worker was lost, and
+    /// no attempt has ended since.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn reply_before(
+        &self,
+        operation: Uuid,
+        step: u32,
+        attempt: u32,
+    ) -> Result<Option<Value>, StoreError> {
+        let reply: Option<Json<Value>> = sqlx::query_scalar(
+            r#"
+            -- prompt/reply_before
+            select p.reply
+            from prompt p
+            where p.operation = $1 and p.step = $2 and p.attempt < $3 and p.kind = 0
+                and p.reply is not null
+                and not exists (
+                    select from attempt a
+                    where a.operation = $1 and a.step = $2 and a.attempt >= p.attempt)
+            order by p.attempt desc
+            limit 1
+            "#,
+        )
+        .bind(operation)
+        .bind(int(step))
+        .bind(int(attempt))
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(reply.map(|reply| reply.0))
+    }
+
     /// Closes the prompts of an attempt that ends; answers the replies that came before.
     ///
     /// # Errors
