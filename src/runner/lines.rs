@@ -172,7 +172,7 @@ mod tests {
         let mut lines = Lines::default();
         let mut back = 0;
         for _ in 0..10 {
-            for found in lines.take(&[b'x'; LINE_MAX / 2]) {
+            for found in lines.take(&vec![b'x'; LINE_MAX / 2]) {
                 let Found::Unknown(bytes, _) = found else { panic!("a line") };
                 back += bytes.len();
             }

@@ -549,3 +549,40 @@ async fn row_3_3_instruction_is_asked_again_after_a_restart() {
     second.reply(&path, &again, &json!({"value": "new"})).await.expect(200);
     assert_eq!(second.ended(&path).await["result"]["ask"]["value"], "new");
 }
+
+#[tokio::test]
+async fn the_runbook_of_the_examples_is_done_by_replies() {
+    let service = service().await;
+    let text = include_str!("../../examples/runbook.yaml");
+    let job: Value = serde_saphyr::from_str(text).expect("YAML");
+    let (submitted, prompt) = service.asked(&job).await;
+    let url = &submitted.url;
+    assert_eq!(prompt["text"], "Replace disk sdb of db-3 and tell its serial number.");
+    service.reply(url, &prompt, &json!({"value": {}})).await.error(422);
+    service.reply(url, &prompt, &json!({"value": {"serial": "W-7"}})).await.expect(200);
+    let prompt = loop {
+        let prompt = service.waiting(url).await.remove(0);
+        if prompt["step"] == "check" {
+            break prompt;
+        }
+    };
+    service.reply(url, &prompt, &json!({"value": true})).await.expect(200);
+    let ended = service.ended(url).await;
+    assert_eq!(ended["result"]["check"], json!({"serial": "W-7", "lamp": "green"}), "{ended}");
+    assert_eq!(ended["state"], "Succeeded");
+    let messages = service.messages(url, "check").await;
+    assert_eq!(messages[0]["message"], "checking");
+
+    let (submitted, prompt) = service.asked(&job).await;
+    let url = &submitted.url;
+    let body = json!({"status": "notDone", "comment": "no spare disk"});
+    service.reply(url, &prompt, &body).await.expect(200);
+    let prompt = loop {
+        let prompt = service.waiting(url).await.remove(0);
+        if prompt["step"] == "call-for-help" {
+            break prompt;
+        }
+    };
+    service.reply(url, &prompt, &json!({})).await.expect(200);
+    assert_eq!(service.ended(url).await["state"], "Succeeded", "the failure was handled");
+}
