@@ -26,6 +26,8 @@ use crate::domain::definition::{StepDefinition, Work};
 use crate::domain::duration;
 use crate::engine::{Assignment, AttemptReport, EngineError, Report};
 
+/// Bytes read from a pipe at once.
+const READ: usize = 64 * 1024;
 /// The wait before the database is asked again for what an attempt needs.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -236,7 +238,7 @@ async fn follow<S: WorkSource>(
     let mut timeout = limits.timeout.map_or_else(never, |timeout| Instant::now() + timeout);
     let mut kill_at = never();
     let mut forced = None;
-    let (mut out, mut err) = (Stream::new(), Stream::new());
+    let (mut out, mut err) = (Stream::new(READ), Stream::new(READ));
     let ended = loop {
         tokio::select! {
             read = out.read(&process.stdout) => capture.take(1, read, source.now()).await,

@@ -4,9 +4,6 @@ use std::io;
 
 use tokio::net::unix::pipe;
 
-/// Bytes read from a pipe at once.
-const READ: usize = 64 * 1024;
-
 /// A pipe that is read piece by piece.
 pub(super) struct Stream {
     buffer: Vec<u8>,
@@ -14,8 +11,9 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    pub(super) fn new() -> Self {
-        Self { buffer: vec![0; READ], is_closed: false }
+    /// Reads up to `size` bytes at once.
+    pub(super) fn new(size: usize) -> Self {
+        Self { buffer: vec![0; size], is_closed: false }
     }
 
     /// The next piece; empty at the end, and never after it. Safe to be dropped while it waits.

@@ -28,6 +28,8 @@ use super::source::WorkSource;
 use super::stream::Stream;
 use crate::engine::{Assignment, AttemptKey, MESSAGES_MAX, Mail, NewPrompt, StepMessage};
 
+/// Bytes read from the FIFO at once.
+const READ: usize = 8 * 1024;
 /// Prompts of one attempt, at the most.
 const PROMPTS_MAX: u32 = 1_000;
 /// After so many lines it is looked whether there is more mail: a look gives no more at once.
@@ -74,6 +76,8 @@ pub(super) fn key(assignment: &Assignment) -> AttemptKey {
 #[derive(Default)]
 struct Heard {
     messages: u32,
+    /// Bytes of the messages.
+    bytes: u64,
     prompts: u32,
     ids: HashSet<String>,
 }
@@ -89,7 +93,7 @@ struct Listener<'a, S> {
 
 impl<S: WorkSource> Listener<'_, S> {
     async fn listen(&mut self, events: &pipe::Receiver, over: &CancellationToken) {
-        let mut stream = Stream::new();
+        let mut stream = Stream::new(READ);
         let mut lines = Lines::default();
         loop {
             let bytes = tokio::select! {
@@ -118,15 +122,7 @@ impl<S: WorkSource> Listener<'_, S> {
         let mut messages = Vec::new();
         for found in found {
             match found {
-                Found::Line(Line::Message(body)) if self.heard.messages < MESSAGES_MAX => {
-                    self.heard.messages += 1;
-                    let seq = self.heard.messages;
-                    messages.push(StepMessage { from: key(self.assignment), seq, body });
-                }
-                Found::Line(Line::Message(body)) => {
-                    let why = format!("the attempt has sent {MESSAGES_MAX} messages already");
-                    self.remark(body.to_string().as_bytes(), &why).await;
-                }
+                Found::Line(Line::Message(body)) => messages.extend(self.message(body).await),
                 Found::Line(Line::Prompt(prompt)) => self.prompt(prompt).await,
                 Found::Unknown(bytes, why) => self.remark(&bytes, &why).await,
             }
@@ -139,6 +135,25 @@ impl<S: WorkSource> Listener<'_, S> {
                 self.remark(message.body.to_string().as_bytes(), &error.message).await;
             }
         }
+    }
+
+    /// Numbers a message, if the attempt may send one more.
+    async fn message(&mut self, body: Value) -> Option<StepMessage> {
+        let text = body.to_string();
+        let cap = self.bench.settings.output_cap_bytes;
+        let bytes = self.heard.bytes.saturating_add(text.len() as u64);
+        let why = if self.heard.messages >= MESSAGES_MAX {
+            format!("the attempt has sent {MESSAGES_MAX} messages already")
+        } else if bytes > cap {
+            format!("the messages of the attempt have more than {cap} bytes")
+        } else {
+            self.heard.messages += 1;
+            self.heard.bytes = bytes;
+            let seq = self.heard.messages;
+            return Some(StepMessage { from: key(self.assignment), seq, body });
+        };
+        self.remark(text.as_bytes(), &why).await;
+        None
     }
 
     async fn prompt(&mut self, prompt: PromptLine) {

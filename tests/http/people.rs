@@ -586,3 +586,47 @@ async fn the_runbook_of_the_examples_is_done_by_replies() {
     service.reply(url, &prompt, &json!({})).await.expect(200);
     assert_eq!(service.ended(url).await["state"], "Succeeded", "the failure was handled");
 }
+
+#[tokio::test]
+async fn row_2_6_output_messages_have_the_limit_of_the_output() {
+    let service = own_service(|settings| settings.output_cap_bytes = 1_000).await;
+    let text = r#"for i in 1 2 3; do printf '{"message": "%0400d"}\n' $i; done >>"$SUT_EVENTS""#;
+    let url = service.submit(&crate::support::shell(text)).await.url;
+    assert_eq!(service.ended(&url).await["state"], "Succeeded");
+    assert_eq!(service.messages(&url, "only").await.len(), 2);
+    let output = service.get(&format!("{url}/steps/only/output")).await.expect(200);
+    assert!(output.text().contains("more than 1000 bytes: \"0000"), "{}", output.text());
+}
+
+#[tokio::test]
+async fn row_2_5_replies_and_messages_reach_a_worker_in_another_process() {
+    let mut known = None;
+    let front = own_service(|settings| {
+        known = Some(settings.clone());
+        settings.slots = 0;
+        settings.heartbeat = std::time::Duration::from_millis(200);
+    })
+    .await;
+    let _back = own_service(|settings| {
+        *settings = known.take().expect("settings");
+        // So rarely that only news can be what is quick.
+        settings.lease = std::time::Duration::from_mins(3);
+        settings.heartbeat = std::time::Duration::from_mins(1);
+    })
+    .await;
+    let began = Instant::now();
+    let mut job = listener("read -r a; read -r b; echo \"$a$b\"");
+    let person = json!({"name": "person", "run": {"instruction": {"text": "look"}}});
+    job["steps"].as_array_mut().unwrap().push(person);
+    let (submitted, prompt) = front.asked(&job).await;
+    let url = &submitted.url;
+    front.until(url, |operation| operation["stepCounts"]["Running"] == 2).await;
+    for message in [json!(false), json!(null)] {
+        front.post_json(&format!("{url}/messages"), &json!({"message": message})).await.expect(200);
+    }
+    front.reply(url, &prompt, &json!({"value": 0})).await.expect(200);
+    assert_eq!(front.ended(url).await["state"], "Succeeded");
+    assert!(began.elapsed() < std::time::Duration::from_secs(45), "{:?}", began.elapsed());
+    let output = front.get(&format!("{url}/steps/ask/output")).await.expect(200);
+    assert_eq!(output.text(), "{\"message\":false,\"seq\":1}{\"message\":null,\"seq\":2}\n");
+}
