@@ -43,8 +43,6 @@ comment on column prompt.closed is 'When the attempt ended; nobody listens any m
 create index prompt_open on prompt (asked, operation, step, attempt, seq)
     where reply is null and closed is null;
 comment on index prompt_open is 'What waits for people, oldest first.';
-create index prompt_open_of on prompt (operation) where reply is null and closed is null;
-comment on index prompt_open_of is 'What waits for people in one operation.';
 create index prompt_of_worker on prompt (worker) where heard is null and closed is null;
 comment on index prompt_of_worker is 'What a worker waits for or has to pass on.';
 

@@ -36,7 +36,8 @@ pub struct Prompt {
     /// When it was asked.
     #[serde(serialize_with = "timestamp")]
     pub created_date_time: DateTime<Utc>,
-    /// What was replied; absent while it is open.
+    /// What was replied: `status`, and `value` and `comment` if they were sent, and `repliedDateTime`.
+    /// Absent if nobody replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Value>,
 }
