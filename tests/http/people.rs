@@ -604,7 +604,7 @@ async fn row_2_5_replies_and_messages_reach_a_worker_in_another_process() {
     let front = own_service(|settings| {
         known = Some(settings.clone());
         settings.slots = 0;
-        settings.heartbeat = std::time::Duration::from_millis(200);
+        settings.heartbeat = std::time::Duration::from_millis(100);
     })
     .await;
     let _back = own_service(|settings| {
@@ -617,7 +617,10 @@ async fn row_2_5_replies_and_messages_reach_a_worker_in_another_process() {
     let began = Instant::now();
     let mut job = listener("read -r a; read -r b; echo \"$a$b\"");
     let person = json!({"name": "person", "run": {"instruction": {"text": "look"}}});
-    job["steps"].as_array_mut().unwrap().push(person);
+    // Time for the first to learn, by its heartbeat, that there is another to be told.
+    let pause = json!({"name": "pause", "run": {"shell": "sleep 1"}});
+    job["steps"].as_array_mut().unwrap().extend([person, pause]);
+    job["successPairs"] = json!([["pause", "ask"], ["pause", "person"]]);
     let (submitted, prompt) = front.asked(&job).await;
     let url = &submitted.url;
     front.until(url, |operation| operation["stepCounts"]["Running"] == 2).await;
