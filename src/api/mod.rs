@@ -16,12 +16,14 @@ mod graph;
 mod health;
 mod jobsets;
 mod live;
+mod messages;
 mod metrics;
 mod middleware;
 mod negotiate;
 mod operations;
 mod prefer;
 mod present;
+mod prompts;
 mod query;
 pub mod rows;
 mod serve;
@@ -57,6 +59,12 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(events::list))
         .routes(routes!(live::all::follow))
         .routes(routes!(events::context, events::patch_context))
+        .routes(routes!(prompts::waiting))
+        .routes(routes!(prompts::waiting_of))
+        .routes(routes!(prompts::list))
+        .routes(routes!(prompts::reply))
+        .routes(routes!(messages::send))
+        .routes(routes!(messages::list))
 }
 
 /// The routes beside the versions.

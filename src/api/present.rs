@@ -7,6 +7,7 @@ use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
 use super::state::BaseUrl;
+use crate::domain::definition::Work;
 use crate::domain::rollup::{percent_complete, unhandled_among};
 use crate::domain::{Action, Jobset, OperationState, Phase, Run, StepState, Stop, duration};
 use crate::engine::{
@@ -27,6 +28,11 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         .into_iter()
         .filter(|state| state.phase() == Phase::Held && *state != StepState::READY)
         .any(|state| counts[usize::from(state.code())] > 0);
+    // Prompts of running programs are not looked for: that would be a second question to the store.
+    let instructs = counts[usize::from(StepState::RUNNING.code())] > 0
+        && view.steps.iter().zip(&jobset.steps).any(|(state, step)| {
+            state.class() == StepState::RUNNING && matches!(step.work(*state), Work::Instruction(_))
+        });
     wire::Operation {
         id: view.id.to_string(),
         category: "jobsets".to_owned(),
@@ -48,7 +54,7 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
             .filter(|(_, count)| *count > 0)
             .collect(),
         labels: labels(view.labels.as_ref()),
-        attention: held && !view.state.is_final(),
+        attention: (held || instructs) && !view.state.is_final(),
     }
 }
 

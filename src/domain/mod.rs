@@ -23,6 +23,7 @@ pub mod machine;
 pub mod operation;
 pub mod problem;
 pub mod rollup;
+pub mod schema;
 pub mod state;
 
 mod analysis;

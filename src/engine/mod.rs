@@ -22,6 +22,7 @@ mod lane;
 mod live;
 mod maintain;
 mod news;
+mod people;
 mod query;
 mod seat;
 mod steer;
@@ -31,8 +32,9 @@ mod work;
 
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptReport, AttemptView, EventView, FindAsked, Keyset, LastMove, Order, OutputPiece,
-    OutputView, Store, StoreError, StoreSettings,
+    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, LastMove,
+    MessagePlace, MessageView, NewPrompt, Order, OutputPiece, OutputView, PromptKey, PromptPlace,
+    PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError, StoreSettings,
 };
 pub use clock::created_at;
 pub use command::{
@@ -44,6 +46,7 @@ pub use live::{
     Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput, OutputFollower,
     RingFollowed, RingFollower,
 };
+pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
 pub use seat::Assignment;
 pub use watch::Watch;

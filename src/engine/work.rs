@@ -12,7 +12,7 @@ use super::error::EngineError;
 use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
 use crate::domain::Incarnation;
-use crate::store::{NewWorker, Order, OutputPiece};
+use crate::store::{AttemptKey, NewWorker, Order, OutputPiece};
 
 /// What a worker that takes the seat is.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct SeatSpec {
 /// The seat of this process's worker: one incarnation, from its registration to its end.
 #[derive(Debug)]
 pub struct WorkerSeat {
-    shared: Arc<Shared>,
-    seat: Arc<Seat>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) seat: Arc<Seat>,
     lease: Duration,
     assignments: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<Assignment>>>,
 }
@@ -97,7 +97,11 @@ impl WorkerSeat {
     /// any more, [`EngineError::Unavailable`] when it should be reported again by
     /// [`settle_again`](Self::settle_again).
     pub async fn settle(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
-        self.seat.give(reports.len());
+        self.seat.give_ended(reports.iter().map(|report| AttemptKey {
+            operation: report.operation,
+            step: report.step,
+            attempt: report.attempt,
+        }));
         self.settle_again(reports).await
     }
 

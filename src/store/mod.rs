@@ -18,10 +18,12 @@ mod error;
 mod find;
 mod live;
 pub mod lower;
+mod message;
 mod migrate;
 mod operation;
 mod output;
 mod packed;
+mod prompt;
 mod read;
 mod worker;
 
@@ -32,9 +34,13 @@ pub use batch::{
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
 pub use live::{NewEvent, NewOutput, OutputPlace};
+pub use message::{
+    AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
+};
 pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};
 pub use packed::CHUNK;
+pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
 pub use read::{AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView};
 pub use worker::{LostWorker, NewWorker, Order};
 

@@ -20,8 +20,8 @@ mod when;
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
 pub use jobset::{
-    DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument, RunDocument,
-    StartDocument, StepDocument, decode_definition,
+    DurationText, InstructionDocument, JobsetDocument, NeedDocument, OnFailureDocument,
+    RetryDocument, RunDocument, StartDocument, StdinDocument, StepDocument, decode_definition,
 };
 pub use live::{EventsEnd, EventsReset, OperationEvent, OutputEnd};
 pub use machine::{EndDocument, MachineDocument, StateDocument, TransitionDocument};

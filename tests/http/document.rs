@@ -70,6 +70,7 @@ async fn row_193_every_documented_route_answers() {
     let document = document();
     for (path, method, operation) in operations(&document) {
         let url = path.replace("{id}", &id).replace("{name}", "only");
+        let url = url.replace("{promptId}", "0-1-1");
         let body = operation.get("requestBody").map(|_| b"{\"x\": 1}".to_vec());
         let json = [("content-type", "application/json")];
         let answer = service.send(&method.to_uppercase(), &url, &json, body).await;

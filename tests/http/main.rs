@@ -18,6 +18,7 @@ mod list;
 mod live;
 mod live_client;
 mod monitor;
+mod people;
 mod query;
 mod submit;
 mod support;

@@ -159,6 +159,9 @@ pub(super) struct Span {
 }
 
 impl Span {
+    /// Something that has no event changed.
+    pub(super) const NOTHING: Self = Self { before: i32::MAX, to: 0 };
+
     pub(super) fn join(self, other: Self) -> Self {
         Self { before: self.before.min(other.before), to: self.to.max(other.to) }
     }
