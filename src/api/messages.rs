@@ -55,7 +55,7 @@ pub(super) async fn send(
         named.as_ref().is_none_or(|named| named.contains(&n))
             && tags.iter().all(|(key, tag)| own.get(key) == Some(tag))
     };
-    let mut receivers = state.engine.listening(&found, is_meant).await?;
+    let mut receivers = state.engine.listening(&found, is_meant)?;
     if !dry_run && !receivers.is_empty() {
         state.engine.tell(id, &mut receivers, &message).await?;
         receivers.retain(|receiver| receiver.seq > 0);

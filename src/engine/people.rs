@@ -103,7 +103,7 @@ impl Engine {
     ///
     /// # Errors
     /// [`EngineError::Ended`]; otherwise as for any question to the store.
-    pub async fn listening(
+    pub fn listening(
         &self,
         found: &Found,
         steps: impl Fn(u32) -> bool,
