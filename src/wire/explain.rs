@@ -429,9 +429,9 @@ mod tests {
         check(
             r#"{"steps": [], "start": "later", "maxConcurrency": -1}"#,
             &expect![[r#"
-            maxConcurrency: -1 is less than the minimum of 1
-            start: `later` is none of `auto`
-            steps: needs at least 1 of them"#]],
+                maxConcurrency: -1 is less than the minimum of 1
+                start: `later` is none of `auto`, `manual`
+                steps: needs at least 1 of them"#]],
         );
         check(
             r#"{"steps": [{"name": " a/b"}, {"name": ""}], "maxConcurrency": 1.5}"#,
