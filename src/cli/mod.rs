@@ -28,6 +28,9 @@ mod run;
 mod serve;
 mod signals;
 mod table;
+// Until `op explain` is wired, only its tests use it.
+#[cfg(test)]
+mod why;
 
 use std::process::ExitCode;
 

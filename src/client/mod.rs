@@ -12,6 +12,7 @@
 
 mod answer;
 mod error;
+mod explain;
 mod operations;
 mod pages;
 mod steps;

@@ -34,7 +34,7 @@ pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};
 pub use packed::CHUNK;
 pub use read::{AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView};
-pub use worker::{LostWorker, NewWorker, Order};
+pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
 
 use std::str::FromStr;
 use std::time::Duration;

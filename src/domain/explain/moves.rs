@@ -156,7 +156,7 @@ fn by_claim(run: &Run, n: u32, rule: &Rule, now: DateTime<Utc>) -> Option<String
         }
         [Reason::Paused, ..] => Some("the operation is paused as a whole".to_owned()),
         [Reason::AtMost(most), ..] => {
-            Some(format!("{most} steps of the operation run, which is its maxConcurrency"))
+            Some(format!("maxConcurrency is {most}, and so many steps of the operation run"))
         }
         _ => None,
     }

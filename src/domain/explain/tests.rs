@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
@@ -276,7 +276,7 @@ fn timers_workers_and_limits() {
     );
     assert_eq!((all.len(), all[0].steps), (1, Some(3)));
     let claim = run.claim(10, WORKER, start()).remove(0);
-    let at_most = "`other` waits: no more than 1 steps of the operation run at once \
+    let at_most = "`other` waits: no more than 1 of the operation's steps run at once \
                    (maxConcurrency), and so many do";
     says(&run, "other", Kind::Worker, at_most);
     let found = because(&run, "last");
@@ -285,6 +285,7 @@ fn timers_workers_and_limits() {
          which may take until 2027-01-15T08:01:00.000Z"
     ));
     assert_eq!(found.until, Some(start() + TimeDelta::minutes(1)));
+    assert_eq!(found.verbs, [Action::INTERRUPT]);
     let failed = Ending::Failed(Cause::Exit(1));
     run.settle(claim.step, claim.attempt, WORKER, failed, start()).unwrap();
     let found = because(&run, "flaky");
@@ -443,7 +444,7 @@ fn a_failure_that_is_held_asks_a_person() {
 }
 
 #[test]
-fn many_steps_are_explained_in_no_time_and_in_few_words() {
+fn many_steps_are_explained_in_few_words() {
     let layers: usize = 200;
     let name = |layer: usize, n: usize| format!("s{layer}-{n}");
     let mut steps = Vec::new();
@@ -458,10 +459,8 @@ fn many_steps_are_explained_in_no_time_and_in_few_words() {
         }
     }
     let run = submit(Definition { steps, success_pairs: success, ..Definition::default() });
-    let began = Instant::now();
     let explained = operation(&run, &around(start()));
     let last = step(&run, run.jobset().len() - 1, &around(start()));
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
     assert_eq!((explained.because.len(), explained.more), (CAUSES_MAX, 100 - CAUSES_MAX));
     assert_eq!((last.because.len(), last.more), (CAUSES_MAX, 100 - CAUSES_MAX));
     assert!(explained.because.iter().all(|b| b.steps.is_some_and(|steps| steps > 15_000)));

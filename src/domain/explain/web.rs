@@ -227,7 +227,7 @@ impl<'a> Web<'a> {
         let direct = |group: &Grouped| -> usize {
             group.places.iter().map(|at| 1 + dependents[*at as usize].len()).sum()
         };
-        groups.sort_by_key(|group| std::cmp::Reverse(direct(group)));
+        groups.sort_by_cached_key(|group| std::cmp::Reverse(direct(group)));
         let own = |group: &Grouped| {
             position(group.places.iter().filter(|at| (**at as usize) < starts).count())
         };

@@ -157,7 +157,7 @@ const PAUSED: &str = "the operation is paused as a whole, so nothing new starts:
 
 fn at_most(most: u32) -> String {
     format!(
-        "no more than {most} steps of the operation run at once (maxConcurrency), and so many do"
+        "no more than {most} of the operation's steps run at once (maxConcurrency), and so many do"
     )
 }
 
@@ -306,7 +306,7 @@ fn running(
         "`{name}` is {state}: worker {worker} has had attempt {attempt} of it since {since}{}",
         limit.unwrap_or_default()
     );
-    Because { until, ..plain(Kind::Worker, message) }
+    Because { until, verbs: moving_verbs(run, n), ..plain(Kind::Worker, message) }
 }
 
 fn circle(run: &Run, steps: &[u32]) -> String {
