@@ -1,5 +1,7 @@
 //! What is said of runs in many situations, and what holds for any run.
 
+mod own;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +12,7 @@ use uuid::Uuid;
 use super::{Around, Because, CAUSES_MAX, GuardOf, Kind, Workers, operation, step};
 use crate::domain::action::{Action, Actor};
 use crate::domain::decide::{Cause, Ending, Selection, Steer, Verb};
-use crate::domain::definition::{
-    ClauseDefinition, Definition, MachineDefinition, OnFailure, Retry, StateDefinition,
-    StepDefinition, TransitionDefinition, Work,
-};
+use crate::domain::definition::{ClauseDefinition, Definition, OnFailure, Retry, StepDefinition};
 use crate::domain::{Jobset, Limits, OperationState, Run, StepState, Stop};
 
 const WORKER: i64 = 7;
@@ -363,75 +362,6 @@ fn steps_that_wait_for_each_other() {
     let x = explained.never.iter().find(|said| said.message.contains("`x`")).unwrap();
     assert!(x.message.contains("follow each other") || x.message.contains("gate"), "{}", x.message);
     check(&run, start());
-}
-
-fn door() -> MachineDefinition {
-    let state = |end| StateDefinition { end, ..StateDefinition::default() };
-    let work = StateDefinition {
-        work: Some(Work::Shell("true".into())),
-        outcomes: [("succeed", "done"), ("fail", "broken")]
-            .map(|(a, b)| (a.to_owned(), b.to_owned()))
-            .into(),
-        end: None,
-    };
-    let to = |from: &str, action: &str, to: &str, automatic, when| TransitionDefinition {
-        from: from.into(),
-        action: action.into(),
-        to: to.into(),
-        automatic,
-        when,
-    };
-    let key = vec![clause(&[("key", &["Succeeded"])])];
-    MachineDefinition {
-        initial: "Shut".into(),
-        states: BTreeMap::from([
-            ("Shut".to_owned(), state(None)),
-            ("Ajar".to_owned(), state(None)),
-            ("Open".to_owned(), work),
-            ("Done".to_owned(), state(Some(crate::domain::definition::End::Succeeded))),
-            ("Broken".to_owned(), state(Some(crate::domain::definition::End::Failed))),
-        ]),
-        transitions: vec![
-            to("Shut", "unlock", "Ajar", true, key),
-            to("Ajar", "push", "Open", false, Vec::new()),
-            to("Open", "done", "Done", false, Vec::new()),
-            to("Open", "broken", "Broken", false, Vec::new()),
-        ],
-    }
-}
-
-#[test]
-fn a_machine_of_ones_own_is_told_in_its_own_words() {
-    let door_step = StepDefinition { machine: Some("door".into()), ..named("door") };
-    let make = |key: StepDefinition| {
-        submit(Definition {
-            steps: vec![key, door_step.clone(), named("walk")],
-            success_pairs: pairs(&[("door", "walk")]),
-            machines: BTreeMap::from([("door".to_owned(), door())]),
-            ..Definition::default()
-        })
-    };
-    let run = make(in_state("key", "Paused"));
-    says(
-        &run,
-        "walk",
-        Kind::Person,
-        "`walk` waits for `door` to be Done, `door` waits for `key` to be Succeeded; \
-         `key` is Paused: resume, skip or block it",
-    );
-    let explained = step(&run, run.jobset().number("door").unwrap(), &around(start()));
-    assert_eq!(explained.moves[0].guards[0].on, GuardOf::Transition);
-    let mut run = make(named("key"));
-    round(&mut run, &[]);
-    says(&run, "door", Kind::Person, "`door` is Ajar: push it");
-    let mut run = make(named("key"));
-    round(&mut run, &["key"]);
-    check(&run, start());
-    let explained = operation(&run, &around(start()));
-    assert_eq!(
-        explained.never[0].message,
-        "`door` could never go on: `key` ended Failed and is never Succeeded"
-    );
 }
 
 #[test]

@@ -130,11 +130,8 @@ fn join(parts: impl IntoIterator<Item = String>, word: &str) -> String {
 fn cause(web: &Web<'_>, group: &Grouped, around: &Around) -> Because {
     let run = web.run;
     let steps: Vec<u32> = group.places.iter().take(NAMES_MAX).map(|at| web.step(*at)).collect();
-    let because = match (&group.reason, steps.first()) {
-        // Only a pause is told although it keeps no step.
-        (_, None) => reason_words(run, 0, &Reason::Paused),
-        (reason, Some(first)) => reason_words(run, *first, reason),
-    };
+    // A pause is told even if it keeps no step; its words name none.
+    let because = reason_words(run, steps.first().copied().unwrap_or(0), &group.reason);
     let workers =
         if group.reason == Reason::NoSlot { workers_words(around) } else { String::new() };
     if group.places.len() < 2 {
