@@ -11,6 +11,7 @@ mod condition;
 mod document;
 mod error;
 mod events;
+mod explain;
 mod extract;
 mod graph;
 mod health;
@@ -56,6 +57,8 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(steps::list))
         .routes(routes!(steps::show))
         .routes(routes!(steps::output))
+        .routes(routes!(explain::of_operation))
+        .routes(routes!(explain::of_step))
         .routes(routes!(events::list))
         .routes(routes!(live::all::follow))
         .routes(routes!(events::context, events::patch_context))

@@ -32,6 +32,7 @@ mod socket;
 mod steer;
 mod table;
 mod tail;
+mod why;
 
 use std::process::ExitCode;
 

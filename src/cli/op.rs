@@ -14,7 +14,7 @@ use super::people::{self, PeopleCommand};
 use super::signals::Signals;
 use super::steer::{self, SteerCommand};
 use super::table::{ended_by, state, table, text};
-use super::tail;
+use super::{tail, why};
 use crate::client::{Client, GraphFormat, Question};
 use crate::wire::{Event, Operation, Step};
 
@@ -187,9 +187,10 @@ pub(super) async fn op(
             let drawing = client.graph(&id, format.graph()).await?;
             std::io::stdout().lock().write_all(&drawing)?;
         }
-        OpCommand::Explain { id, step } => {
-            explain(&client.explain(&id, step.as_deref()).await?, output)?;
-        }
+        OpCommand::Explain { id, step } => match step {
+            Some(step) => why::print_step(&client.explain_step(&id, &step).await?, output)?,
+            None => why::print_operation(&client.explain_operation(&id).await?, output)?,
+        },
         OpCommand::Steer(command) => return steer::steer(&client, command, output).await,
         OpCommand::People(command) => people::people(&client, command, output).await?,
     }
@@ -217,13 +218,6 @@ fn list(operations: &[Operation], is_narrow: bool, output: Output) -> Result<(),
         ]);
     }
     Ok(output.line(&text(&rows))?)
-}
-
-fn explain(answer: &Value, output: Output) -> Result<(), CliError> {
-    if output.is_json() {
-        return Ok(output.json(answer)?);
-    }
-    Ok(output.line(&format!("{answer:#}"))?)
 }
 
 pub(super) fn show(operation: &Operation, output: Output) -> Result<(), CliError> {

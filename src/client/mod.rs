@@ -15,6 +15,7 @@
 
 mod answer;
 mod error;
+mod explain;
 mod filters;
 mod handler;
 mod live;

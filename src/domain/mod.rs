@@ -17,6 +17,7 @@ pub mod action;
 pub mod decide;
 pub mod definition;
 pub mod duration;
+pub mod explain;
 pub mod guard;
 pub mod limits;
 pub mod machine;

@@ -136,7 +136,8 @@ impl WorkerSeat {
         if orders.is_none() {
             self.seat.close();
         }
-        self.shared.clock.set(store.now().await?);
+        let asked = std::time::Instant::now();
+        self.shared.clock.set(store.now().await?, asked);
         self.shared.news.set_peers(store.peers(self.seat.incarnation).await? > 0);
         Ok(orders)
     }

@@ -7,8 +7,8 @@ use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::PAUSED;
 use super::Store;
-use super::batch::PAUSED;
 use super::error::StoreError;
 use super::operation::{chunked_steps, state, stop};
 use super::packed::{unpack_open, unpack_steps};

@@ -16,6 +16,7 @@ mod steer;
 mod step;
 mod unique;
 mod when;
+mod why;
 
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
@@ -36,3 +37,7 @@ pub use steer::{
 pub use step::{Attempt, Event, OutputPiece, Step};
 pub use unique::read_value;
 pub use when::{ClauseDocument, WhenDocument};
+pub use why::{
+    ElsewhereAction, ExplainedClause, ExplainedGroup, ExplainedGuard, ExplainedMove, ExplainedStep,
+    ExplainedTerm, OperationExplanation, RootCause, StepExplanation,
+};

@@ -12,6 +12,7 @@
 mod bad_input;
 mod cancel;
 mod document;
+mod explain;
 mod graph;
 mod hygiene;
 mod list;
