@@ -284,7 +284,7 @@ impl Run {
 }
 
 /// Whether a guard is put on a rule.
-fn is_on(on: On, rule: &Rule) -> bool {
+pub(super) fn is_on(on: On, rule: &Rule) -> bool {
     match on {
         On::Transition(when) => rule.when == Some(when),
         On::Action(action) => rule.action == action,

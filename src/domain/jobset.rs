@@ -1,7 +1,6 @@
 //! A jobset that was found valid: numbered steps in topological order and compiled guards.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use super::definition::{
 use super::guard::{Clause, Counters, Group, Guard, Guards, Term};
 use super::limits::Limits;
 use super::machine::{self, Machine, default_machine};
+use super::order::{renumber, topological};
 use super::problem::{PROBLEMS_MAX, Problem, hint};
 use super::state::StepState;
 use super::validate;
@@ -31,7 +31,7 @@ pub struct Step {
 }
 
 /// What a guard beside the entry guards is put on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum On {
     /// On a transition of the step's machine: its place among the machine's conditions.
     Transition(u16),
@@ -80,6 +80,8 @@ pub struct Jobset {
     pub guards: Guards,
     /// The counters of a run in which no step has moved yet.
     pub fresh: Counters,
+    /// What its author may not have meant, each with its place in the document.
+    pub warnings: Vec<Problem>,
     /// What the guards after the entry guards are put on: the number of the step, and on what.
     extras: Vec<(u32, On)>,
     /// The same by step, with the number of the guard.
@@ -104,9 +106,14 @@ impl Jobset {
         }
         let declared = Declared::of(&definition, limits, &machines)?;
         let order = topological(&declared.for_order());
-        let jobset = Self::assemble(definition, &declared, &order, machines);
-        let problems = analysis::problems(&jobset, &order);
-        if problems.is_empty() { Ok(jobset) } else { Err(problems) }
+        let mut findings = analysis::of_machines(&definition);
+        let mut jobset = Self::assemble(definition, &declared, &order, machines);
+        analysis::of_jobset(&jobset, &order, &mut findings);
+        if !findings.errors.is_empty() {
+            return Err(findings.errors);
+        }
+        jobset.warnings = findings.warnings;
+        Ok(jobset)
     }
 
     fn assemble(
@@ -139,6 +146,7 @@ impl Jobset {
         let states: Vec<StepState> = steps.iter().map(|step| step.initial).collect();
         Self {
             fresh: guards.count(&states),
+            warnings: Vec::new(),
             name: definition.name,
             deadline: definition.deadline,
             max_concurrency: definition.max_concurrency,
@@ -450,58 +458,6 @@ fn combine(when: Vec<Group>, paired: &Clause) -> Guard {
             .map(|group| std::iter::once(group).chain(paired.iter().cloned()).collect())
             .collect(),
     }
-}
-
-/// Positions in topological order; among steps that could come next, the order of the document.
-/// Alternatives in guards may form a harmless cycle: its first step in the document breaks it.
-fn topological(guards: &[Guard]) -> Vec<u32> {
-    let mut sources: Vec<BTreeSet<u32>> = guards
-        .iter()
-        .map(|guard| guard.iter().flatten().flat_map(|g| &g.terms).map(|t| t.step).collect())
-        .collect();
-    let mut dependents = vec![Vec::new(); guards.len()];
-    for (n, list) in (0_u32..).zip(&sources) {
-        for source in list {
-            dependents[*source as usize].push(n);
-        }
-    }
-    let mut next: BinaryHeap<Reverse<u32>> = (0_u32..)
-        .zip(&sources)
-        .filter(|(_, list)| list.is_empty())
-        .map(|(n, _)| Reverse(n))
-        .collect();
-    let mut placed = vec![false; guards.len()];
-    let mut order = Vec::with_capacity(guards.len());
-    let mut first_unplaced = 0;
-    while order.len() < guards.len() {
-        let n = if let Some(Reverse(n)) = next.pop() {
-            n
-        } else {
-            while placed[first_unplaced as usize] {
-                first_unplaced += 1;
-            }
-            first_unplaced
-        };
-        if std::mem::replace(&mut placed[n as usize], true) {
-            continue;
-        }
-        order.push(n);
-        for dependent in &dependents[n as usize] {
-            let list = &mut sources[*dependent as usize];
-            if list.remove(&n) && list.is_empty() {
-                next.push(Reverse(*dependent));
-            }
-        }
-    }
-    order
-}
-
-fn renumber(guard: &Guard, number: &[u32]) -> Guard {
-    let mut guard = guard.clone();
-    for term in guard.iter_mut().flatten().flat_map(|group| &mut group.terms) {
-        term.step = number[term.step as usize];
-    }
-    guard
 }
 
 /// "No step is called `name`", with the nearest name.

@@ -28,7 +28,10 @@ pub mod state;
 mod analysis;
 mod follow;
 mod jobset;
+mod order;
 mod run;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use action::{Action, Actor};
