@@ -25,7 +25,8 @@ const LARGE_BODY: usize = 64 * 1024;
 ///
 /// Answers 202 once the operation is durable; poll `Operation-Location` until its `status` is
 /// `succeeded`, `failed` or `canceled`. `Prefer: wait=N` delays the answer until the operation has
-/// ended, N seconds at the most; it is a 202 all the same.
+/// ended, N seconds at the most; it is a 202 all the same. `warnings` tells what the jobset says and
+/// may not mean: actions that can never be taken, steps that can come to wait for each other.
 #[utoipa::path(
     post,
     path = "/jobsets",
@@ -74,7 +75,8 @@ pub(super) async fn submit(
     let location = base.operation(id);
     let location = HeaderValue::from_str(&location)
         .map_err(|_| ApiError::bad_request("InvalidHost", "the Host header cannot be in a link"))?;
-    let body = present::operation(&found, &base);
+    let warnings = present::warnings(&compiled.jobset);
+    let body = wire::Operation { warnings, ..present::operation(&found, &base) };
     let mut response = if prefer.minimal {
         StatusCode::ACCEPTED.into_response()
     } else {

@@ -111,7 +111,8 @@ pub(super) fn found(definition: Definition) -> String {
         Ok(jobset) => ("warning", jobset.warnings.clone()),
         Err(problems) => ("error", problems),
     };
-    problems.iter().map(|problem| format!("{kind}: {problem}\n")).collect()
+    let lines: Vec<String> = problems.iter().map(|p| format!("{kind}: {p}\n")).collect();
+    lines.concat()
 }
 
 /// A door that is opened when `key` succeeded, and shut again until it was shut for good.

@@ -61,15 +61,19 @@ fn what_a_machine_says_for_nothing_is_told() {
     check(
         of.clone(),
         &expect![[r#"
-        error: machines.m.transitions[1].when[0].x: no state is called `Waiting`
-    "#]],
+            warning: machines.m.states.Lost: no transition ever leads to `Lost`
+            warning: machines.m.transitions[1]: is never taken: transitions[0] is automatic too, leads out of `A` and has no `when`
+            warning: machines.spare: no step has this machine
+            warning: machines.m.transitions[1].when: the transition can never be taken: its guard waits for itself (x after x)
+        "#]],
     );
     of.steps[0].initial_state = Some("lost".into());
     check(
         of,
         &expect![[r#"
-        error: machines.m.transitions[1].when[0].x: no state is called `Waiting`
-    "#]],
+            warning: machines.m.transitions[1]: is never taken: transitions[0] is automatic too, leads out of `A` and has no `when`
+            warning: machines.spare: no step has this machine
+        "#]],
     );
 }
 
@@ -257,7 +261,7 @@ fn times() {
 fn what_is_too_large_to_be_searched_is_let_through() {
     let crossed = |n: usize| {
         let (a, b) = ((n * 7 + 3) % 60, (n * 11 + 5) % 60);
-        let running = if n % 2 == 0 { "Running" } else { "Waiting" };
+        let running = if n.is_multiple_of(2) { "Running" } else { "Waiting" };
         let condition = format!("s{a}:{running} s{b}:Failed | s{b}:Waiting | r:Failed");
         step(&format!("s{n}"), &condition)
     };
