@@ -13,7 +13,7 @@
 //! is the price of twenty situations here. A test compares the two.
 
 use std::cell::Cell;
-use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::deadlock::guards;
 use crate::domain::action::{Action, Actor};
@@ -74,7 +74,8 @@ struct Event {
 pub(super) struct Model<'a> {
     jobset: &'a Jobset,
     steps: Vec<u32>,
-    place: HashMap<u32, usize>,
+    /// By number of the step; none for those outside.
+    place: Vec<Option<usize>>,
     /// By place: those whose guards name it.
     watchers: Vec<Vec<usize>>,
     /// By place: whether nothing depends on when it runs.
@@ -92,7 +93,10 @@ struct Node {
 impl<'a> Model<'a> {
     /// A model of these steps, which depend on no other.
     pub(super) fn new(jobset: &'a Jobset, steps: Vec<u32>) -> Self {
-        let place: HashMap<u32, usize> = steps.iter().copied().zip(0..).collect();
+        let mut place = vec![None; jobset.steps.len()];
+        for (at, n) in steps.iter().enumerate() {
+            place[*n as usize] = Some(at);
+        }
         let mut watchers = vec![BTreeSet::new(); steps.len()];
         let mut is_plain: Vec<bool> =
             steps.iter().map(|n| jobset.machine(*n).name.is_empty()).collect();
@@ -100,7 +104,7 @@ impl<'a> Model<'a> {
             let is_own = !jobset.machine(*n).name.is_empty();
             for guard in guards(jobset, *n) {
                 for term in jobset.guards.clauses(guard).flatten().flat_map(|(_, terms)| terms) {
-                    let source = place[&term.step];
+                    let Some(source) = place[term.step as usize] else { continue };
                     watchers[source].insert(watcher);
                     let only_ends = asks_for_ends(*term);
                     is_plain[source] &= only_ends && !is_own;
@@ -122,7 +126,7 @@ impl<'a> Model<'a> {
         // What went smoothly goes to the front, a failure to the back.
         let mut queue: VecDeque<(Situation, Option<usize>)> = VecDeque::from([(first, None)]);
         while let Some((situation, node)) = queue.pop_front() {
-            let spent = self.spent.take() + self.steps.len();
+            let spent = self.spent.take() + self.steps.len() / 4;
             if !budget.spend(spent) {
                 return None;
             }
@@ -218,14 +222,20 @@ impl<'a> Model<'a> {
     }
 
     fn is_met(&self, situation: &Situation, term: Term) -> bool {
-        term.states.has(situation[self.place[&term.step]])
+        self.state_of(situation, term).is_some_and(|state| term.states.has(state))
+    }
+
+    /// The state of the step that a term names; every step that decides something has one.
+    fn state_of(&self, situation: &Situation, term: Term) -> Option<StepState> {
+        self.place[term.step as usize].map(|place| situation[place])
     }
 
     /// Whether no automatic rule can ever be followed any more.
     fn is_dead(&self, situation: &Situation, place: usize) -> bool {
         let n = self.steps[place];
         let may = |term: Term| {
-            self.is_met(situation, term) || !situation[self.place[&term.step]].is_ended()
+            let state = self.state_of(situation, term);
+            state.is_some_and(|state| term.states.has(state) || !state.is_ended())
         };
         self.jobset.machine(n).automatic(situation[place]).all(|rule| {
             let is_shut = rule.condition == Condition::Entry && !self.evaluate(n, may);
@@ -304,7 +314,11 @@ impl<'a> Model<'a> {
     /// What a declared machine asks an operator to do.
     fn by_operator(&self, situation: &Situation, place: usize) -> Vec<Event> {
         let n = self.steps[place];
-        let rules = self.jobset.machine(n).rules_from(situation[place]).iter();
+        let machine = self.jobset.machine(n);
+        if machine.name.is_empty() {
+            return Vec::new();
+        }
+        let rules = machine.rules_from(situation[place]).iter();
         rules
             .filter(|rule| rule.actor == Actor::Operator && self.guards_hold(situation, n, rule))
             .filter_map(|rule| match rule.to {
@@ -340,7 +354,7 @@ impl<'a> Model<'a> {
         for place in &waiting {
             for guard in guards(self.jobset, self.steps[*place]) {
                 let terms = self.jobset.guards.clauses(guard).flatten().flat_map(|(_, t)| t);
-                causes.extend(terms.map(|term| self.place[&term.step]));
+                causes.extend(terms.filter_map(|term| self.place[term.step as usize]));
             }
         }
         let way = std::iter::successors(node, |node| nodes[*node].parent);

@@ -225,7 +225,7 @@ fn steps_that_can_come_to_wait_for_each_other_are_told_with_the_shortest_way() {
 fn layers(steps: usize, is_cyclic: bool) -> Definition {
     let when = |n: usize| match n {
         0..10 => String::new(),
-        _ => format!("s{}:Succeeded s{}:Succeeded,Failed", n - 10, (n - 3) / 10 * 10 - 5),
+        _ => format!("s{}:Succeeded s{}:Succeeded,Failed", n - 10, n / 10 * 10 - 5),
     };
     let mut all: Vec<StepDefinition> =
         (0..steps).map(|n| step(&format!("s{n}"), &when(n))).collect();
@@ -239,7 +239,7 @@ fn layers(steps: usize, is_cyclic: bool) -> Definition {
 #[test]
 #[ignore = "takes times; run with --release"]
 fn times() {
-    for steps in [20, 200, 450, 2_000, 20_000, 100_000] {
+    for steps in [20, 200, 450, 2_000, 20_000, 99_990] {
         for is_cyclic in [false, true] {
             let definition = layers(steps, is_cyclic);
             let jobset = compile(definition.clone()).unwrap();

@@ -19,11 +19,11 @@ use crate::domain::machine::{Target, default_machine};
 use crate::domain::run::{Fact, Run, Snapshot};
 use crate::domain::{Action, Actor, Jobset, Limits, OperationState, Phase, StepState, Stop};
 
-fn start() -> DateTime<Utc> {
+pub(super) fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
-fn name(n: usize) -> String {
+pub(super) fn name(n: usize) -> String {
     format!("s{n}")
 }
 
@@ -135,7 +135,7 @@ fn moves() -> impl Strategy<Value = Move> {
     ]
 }
 
-const WORKER: i64 = 7;
+pub(super) const WORKER: i64 = 7;
 
 struct Walk {
     run: Run,
@@ -304,7 +304,7 @@ impl Walk {
 }
 
 /// Many drawn jobsets are refused and drawn again.
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     ProptestConfig { max_local_rejects: 1_000_000, ..ProptestConfig::default() }
 }
 

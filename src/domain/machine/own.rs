@@ -256,15 +256,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A cycle of automatic transitions without work would turn for ever in no time.
+    /// A cycle of automatic transitions without work, or from work to work, would turn for ever in no
+    /// time: only a worker's claim takes its time.
     fn refuse_spinning(&mut self, rules: &[Rule]) {
         let next = |from: StepState| {
-            rules.iter().filter(move |rule| rule.from == from).filter_map(|rule| match rule.to {
-                Target::State(to) => {
-                    let spins = rule.actor == Actor::Engine && to.phase() != Phase::Active;
-                    spins.then_some(to)
+            rules.iter().filter(move |rule| rule.from == from).filter_map(move |rule| {
+                match rule.to {
+                    Target::State(to) => {
+                        let is_claim = to.phase() == Phase::Active && from.phase() != Phase::Active;
+                        let spins = rule.actor == Actor::Engine && !is_claim;
+                        spins.then_some(to)
+                    }
+                    Target::Before => None,
                 }
-                Target::Before => None,
             })
         };
         for start in self.codes.values().copied().collect::<Vec<_>>() {
