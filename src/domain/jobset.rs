@@ -309,6 +309,12 @@ impl Machines {
         })
     }
 
+    /// The name of an action.
+    pub(super) fn action_name(&self, action: Action) -> &str {
+        let own = action.own_index().and_then(|index| self.actions.get(index));
+        own.map_or_else(|| action.name(), String::as_str)
+    }
+
     fn initial(&self, definition: &Definition, step: &StepDefinition) -> StepState {
         let machine = self.of(step);
         let of_all = definition.initial_state.as_ref().filter(|_| step.machine.is_none());

@@ -15,6 +15,7 @@ mod document;
 mod graph;
 mod hygiene;
 mod list;
+mod machines;
 mod monitor;
 mod query;
 mod submit;

@@ -2,11 +2,11 @@
 //!
 //! Four questions, each in a file of its own:
 //!
-//! - [`machines`]: does each declared machine lead from its beginning to an end?
-//! - [`reach`]: which states can each step reach, and which guards can ever hold, were workers and
+//! - `machines`: does each declared machine lead from its beginning to an end?
+//! - `reach`: which states can each step reach, and which guards can ever hold, were workers and
 //!   operators to do whatever suits? The least fixed point of both together.
-//! - [`guards`]: what follows from that: steps that can never run, actions that can never be taken.
-//! - [`deadlock`]: can steps come to wait for each other? Found by running the jobset in the small.
+//! - `guards`: what follows from that: steps that can never run, actions that can never be taken.
+//! - `deadlock`: can steps come to wait for each other? Found by running the jobset in the small.
 //!
 //! What can only be a mistake is an error and refuses the jobset; what may be meant so is a warning.
 //!
@@ -19,7 +19,7 @@ mod deadlock;
 mod guards;
 mod machines;
 mod model;
-mod reach;
+pub(super) mod reach;
 #[cfg(test)]
 mod tests;
 

@@ -27,8 +27,9 @@ use crate::domain::state::{Phase, StepState};
 /// Situations that are looked at, at the most, for one jobset.
 const SITUATIONS_MAX: usize = 20_000;
 
-/// Guard terms that are looked at, at the most, for one jobset: about five milliseconds.
-const TERMS_MAX: usize = 1_000_000;
+/// Guard terms and states of steps that are looked at, at the most, for one jobset: about five
+/// milliseconds.
+const TERMS_MAX: usize = 500_000;
 
 /// What may still be spent on a jobset.
 #[derive(Debug)]
@@ -126,7 +127,7 @@ impl<'a> Model<'a> {
         // What went smoothly goes to the front, a failure to the back.
         let mut queue: VecDeque<(Situation, Option<usize>)> = VecDeque::from([(first, None)]);
         while let Some((situation, node)) = queue.pop_front() {
-            let spent = self.spent.take() + self.steps.len() / 4;
+            let spent = self.spent.take() + self.steps.len();
             if !budget.spend(spent) {
                 return None;
             }

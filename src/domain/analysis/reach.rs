@@ -21,7 +21,8 @@ use crate::domain::state::StepState;
 const EFFORT: usize = 32;
 
 /// The least fixed point.
-pub(super) struct Reach {
+#[derive(Debug)]
+pub(in crate::domain) struct Reach {
     /// By step.
     states: Vec<StateSet>,
     /// By guard.
@@ -44,7 +45,7 @@ struct Kind {
 
 impl Reach {
     /// Works it out.
-    pub(super) fn of(jobset: &Jobset) -> Self {
+    pub(in crate::domain) fn of(jobset: &Jobset) -> Self {
         let all = jobset.steps.len();
         let guards = jobset.guards.len();
         let mut reach =
@@ -93,7 +94,7 @@ impl Reach {
     }
 
     /// The states that step `n` can reach.
-    pub(super) fn states(&self, n: u32) -> StateSet {
+    pub(in crate::domain) fn states(&self, n: u32) -> StateSet {
         self.states[n as usize]
     }
 

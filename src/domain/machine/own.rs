@@ -52,6 +52,11 @@ pub(in crate::domain) fn compile(
     };
     builder.number_states();
     let initial = builder.code(&format!("machines.{name}.initial"), &definition.initial);
+    if definition.states.get(&definition.initial).is_some_and(|state| state.work.is_some()) {
+        let message = "a step cannot begin with work: its guards are asked on the way there; begin \
+                       in a state without `run` that an automatic transition leads out of";
+        builder.add(format!("machines.{name}.initial"), message);
+    }
     let rules = builder.rules(initial);
     let states = builder.states();
     let problems = builder.problems;
@@ -84,6 +89,10 @@ impl<'a> Builder<'a> {
             let path = format!("{}.states.{name}", self.path);
             if SERVICE.iter().any(|service| service.name().eq_ignore_ascii_case(name)) {
                 self.add(&path, format!("every machine has a state `{name}`; choose another name"));
+            }
+            let is_same = |other: &&String| *other < name && other.eq_ignore_ascii_case(name);
+            if let Some(other) = self.definition.states.keys().find(is_same) {
+                self.add(&path, format!("differs from `{other}` in nothing but case"));
             }
             let class = self.class(&path, name, state);
             let index = used.entry(class).or_default();

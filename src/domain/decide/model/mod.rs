@@ -6,6 +6,7 @@
 //! engine's must be one of them.
 
 mod naive;
+mod walks;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -315,7 +316,7 @@ impl Both {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..config() })]
+    #![proptest_config(config())]
 
     #[test]
     fn the_engine_does_what_the_rules_say(
