@@ -21,35 +21,36 @@ use crate::domain::{Action, Actor, Jobset, OperationState, StepState};
 fn with(name: &str, machine: MachineDefinition) -> Definition {
     let retry = Retry { max_attempts: 2, ..Retry::default() };
     let timeout = Some(std::time::Duration::from_secs(1));
+    let plain = |name: &str| StepDefinition { timeout, ..step(name, "") };
     let own = |name: &str, machine: &str, condition: &str| {
         let step = with_machine(name, machine, condition);
         StepDefinition { retry: retry.clone(), timeout, ..step }
     };
     let steps = vec![
-        step("key", ""),
-        step("probe", ""),
-        step("budget", ""),
-        step("spare", ""),
+        plain("key"),
+        plain("probe"),
+        plain("budget"),
+        plain("spare"),
         own("x", name, ""),
         own("y", name, "key:Succeeded"),
     ];
     definition(steps, vec![(name, machine)])
 }
 
-fn used_up(name: &str, jobset: &Arc<Jobset>) {
+/// `jobsets` differ only in how they begin.
+fn used_up(name: &str, jobsets: &[Arc<Jobset>; 2]) {
+    let jobset = &jobsets[0];
     let n = jobset.number("x").unwrap();
     let machine = jobset.machine(n);
     let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
     let mut runner = TestRunner::new_with_rng(config(), rng);
-    // Steps begin in Ready only where the jobset says so.
-    let rules = machine.rules().iter().filter(|rule| rule.from != StepState::READY);
-    let mut missing: Vec<_> = rules.collect();
+    let mut missing: Vec<_> = machine.rules().iter().collect();
     let by_operator = machine.rules().iter().filter(|rule| rule.actor == Actor::Operator);
     let own = by_operator.map(|rule| rule.action).filter(|action| *action != Action::CANCEL);
     // Its own actions often, the default ones seldom, or nothing is left to be done.
     let own: Vec<Action> = own.collect();
     let actions = [own.repeat(4), operator_actions()].concat();
-    for _ in 0..10_000 {
+    for jobset in jobsets.iter().cycle().take(10_000) {
         let drawn =
             prop::collection::vec(moves(actions.clone()), 60).new_tree(&mut runner).unwrap();
         let mut walk = Walk::new(jobset);
@@ -69,7 +70,9 @@ fn used_up(name: &str, jobset: &Arc<Jobset>) {
 #[test]
 fn walks_use_every_rule_of_machines_of_ones_own() {
     for (name, machine) in [("door", door()), ("deploy", canary()), ("loop", repair())] {
-        used_up(name, &compile(with(name, machine)).unwrap());
+        let auto = with(name, machine);
+        let manual = Definition { manual_start: true, ..auto.clone() };
+        used_up(name, &[auto, manual].map(|definition| compile(definition).unwrap()));
     }
 }
 
