@@ -301,6 +301,11 @@ impl Machines {
         own.unwrap_or_else(|| default_machine())
     }
 
+    /// How many guard terms the machine of a step has.
+    fn terms(&self, step: &StepDefinition) -> usize {
+        self.of(step).whens().iter().flatten().map(|clause| clause.terms.len()).sum()
+    }
+
     /// The built-in action of that name or one that a machine names.
     pub(super) fn action(&self, name: &str) -> Option<Action> {
         Action::parse(name).or_else(|| {
@@ -342,6 +347,11 @@ impl Declared {
         let index: HashMap<&str, u32> =
             (0_u32..).zip(&definition.steps).map(|(n, step)| (step.name.as_str(), n)).collect();
         let resolve = Resolve { definition, machines, index };
+        // Each step has those of its machine: few words ask for more than there is memory.
+        let of_machines = definition.steps.iter().map(|step| machines.terms(step)).sum();
+        if let Some(problem) = too_many(of_machines, limits) {
+            return Err(vec![problem]);
+        }
         let mut pairs: Vec<[Vec<Term>; 2]> = vec![[Vec::new(), Vec::new()]; definition.steps.len()];
         for (kind, list) in
             [&definition.success_pairs, &definition.failure_pairs].into_iter().enumerate()
@@ -374,14 +384,7 @@ impl Declared {
         }
         let all = declared.entry.iter().chain(declared.extra.iter().map(|(_, _, guard)| guard));
         let terms: usize = all.flatten().flatten().map(|group| group.terms.len()).sum();
-        if terms > limits.guard_terms {
-            let message = format!(
-                "the guards have {terms} terms in all, more than the limit of {}; \
-                 join steps by a milestone (a step without `run`)",
-                limits.guard_terms
-            );
-            problems.push(Problem::new("steps", message));
-        }
+        problems.extend(too_many(terms, limits));
         if problems.is_empty() { Ok(declared) } else { Err(problems) }
     }
 
@@ -395,6 +398,15 @@ impl Declared {
         }
         guards
     }
+}
+
+fn too_many(terms: usize, limits: &Limits) -> Option<Problem> {
+    let message = format!(
+        "the guards have {terms} terms in all, more than the limit of {}; \
+         join steps by a milestone (a step without `run`)",
+        limits.guard_terms
+    );
+    (terms > limits.guard_terms).then(|| Problem::new("steps", message))
 }
 
 /// Names of steps and states to numbers.

@@ -6,7 +6,7 @@
 //! those with the fewest failures first, until a situation is found in which they wait for each other
 //! or the budget is spent. Then nothing is said: a warning needs an example.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Findings;
 use super::model::{Budget, Model, Stuck};
@@ -51,45 +51,78 @@ pub(super) fn guards(jobset: &Jobset, n: u32) -> impl Iterator<Item = u32> {
 /// step.
 fn cycles(jobset: &Jobset) -> Vec<BTreeSet<u32>> {
     let leads_back = |n: &u32| sources(jobset, *n).any(|source| source >= *n);
-    let mut back = (0..jobset.len()).filter(leads_back).peekable();
-    if back.peek().is_none() {
-        return Vec::new();
+    let mut search = Search::default();
+    for n in (0..jobset.len()).filter(leads_back) {
+        search.from(jobset, n);
     }
-    let mut dependents: HashMap<u32, Vec<u32>> = HashMap::new();
-    for n in 0..jobset.len() {
-        for source in sources(jobset, n) {
-            dependents.entry(source).or_default().push(n);
-        }
-    }
-    let mut found: Vec<BTreeSet<u32>> = Vec::new();
-    for n in back {
-        // Each search may look at everything, so there are few of them.
-        if found.len() == CYCLES_MAX {
-            break;
-        }
-        if found.iter().any(|cycle| cycle.contains(&n)) {
-            continue;
-        }
-        let before = closure(n, |step| sources(jobset, step).collect());
-        let after = closure(n, |step| dependents.get(&step).cloned().unwrap_or_default());
-        let cycle: BTreeSet<u32> = before.intersection(&after).copied().collect();
-        if !cycle.is_empty() {
-            found.push(cycle);
-        }
-    }
-    found
+    search.found.sort_by_key(|cycle| cycle.first().copied());
+    search.found
 }
 
-/// What is reached from `n` by one arrow or more.
-fn closure(n: u32, next: impl Fn(u32) -> Vec<u32>) -> BTreeSet<u32> {
-    let mut found = BTreeSet::new();
-    let mut stack = next(n);
-    while let Some(step) = stack.pop() {
-        if found.insert(step) {
-            stack.extend(next(step));
+/// Tarjan's search for strongly connected components, without recursion: jobsets are deep.
+#[derive(Default)]
+struct Search {
+    /// By step: when it was met, and the earliest step that it leads back to.
+    met: HashMap<u32, (usize, usize)>,
+    /// The steps whose component is not known yet.
+    open: Vec<u32>,
+    is_open: HashSet<u32>,
+    found: Vec<BTreeSet<u32>>,
+}
+
+impl Search {
+    fn from(&mut self, jobset: &Jobset, root: u32) {
+        let mut way: Vec<(u32, Vec<u32>)> = Vec::new();
+        let mut next = Some(root).filter(|n| !self.met.contains_key(n));
+        loop {
+            if let Some(n) = next.take() {
+                let at = self.met.len();
+                self.met.insert(n, (at, at));
+                self.open.push(n);
+                self.is_open.insert(n);
+                way.push((n, sources(jobset, n).collect()));
+            }
+            let Some((n, left)) = way.last_mut() else { return };
+            let n = *n;
+            if let Some(source) = left.pop() {
+                match self.met.get(&source).copied() {
+                    None => next = Some(source),
+                    Some((at, _)) if self.is_open.contains(&source) => self.leads_to(n, at),
+                    Some(_) => {}
+                }
+                continue;
+            }
+            way.pop();
+            let (at, low) = self.met[&n];
+            if let Some((before, _)) = way.last() {
+                self.leads_to(*before, low);
+            }
+            if at == low {
+                self.close(jobset, n);
+            }
         }
     }
-    found
+
+    fn leads_to(&mut self, n: u32, at: usize) {
+        if let Some((_, low)) = self.met.get_mut(&n) {
+            *low = (*low).min(at);
+        }
+    }
+
+    /// The component that was met with step `n` first.
+    fn close(&mut self, jobset: &Jobset, n: u32) {
+        let mut component = BTreeSet::new();
+        while let Some(step) = self.open.pop() {
+            self.is_open.remove(&step);
+            component.insert(step);
+            if step == n {
+                break;
+            }
+        }
+        if component.len() > 1 || sources(jobset, n).any(|source| source == n) {
+            self.found.push(component);
+        }
+    }
 }
 
 /// The steps of a cycle with all that they depend on, unless these are too many.

@@ -37,12 +37,19 @@ const FREE: [Action; 15] = [
     Action::UNBLOCK,
 ];
 
+/// How many transitions a machine may have.
+const TRANSITIONS_MAX: usize = 1_000;
+
 /// Compiles the machine `name`; `actions` are the names of the actions of all machines so far.
 pub(in crate::domain) fn compile(
     name: &str,
     definition: &MachineDefinition,
     actions: &mut Vec<String>,
 ) -> Result<Machine, Vec<Problem>> {
+    if definition.transitions.len() > TRANSITIONS_MAX {
+        let message = format!("a machine may have at most {TRANSITIONS_MAX} transitions");
+        return Err(vec![Problem::new(format!("machines.{name}.transitions"), message)]);
+    }
     let mut builder = Builder {
         path: format!("machines.{name}"),
         definition,

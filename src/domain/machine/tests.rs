@@ -158,6 +158,23 @@ fn a_byte_has_room_for_so_many_states() {
 }
 
 #[test]
+fn large_machines_have_limits() {
+    let names: Vec<String> =
+        (0..1_001).map(|n| format!("A go{} Z if key:Failed", n % 100)).collect();
+    let mut transitions: Vec<&str> = names.iter().map(String::as_str).collect();
+    check(&["A", "Z = failed"], &transitions, &expect![[r#"
+        error: machines.m.transitions: a machine may have at most 1000 transitions
+    "#]]);
+    transitions.pop();
+    let m = machine("A", &["A", "Z = failed"], &transitions);
+    let steps = (0..1_001).map(|n| with_machine(&format!("x{n}"), "m", "")).collect::<Vec<_>>();
+    let steps = [vec![step("key", "")], steps].concat();
+    expect![[r#"
+        error: steps: the guards have 1001000 terms in all, more than the limit of 1000000; join steps by a milestone (a step without `run`)
+    "#]].assert_eq(&found(definition(steps, vec![("m", m)])));
+}
+
+#[test]
 fn what_turns_for_ever_in_no_time_is_refused() {
     let spins = ["A on B auto if x:A", "B off A auto if x:B", "A end Z"];
     check(
