@@ -162,9 +162,13 @@ fn large_machines_have_limits() {
     let names: Vec<String> =
         (0..1_001).map(|n| format!("A go{} Z if key:Failed", n % 100)).collect();
     let mut transitions: Vec<&str> = names.iter().map(String::as_str).collect();
-    check(&["A", "Z = failed"], &transitions, &expect![[r#"
+    check(
+        &["A", "Z = failed"],
+        &transitions,
+        &expect![[r#"
         error: machines.m.transitions: a machine may have at most 1000 transitions
-    "#]]);
+    "#]],
+    );
     transitions.pop();
     let m = machine("A", &["A", "Z = failed"], &transitions);
     let steps = (0..1_001).map(|n| with_machine(&format!("x{n}"), "m", "")).collect::<Vec<_>>();
