@@ -106,6 +106,36 @@ fn problems_are_told_as_json_too() {
 }
 
 #[test]
+fn warnings_are_told_and_change_no_exit_code() {
+    let odd = "
+steps:
+  - {name: a}
+  - {name: b, when: [{a: [Failed]}, {c: [Succeeded]}], guards: {pause: {a: [TimedOut]}}}
+  - {name: c, when: [{a: [Skipped]}, {b: [Succeeded]}]}
+";
+    let files = [("odd.yaml", odd), ("ok.json", GOOD)];
+    check(
+        &["check", "odd.yaml", "ok.json"],
+        &files,
+        &expect![[r#"
+        odd.yaml: ok
+        ok.json: ok
+        odd.yaml: warning: steps[1].guards.pause: `pause` of `b` can never be taken: `a` never becomes TimedOut
+        odd.yaml: warning: steps[1]: after `a` Succeeded, `b` and `c` wait for each other, and will be closed as Unreachable
+        exit 0
+    "#]],
+    );
+    check(
+        &["check", "--json", "odd.yaml"],
+        &files,
+        &expect![[r#"
+        {"value":[{"details":[],"file":"odd.yaml","valid":true,"warnings":[{"code":"JobsetWarning","message":"`pause` of `b` can never be taken: `a` never becomes TimedOut","target":"steps[1].guards.pause"},{"code":"JobsetWarning","message":"after `a` Succeeded, `b` and `c` wait for each other, and will be closed as Unreachable","target":"steps[1]"}]}]}
+        exit 0
+    "#]],
+    );
+}
+
+#[test]
 fn a_file_can_be_drawn() {
     let files = [("b.yaml", GOOD_YAML), ("bad.yaml", "steps: []")];
     check(
