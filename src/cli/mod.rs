@@ -21,6 +21,7 @@ mod document;
 mod error;
 mod follow;
 mod host;
+mod interactive;
 mod logs;
 mod op;
 mod output;
@@ -63,6 +64,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<ExitCode, CliError> {
         Command::Serve(args) => serve::serve(&global, args, output).await,
         Command::Worker(args) => serve::worker(&global, args).await,
         Command::Op(args) => op::op(&global, args, output).await,
+        Command::Interactive(args) => interactive::interactive(&global, args, output).await,
         Command::Db(args) => db::db(&global, &args, output).await,
         Command::Completions(args) => completions::completions(&args),
     }

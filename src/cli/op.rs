@@ -209,7 +209,7 @@ fn list(operations: &[Operation], is_narrow: bool, output: Output) -> Result<(),
     Ok(output.line(&text(&rows))?)
 }
 
-fn explain(answer: &Value, output: Output) -> Result<(), CliError> {
+pub(super) fn explain(answer: &Value, output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(answer)?);
     }
@@ -241,7 +241,7 @@ pub(super) fn show(operation: &Operation, output: Output) -> Result<(), CliError
     Ok(())
 }
 
-fn steps(steps: &[Step], output: Output) -> Result<(), CliError> {
+pub(super) fn steps(steps: &[Step], output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(&json!({"value": steps}))?);
     }
@@ -259,7 +259,7 @@ fn steps(steps: &[Step], output: Output) -> Result<(), CliError> {
     Ok(output.line(&text(&rows))?)
 }
 
-async fn events(client: &Client, id: &str, output: Output) -> Result<(), CliError> {
+pub(super) async fn events(client: &Client, id: &str, output: Output) -> Result<(), CliError> {
     let mut all: Vec<Event> = Vec::new();
     loop {
         let page = client.events(id, all.last().map_or(0, |event| event.seq)).await?;
