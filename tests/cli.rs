@@ -364,7 +364,7 @@ fn every_command_explains_itself() {
                     op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|\
-                    db|db fetch|db url|completions";
+                    interactive|db|db fetch|db url|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");

@@ -30,7 +30,7 @@ Start here:
 
 Exit codes:
   0    done; for `run` and `op watch`: the operation succeeded
-  1    the operation ended without success
+  1    the operation ended without success; for `interactive`: a line of a script failed
   2    rejected: a bad flag, an unreadable file, a jobset that is not valid
   3    not possible: no server, no database, no such operation
   130  interrupted";

@@ -8,7 +8,7 @@
 //! | exit code | means |
 //! |---|---|
 //! | 0 | it was done; for `run` and `op watch`: the operation succeeded |
-//! | 1 | the operation ended without success |
+//! | 1 | the operation ended without success; for `interactive`: a line of a script failed |
 //! | 2 | the input was rejected: a bad flag, an unreadable file, a jobset that is not valid |
 //! | 3 | it could not be done: no server, no database, no such operation |
 //! | 130 | interrupted by Ctrl-C |

@@ -376,3 +376,188 @@ impl Chosen {
 fn object(text: &str) -> Result<Map<String, Value>, String> {
     serde_json::from_str(text).map_err(|error| format!("--context: write a JSON object: {error}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names() -> Names {
+        Names {
+            steps: ["build", "unit", "a=b", "2"].map(str::to_owned).to_vec(),
+            actions: ["open".to_owned()].into(),
+            ..Names::default()
+        }
+    }
+
+    fn read(line: &str) -> Command {
+        parse(line, &names()).unwrap().unwrap()
+    }
+
+    fn mistake(line: &str) -> String {
+        parse(line, &names()).unwrap_err()
+    }
+
+    fn steered(line: &str) -> (String, Value) {
+        match read(line) {
+            Command::Steer { verb, request } => {
+                (verb.name().to_owned(), serde_json::to_value(request).unwrap())
+            }
+            other => panic!("{line}: {other:?}"),
+        }
+    }
+
+    fn check(line: &str, verb: &str, request: &Value) {
+        assert_eq!(steered(line), (verb.to_owned(), request.clone()), "{line}");
+    }
+
+    #[test]
+    fn verbs_take_steps_tags_states_and_flags() {
+        use serde_json::json;
+        check("pause unit", "pause", &json!({"steps": ["unit"]}));
+        check("pause", "pause", &json!({"scope": "operation"}));
+        check("resume --all", "resume", &json!({}));
+        check(
+            "skip suite=slow --dry-run",
+            "skip",
+            &json!({
+                "tags": {"suite": "slow"}, "dryRun": true
+            }),
+        );
+        check(
+            "block state:Ready state:Waiting x",
+            "block",
+            &json!({
+                "steps": ["x"], "states": ["Ready", "Waiting"]
+            }),
+        );
+        check("rerun --cascade build", "rerun", &json!({"steps": ["build"], "cascade": true}));
+        check("rerun", "rerun", &json!({}));
+        check("rerun --all", "rerun", &json!({"filter": EVERY_STEP}));
+        check("run-now x --branch", "run-now", &json!({"steps": ["x"], "branch": true}));
+        check("skip --filter 'attempt gt 1'", "skip", &json!({"filter": "attempt gt 1"}));
+        check(
+            r#"rerun u --env=A=1 --context '{"x": null}' --shell "make -j4""#,
+            "rerun",
+            &json!({
+                "steps": ["u"], "env": {"A": "1"}, "context": {"x": null}, "shell": "make -j4"
+            }),
+        );
+    }
+
+    #[test]
+    fn numbers_and_odd_names_are_what_they_look_like() {
+        use serde_json::json;
+        check("next 2", "next", &json!({"count": 2}));
+        check("next --step 2 suite=a", "next", &json!({"steps": ["2"], "tags": {"suite": "a"}}));
+        check("skip 2 a=b", "skip", &json!({"steps": ["2", "a=b"]}));
+        check(
+            "skip --tag a=b --state Error",
+            "skip",
+            &json!({
+                "tags": {"a": "b"}, "states": ["Error"]
+            }),
+        );
+        check("skip 'my step'", "skip", &json!({"steps": ["my step"]}));
+    }
+
+    #[test]
+    fn actions_of_the_jobset_are_verbs() {
+        use serde_json::json;
+        check("open unit", "open", &json!({"steps": ["unit"]}));
+        check("act close unit", "close", &json!({"steps": ["unit"]}));
+        assert!(mistake("open").starts_with("say which steps"));
+    }
+
+    #[test]
+    fn what_is_sent_keeps_its_quotes() {
+        use serde_json::json;
+        let sent = |line| match read(line) {
+            Command::Send { step, message } => (step, message),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(sent(r#"send unit {"a": "b c"} "#), ("unit".to_owned(), json!({"a": "b c"})));
+        assert_eq!(sent("send 'my step' it's"), ("my step".to_owned(), json!("it's")));
+        let replied = |line| match read(line) {
+            Command::Reply { prompt, request } => (prompt, request.status, request.value),
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(replied("reply done"), (None, ReplyStatus::Done, None));
+        let expected = (Some("7".to_owned()), ReplyStatus::NotDone, Some(json!(["x"])));
+        assert_eq!(replied(r#"reply 7 not-done ["x"]"#), expected);
+        assert!(parse("reply 7", &names()).is_err());
+    }
+
+    #[test]
+    fn the_other_commands_are_read() {
+        assert_eq!(parse("  ", &names()), Ok(None));
+        assert_eq!(parse("# skip all", &names()), Ok(None));
+        assert_eq!(read("status"), Command::Status);
+        assert_eq!(read("explain unit"), Command::Explain(Some("unit".to_owned())));
+        assert_eq!(read("graph svg"), Command::Graph(GraphFormat::Svg));
+        let output = Command::Output { step: "unit".to_owned(), attempt: Some(2) };
+        assert_eq!(read("output unit 2"), output);
+        let steps = SteerRequest { states: Some(vec!["Error".to_owned()]), ..Default::default() };
+        assert_eq!(read("steps state:Error"), Command::Steps(steps));
+        assert_eq!(read("exit"), Command::Quit);
+    }
+
+    #[test]
+    fn mistakes_are_told_in_words() {
+        let told: Vec<String> = [
+            "skup unit",
+            "opne unit",
+            "frobnicate",
+            "skip",
+            "skip --all unit",
+            "pause --branch",
+            "skip --dry unit",
+            "skip --dry-rnu unit",
+            "skip --step",
+            "skip --all=x",
+            "skip =x",
+            "next 0",
+            "skip 'unit",
+            "status now",
+            "output",
+            "output unit x",
+            "graph png",
+            "steps --dry-run",
+            "send unit",
+            "act",
+        ]
+        .into_iter()
+        .map(|line| format!("{line}: {}", mistake(line)))
+        .collect();
+        expect_test::expect![[r#"
+            skup unit: there is no command `skup`; did you mean `skip`?
+            opne unit: there is no command `opne`; did you mean `open`?
+            frobnicate: there is no command `frobnicate`; `help` lists them
+            skip: say which steps are meant: names, KEY=VALUE, state:NAME or --all
+            skip --all unit: --all is all steps; leave the others out
+            pause --branch: --branch is about chosen steps; name one
+            skip --dry unit: there is no flag `--dry`
+            skip --dry-rnu unit: there is no flag `--dry-rnu`; did you mean `--dry-run`?
+            skip --step: `--step` needs a value
+            skip --all=x: `--all` takes no value
+            skip =x: write KEY=VALUE
+            next 0: `0` is no number of steps
+            skip 'unit: a quote is not closed
+            status now: `now` is one word too many
+            output: say which step: output STEP
+            output unit x: `x` is not the number of an attempt
+            graph png: there is no format `png`; say dot or mermaid or svg
+            steps --dry-run: `steps` takes names, KEY=VALUE and state:NAME, and no flags
+            send unit: say `send STEP JSON`
+            act: say which action: act NAME"#]]
+        .assert_eq(&told.join("\n"));
+    }
+
+    #[test]
+    fn help_names_everything() {
+        let help = help(&names());
+        for word in first_words().chain(["open", "--dry-run"]) {
+            assert!(help.contains(word), "{word}");
+        }
+        assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+    }
+}

@@ -119,3 +119,92 @@ fn tags(partial: &str, names: &Names) -> Vec<String> {
         None => names.tags.keys().map(|key| format!("{key}=")).collect(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn step(name: &str, tags: &Value) -> Step {
+        serde_json::from_value(json!({
+            "name": name, "n": 0, "tags": tags, "state": "Ready", "attempt": 0, "actions": [],
+            "enteredDateTime": "2026-01-31T12:00:00Z",
+        }))
+        .unwrap()
+    }
+
+    fn names() -> Names {
+        let steps = [
+            step("build", &json!({"kind": "make"})),
+            step("unit", &json!({"suite": "fast"})),
+            step("unit-slow", &json!({"suite": "very slow"})),
+            step("my report", &json!({})),
+        ];
+        let definition = json!({"machines": {"door": {
+            "states": {"Shut": {}, "Ajar": {}},
+            "transitions": [{"from": "Shut", "action": "open", "to": "Ajar"},
+                            {"from": "Ajar", "action": "skip", "to": "Shut"}],
+        }}});
+        let prompts = vec!["p1".to_owned()];
+        Names { prompts, ..Names::of(&steps, &definition) }
+    }
+
+    /// What the line may become.
+    fn check(before: &str, expected: &[&str]) {
+        let (start, words) = complete(before, &names());
+        let lines: Vec<String> =
+            words.iter().map(|word| format!("{}{word}", &before[..start])).collect();
+        assert_eq!(lines, expected, "{before}");
+    }
+
+    #[test]
+    fn first_words_are_verbs_commands_and_actions() {
+        check("sk", &["skip "]);
+        check("  st", &["  start ", "  status ", "  steps "]);
+        check("op", &["open "]);
+        assert_eq!(complete("", &names()).1.len(), first_words().count() + 1);
+        check("zz", &[]);
+    }
+
+    #[test]
+    fn verbs_go_on_with_what_chooses_steps() {
+        check("pause un", &["pause unit ", "pause unit-slow "]);
+        check("pause unit un", &["pause unit unit-slow "]);
+        check("pause UNIT-", &["pause unit-slow "]);
+        check("open my", &["open 'my report' "]);
+        check("open 'my r", &["open 'my report' "]);
+        check("act open bu", &["act open build "]);
+        check("skip su", &["skip suite="]);
+        check("skip suite=", &["skip suite=fast ", "skip 'suite=very slow' "]);
+        check("skip state:a", &["skip state:Ajar "]);
+        check("skip sta", &["skip state:"]);
+        check("skip --d", &["skip --dry-run "]);
+        check("skip --state Skip", &["skip --state Skipped "]);
+        check("skip --filter ", &[]);
+        check(
+            "skip ",
+            &[
+                "skip build ",
+                "skip unit ",
+                "skip unit-slow ",
+                "skip 'my report' ",
+                "skip kind=",
+                "skip suite=",
+                "skip state:",
+            ],
+        );
+    }
+
+    #[test]
+    fn other_commands_go_on_with_what_they_take() {
+        check("output b", &["output build "]);
+        check("output build ", &[]);
+        check("reply ", &["reply p1 ", "reply done ", "reply not-done "]);
+        check("reply p1 n", &["reply p1 not-done "]);
+        check("reply done ", &[]);
+        check("graph m", &["graph mermaid "]);
+        check("steps kind=", &["steps kind=make "]);
+        check("status ", &[]);
+    }
+}
