@@ -390,6 +390,7 @@ fn the_first_page_of_help_is_enough_to_start() {
               serve        Serve the API, with a worker in the same process
               worker       Run steps for the servers on the same database
               op           Look at operations, watch them, steer them, cancel them
+              interactive  Steer an operation from a prompt that shows live what happens
               db           The private PostgreSQL that is used when no database is given
               completions  Print the completions of a shell
               help         Print this message or the help of the given subcommand(s)
@@ -420,7 +421,7 @@ fn the_first_page_of_help_is_enough_to_start() {
 
             Exit codes:
               0    done; for `run` and `op watch`: the operation succeeded
-              1    the operation ended without success
+              1    the operation ended without success; for `interactive`: a line of a script failed
               2    rejected: a bad flag, an unreadable file, a jobset that is not valid
               3    not possible: no server, no database, no such operation
               130  interrupted

@@ -61,14 +61,12 @@ pub(super) async fn interactive(
     } else {
         Input::script()
     };
-    let operation = match args.id {
-        Some(id) => client.operation(&id).await?,
-        None => match choose(&client, &mut input, output).await? {
-            Some(operation) => operation,
-            None => return Ok(ExitCode::SUCCESS),
-        },
+    let chosen = match args.id {
+        Some(id) => Some(id),
+        None => choose(&client, &mut input, output).await?,
     };
-    Session::of(client, operation, input, output).await?.run(&mut signals).await
+    let Some(id) = chosen else { return Ok(ExitCode::SUCCESS) };
+    Session::of(client, &id, input, output).await?.run(&mut signals).await
 }
 
 /// The operation that runs. Of several, a person chooses one; nothing if they leave.
@@ -76,13 +74,16 @@ async fn choose(
     client: &Client,
     input: &mut Input,
     output: Output,
-) -> Result<Option<Operation>, CliError> {
+) -> Result<Option<String>, CliError> {
     let filter = Some(RUNNING.to_owned());
     let wanted = Wanted { filter, top: Some(OFFERED_MAX), ..Wanted::default() };
     let mut running = client.list(&wanted).await?;
     if running.len() < 2 {
         let none = "no operation runs; name one: mother interactive OP (`mother op list` has all)";
-        return running.pop().map(Some).ok_or_else(|| CliError::BadSetting(none.to_owned()));
+        return running
+            .pop()
+            .map(|only| Some(only.id))
+            .ok_or_else(|| CliError::BadSetting(none.to_owned()));
     }
     if let Input::Script(_) = input {
         let ids: Vec<&str> = running.iter().map(|operation| operation.id.as_str()).collect();
@@ -96,7 +97,7 @@ async fn choose(
         let Typed::Line(line) = input.typed().await else { return Ok(None) };
         let number = line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         if let Some(index) = number.filter(|index| *index < running.len()) {
-            return Ok(Some(running.swap_remove(index)));
+            return Ok(Some(running.swap_remove(index).id));
         }
     }
 }

@@ -11,12 +11,14 @@ use crate::wire::{Event, Operation};
 #[derive(Debug)]
 pub(super) struct Live {
     client: Client,
-    id: String,
     output: Output,
-    updates: mpsc::Receiver<Result<Update, ClientError>>,
+    /// The operation as it was told last.
+    known: Operation,
+    /// The number of the event that was told last.
+    told: u32,
     moves: Moves,
-    /// The operation as it was told last; nothing while the history is read that was there before.
-    known: Option<Operation>,
+    /// Where news come from, while somebody looks for them.
+    updates: Option<mpsc::Receiver<Result<Update, ClientError>>>,
 }
 
 /// What there is to tell, as lines for people.
@@ -31,44 +33,63 @@ pub(super) enum News {
 }
 
 impl Live {
-    /// Starts to look at an operation.
-    pub(super) fn of(client: &Client, id: &str, output: Output) -> Self {
-        let updates = watch(client.clone(), id.to_owned());
-        let (client, id) = (client.clone(), id.to_owned());
-        Self { client, id, output, updates, moves: Moves::default(), known: None }
+    /// What happens to an operation of which this is known, and the events up to `told`.
+    pub(super) fn of(client: &Client, known: Operation, told: u32, output: Output) -> Self {
+        let client = client.clone();
+        Self { client, output, known, told, moves: Moves::default(), updates: None }
     }
 
-    /// The next news. Whoever gives up waiting for it gets it the next time.
+    /// Starts to look, unless that is being done.
+    pub(super) fn look(&mut self) {
+        if self.updates.is_none() {
+            self.updates = Some(watch(self.client.clone(), self.known.id.clone()));
+        }
+    }
+
+    /// The next news; never any while nobody looks. Whoever gives up waiting gets it the next time.
     pub(super) async fn next(&mut self) -> News {
-        match self.updates.recv().await {
+        let Some(updates) = &mut self.updates else { return std::future::pending().await };
+        match updates.recv().await {
             Some(Ok(Update::Events(events))) => News::Happened(self.moves(&events).join("\n")),
             Some(Ok(Update::Operation(operation))) => {
                 let lines = self.changes(&operation);
-                self.known = Some(operation);
+                self.known = operation;
                 News::Happened(lines.join("\n"))
             }
             Some(Ok(Update::Ended(operation))) => {
-                News::Ended(ending(&self.client, &self.id, &operation, self.output))
+                self.updates = None;
+                News::Ended(ending(&self.client, &operation, self.output))
             }
             Some(Ok(Update::Silence)) => {
                 News::Happened("the server does not answer; trying again".to_owned())
             }
-            Some(Err(error)) => lost(&format!(": {error}")),
-            None => lost(""),
+            Some(Err(error)) => self.lost(&format!(": {error}")),
+            None => self.lost(""),
         }
     }
 
-    /// The moves of steps, unless they were made before.
+    fn lost(&mut self, why: &str) -> News {
+        self.updates = None;
+        News::Lost(format!("what happens is not shown any more{why}; the next line tries again"))
+    }
+
+    /// The moves of steps that were not told. The history is read from its start, because how long
+    /// an attempt took is found in it.
     fn moves(&mut self, events: &[Event]) -> Vec<String> {
-        let moves = events.iter().filter_map(|event| self.moves.read(event));
-        let moves = moves.filter(|moved| !moved.is_preparation());
-        let lines: Vec<String> = moves.map(|moved| moved.line(self.output)).collect();
-        if self.known.is_some() { lines } else { Vec::new() }
+        let mut lines = Vec::new();
+        for event in events {
+            let moved = self.moves.read(event).filter(|moved| !moved.is_preparation());
+            if event.seq > self.told {
+                self.told = event.seq;
+                lines.extend(moved.map(|moved| moved.line(self.output)));
+            }
+        }
+        lines
     }
 
     /// What is new about the operation and no move of a step says.
     fn changes(&self, operation: &Operation) -> Vec<String> {
-        let Some(known) = &self.known else { return Vec::new() };
+        let known = &self.known;
         let mut lines = Vec::new();
         if known.state != operation.state {
             lines.push(format!("the operation is {}", self.output.state(&operation.state)));
@@ -85,13 +106,9 @@ impl Live {
     }
 }
 
-fn lost(why: &str) -> News {
-    News::Lost(format!("what happens is not shown any more{why}; the next command tries again"))
-}
-
 /// How an operation ended, in a line, and where it is found.
-pub(super) fn ending(client: &Client, id: &str, ended: &Operation, output: Output) -> String {
-    let on_interrupt = OnInterrupt::Leave;
+pub(super) fn ending(client: &Client, ended: &Operation, output: Output) -> String {
+    let (id, on_interrupt) = (&ended.id, OnInterrupt::Leave);
     Follow { client, id, on_interrupt, remains: true, output }.summary(ended)
 }
 

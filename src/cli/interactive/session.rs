@@ -39,59 +39,71 @@ pub(super) struct Session {
     client: Client,
     input: Input,
     output: Output,
+    subject: Subject,
+    /// Whether a command failed.
+    failed: bool,
+}
+
+/// The operation that is steered.
+struct Subject {
     id: String,
     name: String,
     has_ended: Arc<AtomicBool>,
     names: Arc<Names>,
-    /// What happens, while that is told.
-    live: Option<Live>,
-    /// Whether a command failed.
-    failed: bool,
+    live: Live,
+}
+
+impl Subject {
+    async fn of(client: &Client, id: &str, output: Output) -> Result<(Self, Operation), CliError> {
+        // Before the operation: what happens from now on is told.
+        let told = client.event_count(id).await?;
+        let (operation, jobset, steps) =
+            tokio::try_join!(client.operation(id), client.jobset(id), client.steps(id))?;
+        let subject = Self {
+            id: operation.id.clone(),
+            name: operation.name.clone(),
+            has_ended: Arc::new(AtomicBool::new(has_ended(&operation))),
+            names: Arc::new(Names::of(&steps, &jobset.definition)),
+            live: Live::of(client, operation.clone(), told, output),
+        };
+        Ok((subject, operation))
+    }
+
+    fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::Relaxed)
+    }
 }
 
 impl Session {
     /// Takes an operation up.
     pub(super) async fn of(
         client: Client,
-        operation: Operation,
+        id: &str,
         input: Input,
         output: Output,
     ) -> Result<Self, CliError> {
-        let mut session = Self {
-            client,
-            input,
-            output,
-            id: String::new(),
-            name: String::new(),
-            has_ended: Arc::default(),
-            names: Arc::default(),
-            live: None,
-            failed: false,
-        };
-        session.take_up(operation).await?;
+        let (subject, operation) = Subject::of(&client, id, output).await?;
+        let session = Self { client, input, output, subject, failed: false };
+        session.greet(&operation)?;
         Ok(session)
     }
 
-    async fn take_up(&mut self, operation: Operation) -> Result<(), CliError> {
-        let (jobset, steps) =
-            tokio::try_join!(self.client.jobset(&operation.id), self.client.steps(&operation.id))?;
-        self.names = Arc::new(Names::of(&steps, &jobset.definition));
-        self.has_ended = Arc::new(AtomicBool::new(has_ended(&operation)));
-        self.live = None;
-        // What a script prints is only what it asked for.
-        if !self.is_script() {
-            self.output.line(&greeting(&operation, self.output))?;
+    async fn take_up(&mut self, id: &str) -> Result<(), CliError> {
+        let (subject, operation) = Subject::of(&self.client, id, self.output).await?;
+        self.subject = subject;
+        self.greet(&operation)
+    }
+
+    /// Tells a person how it stands. What a script prints is only what it asked for.
+    fn greet(&self, operation: &Operation) -> Result<(), CliError> {
+        if self.is_script() {
+            return Ok(());
         }
-        (self.id, self.name) = (operation.id, operation.name);
-        Ok(())
+        Ok(self.output.line(&greeting(operation, self.output))?)
     }
 
     const fn is_script(&self) -> bool {
         matches!(self.input, Input::Script(_))
-    }
-
-    fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::Relaxed)
     }
 
     /// Asks for lines and does what they say, to the last one.
@@ -112,8 +124,8 @@ impl Session {
             }
         }
         if !self.is_script() {
-            let going = if self.has_ended() { "" } else { "; the operation goes on" };
-            let hint = self.output.faint(&format!("mother interactive {}", self.id));
+            let going = if self.subject.has_ended() { "" } else { "; the operation goes on" };
+            let hint = self.output.faint(&format!("mother interactive {}", self.subject.id));
             self.output.line(&format!("leaving{going}; to come back: {hint}"))?;
         }
         Ok(if self.failed && self.is_script() { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -121,19 +133,19 @@ impl Session {
 
     /// Looks at what happens, unless that is done or there is nobody to tell.
     fn look(&mut self) {
-        if self.live.is_none() && !self.has_ended() && !self.is_script() {
-            self.live = Some(Live::of(&self.client, &self.id, self.output));
+        if !self.subject.has_ended() && !self.is_script() {
+            self.subject.live.look();
         }
     }
 
     /// The next line; what happens meanwhile is told above it.
     async fn line(&mut self, signals: &mut Signals) -> Typed {
         let prompt = self.prompt();
-        self.input.ask(Question { prompt, names: Some(Arc::clone(&self.names)) });
+        self.input.ask(Question { prompt, names: Some(Arc::clone(&self.subject.names)) });
         loop {
             tokio::select! {
                 typed = self.input.typed() => return typed,
-                news = next(&mut self.live) => self.hear(news),
+                news = self.subject.live.next() => self.hear(news),
                 () = signals.next() => return Typed::End,
             }
         }
@@ -142,27 +154,20 @@ impl Session {
     /// `nightly going> `, `nightly ended> `.
     fn prompt(&self) -> Marked {
         let is_plain = |letter: &char| !letter.is_control();
-        let name: String = self.name.chars().filter(is_plain).take(PROMPT_CHARS_MAX).collect();
+        let name: String =
+            self.subject.name.chars().filter(is_plain).take(PROMPT_CHARS_MAX).collect();
         let blank = if name.is_empty() { "" } else { " " };
         let prompt = |state: &str| format!("{name}{blank}{state}> ");
-        let has_ended = Arc::clone(&self.has_ended);
+        let has_ended = Arc::clone(&self.subject.has_ended);
         Marked { going: prompt("going"), ended: prompt("ended"), has_ended }
     }
 
-    /// Tells news, and remembers whether more can come.
+    /// Tells news.
     fn hear(&mut self, news: News) {
-        let text = match news {
-            News::Happened(text) => text,
-            News::Ended(text) => {
-                self.has_ended.store(true, Ordering::Relaxed);
-                self.live = None;
-                text
-            }
-            News::Lost(text) => {
-                self.live = None;
-                text
-            }
-        };
+        if let News::Ended(_) = &news {
+            self.subject.has_ended.store(true, Ordering::Relaxed);
+        }
+        let (News::Happened(text) | News::Ended(text) | News::Lost(text)) = news;
         if let Input::Terminal(terminal) = &self.input
             && !text.is_empty()
         {
@@ -173,7 +178,7 @@ impl Session {
     /// Does what a line says; tells why if that is not possible. Only a terminal that cannot be
     /// written to ends the session.
     async fn attempt(&mut self, line: &str, signals: &mut Signals) -> Result<Next, CliError> {
-        let command = match parse(line, &self.names) {
+        let command = match parse(line, &self.subject.names) {
             Ok(Some(command)) => command,
             Ok(None) => return Ok(Next::Line),
             Err(mistake) => return self.complain(CliError::BadSetting(mistake)),
@@ -199,7 +204,7 @@ impl Session {
     }
 
     async fn carry_out(&mut self, command: Command) -> Result<Next, CliError> {
-        let (client, id, output) = (&self.client, &self.id, self.output);
+        let (client, id, output) = (&self.client, &self.subject.id, self.output);
         match command {
             Command::Steer { verb, request } => self.steer(verb, request).await?,
             Command::Status => self.status().await?,
@@ -221,14 +226,14 @@ impl Session {
             Command::Graph(format) => self.graph(format).await?,
             Command::Cancel => self.cancel().await?,
             Command::Wait => self.wait().await?,
-            Command::Help => output.line(&help(&self.names))?,
+            Command::Help => output.line(&help(&self.subject.names))?,
             Command::Quit => return Ok(Next::Leave),
         }
         Ok(Next::Line)
     }
 
     async fn steer(&mut self, verb: Verb, request: SteerRequest) -> Result<(), CliError> {
-        let outcome = self.client.steer(&self.id, &verb, &request).await?;
+        let outcome = self.client.steer(&self.subject.id, &verb, &request).await?;
         let submitted = match outcome {
             SteerOutcome::Steered(steered) => {
                 // Whoever named steps wanted at least one of them moved.
@@ -244,14 +249,14 @@ impl Session {
             self.output.line(&format!("a new operation takes over what is not run again: {id}"))?;
         }
         if self.is_script() || self.confirm("go on with the new one", true).await? {
-            self.take_up(submitted.operation).await?;
+            self.take_up(&submitted.operation.id).await?;
         }
         Ok(())
     }
 
     /// The operation, and its steps that have not succeeded: those that did are only counted.
     async fn status(&self) -> Result<(), CliError> {
-        let (client, id) = (&self.client, &self.id);
+        let (client, id) = (&self.client, &self.subject.id);
         let (operation, mut steps) = tokio::try_join!(client.operation(id), client.steps(id))?;
         if self.output.is_json() {
             return Ok(self.output.json(&json!({"operation": operation, "steps": steps}))?);
@@ -262,14 +267,14 @@ impl Session {
     }
 
     async fn explain(&self, step: Option<&str>) -> Result<(), CliError> {
-        let error = match self.client.explain(&self.id, step).await {
+        let error = match self.client.explain(&self.subject.id, step).await {
             Ok(answer) => return op::explain(&answer, self.output),
             Err(error) => error,
         };
         let is_missing = matches!(&error, ClientError::Refused(status, _) if *status == 404);
         // A 404 is about the step, unless there is such a step.
         let is_there = match step {
-            Some(step) if is_missing => self.client.step(&self.id, step).await.is_ok(),
+            Some(step) if is_missing => self.client.step(&self.subject.id, step).await.is_ok(),
             Some(_) | None => is_missing,
         };
         if is_there {
@@ -280,9 +285,9 @@ impl Session {
     }
 
     async fn waiting(&mut self) -> Result<(), CliError> {
-        let prompts = self.client.waiting(&self.id).await?;
+        let prompts = self.client.waiting(&self.subject.id).await?;
         let ids = prompts.iter().map(|prompt| prompt.id.clone()).collect();
-        Arc::make_mut(&mut self.names).prompts = ids;
+        Arc::make_mut(&mut self.subject.names).prompts = ids;
         people::waiting(&prompts, self.output)
     }
 
@@ -292,7 +297,7 @@ impl Session {
             Some(prompt) => prompt,
             None => self.only_prompt().await?,
         };
-        let prompt = self.client.reply(&self.id, &prompt, &request).await?;
+        let prompt = self.client.reply(&self.subject.id, &prompt, &request).await?;
         if self.output.is_json() {
             return Ok(self.output.json(&prompt)?);
         }
@@ -300,7 +305,7 @@ impl Session {
     }
 
     async fn only_prompt(&self) -> Result<String, CliError> {
-        let mut prompts = self.client.waiting(&self.id).await?;
+        let mut prompts = self.client.waiting(&self.subject.id).await?;
         let message = match (prompts.pop(), prompts.len()) {
             (Some(prompt), 0) => return Ok(prompt.id),
             (None, _) => "no step waits for a person",
@@ -311,15 +316,15 @@ impl Session {
 
     async fn written(&self, step: &str, attempt: Option<u32>) -> Result<(), CliError> {
         if self.output.is_json() {
-            let pieces = self.client.output_pieces(&self.id, step, attempt, None).await?;
+            let pieces = self.client.output_pieces(&self.subject.id, step, attempt, None).await?;
             return Ok(self.output.json(&json!({"value": pieces}))?);
         }
-        let bytes = self.client.output(&self.id, step, attempt, None).await?;
+        let bytes = self.client.output(&self.subject.id, step, attempt, None).await?;
         Ok(write(&bytes, !self.is_script())?)
     }
 
     async fn graph(&self, format: GraphFormat) -> Result<(), CliError> {
-        let drawing = self.client.graph(&self.id, format).await?;
+        let drawing = self.client.graph(&self.subject.id, format).await?;
         if self.output.is_json() {
             let drawing = Value::String(String::from_utf8_lossy(&drawing).into_owned());
             return Ok(self.output.json(&json!({"graph": drawing}))?);
@@ -328,11 +333,11 @@ impl Session {
     }
 
     async fn cancel(&mut self) -> Result<(), CliError> {
-        let question = format!("cancel {} and its running steps", self.name);
+        let question = format!("cancel {} and its running steps", self.subject.name);
         if !self.is_script() && !self.confirm(&question, false).await? {
             return Ok(self.output.line("not cancelled")?);
         }
-        let operation = self.client.cancel(&self.id, Some(CANCEL_REASON)).await?;
+        let operation = self.client.cancel(&self.subject.id, Some(CANCEL_REASON)).await?;
         if self.output.is_json() {
             return Ok(self.output.json(&operation)?);
         }
@@ -361,12 +366,12 @@ impl Session {
 
     /// Waits until the operation has ended or needs a person.
     async fn wait(&mut self) -> Result<(), CliError> {
-        let (client, id) = (self.client.clone(), self.id.clone());
+        let (client, id) = (self.client.clone(), self.subject.id.clone());
         let mut stop = std::pin::pin!(until_it_stops(&client, &id));
         let operation = loop {
             tokio::select! {
                 stopped = &mut stop => break stopped?,
-                news = next(&mut self.live) => self.hear(news),
+                news = self.subject.live.next() => self.hear(news),
             }
         };
         if self.output.is_json() {
@@ -375,17 +380,9 @@ impl Session {
         match has_ended(&operation) {
             // A person is told by the news.
             true if !self.is_script() => Ok(()),
-            true => Ok(self.output.line(&ending(&client, &id, &operation, self.output))?),
+            true => Ok(self.output.line(&ending(&client, &operation, self.output))?),
             false => Ok(self.output.line("steps wait for a person; `status` names them")?),
         }
-    }
-}
-
-/// The next news, if somebody looks for them.
-async fn next(live: &mut Option<Live>) -> News {
-    match live {
-        Some(live) => live.next().await,
-        None => std::future::pending().await,
     }
 }
 
