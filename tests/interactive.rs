@@ -69,7 +69,8 @@ impl Server {
 
     async fn submit(&self, jobset: &Value) -> String {
         let client = Client::over_socket(&self.path("s"), None).expect("a client");
-        client.submit_json(jobset.to_string().into_bytes()).await.unwrap().operation.id
+        let submitted = client.submit_json(jobset.to_string().into_bytes()).await;
+        submitted.expect("a valid jobset").operation.id
     }
 
     fn interactive(&self, arguments: &[&str]) -> Command {
@@ -216,12 +217,13 @@ async fn a_rerun_of_what_has_ended_goes_on_with_the_new_operation() {
     has(&server.script(&[&id], "output a\noutput a 7\n"), &["hello\n", "error: ", "exit 1"]);
 
     let gate = server.gate("gate");
-    for name in ["one", "two"] {
-        let held = json!({"name": name, "steps": [{"name": "a", "run": gate}]});
-        server.submit(&held).await;
-    }
+    let held = json!({"name": "held", "steps": [{"name": "a", "run": gate}]});
+    let ids = [server.submit(&held).await, server.submit(&held).await];
     let several = server.script(&[], "cancel\n");
     has(&several, &["several operations run; name one: ", "exit 2"]);
+    for id in ids {
+        has(&server.script(&[&id], "cancel\nwait\n"), &["Cancelled after ", "exit 0"]);
+    }
 }
 
 #[tokio::test]
@@ -278,4 +280,5 @@ async fn a_person_sees_what_happens_above_the_prompt() {
     press("\x04");
     screen.until("leaving; the operation goes on");
     assert!(child.wait().expect("it ends").success());
+    server.open("unit");
 }

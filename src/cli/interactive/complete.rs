@@ -5,7 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::super::follow::quoted;
-use super::command::{FORMATS, OPTIONS, REPLIES, STATE, SWITCHES, first_words, is_verb};
+use super::choice::{OPTIONS, STATE, SWITCHES};
+use super::command::{FORMATS, REPLIES, first_words, is_verb};
 use super::words::Split;
 use crate::domain::StepState;
 use crate::wire::Step;

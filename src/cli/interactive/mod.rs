@@ -7,6 +7,7 @@
 //! Without a terminal the lines are a script: no prompt, no news, no questions, and exit code 1 if
 //! one of them failed. The others are done all the same, as they would be for a person.
 
+mod choice;
 mod command;
 mod complete;
 mod input;
