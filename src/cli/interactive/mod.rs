@@ -57,11 +57,9 @@ pub(super) async fn interactive(
 ) -> Result<ExitCode, CliError> {
     let client = global.client()?;
     let mut signals = Signals::new()?;
-    let mut input = if io::stdin().is_terminal() && output.is_terminal() {
-        Input::Terminal(Terminal::open()?)
-    } else {
-        Input::script()
-    };
+    // Who wants JSON is a program, even at a terminal.
+    let is_person = io::stdin().is_terminal() && output.is_terminal() && !output.is_json();
+    let mut input = if is_person { Input::Terminal(Terminal::open()?) } else { Input::script() };
     let chosen = match args.id {
         Some(id) => Some(id),
         None => choose(&client, &mut input, output).await?,

@@ -110,7 +110,7 @@ impl Session {
     pub(super) async fn run(mut self, signals: &mut Signals) -> Result<ExitCode, CliError> {
         loop {
             self.look();
-            let next = match self.line(signals).await {
+            let next = match self.line(signals).await? {
                 Typed::Line(line) => self.attempt(&line, signals).await?,
                 Typed::Interrupt => {
                     self.output.line("Ctrl-D leaves; `cancel` stops the operation")?;
@@ -139,14 +139,17 @@ impl Session {
     }
 
     /// The next line; what happens meanwhile is told above it.
-    async fn line(&mut self, signals: &mut Signals) -> Typed {
+    async fn line(&mut self, signals: &mut Signals) -> Result<Typed, CliError> {
         let prompt = self.prompt();
         self.input.ask(Question { prompt, names: Some(Arc::clone(&self.subject.names)) });
         loop {
             tokio::select! {
-                typed = self.input.typed() => return typed,
+                typed = self.input.typed() => return Ok(typed),
                 news = self.subject.live.next() => self.hear(news),
-                () = signals.next() => return Typed::End,
+                () = signals.next() => {
+                    let is_script = self.is_script();
+                    return if is_script { Err(CliError::Interrupted) } else { Ok(Typed::End) };
+                }
             }
         }
     }
@@ -183,12 +186,14 @@ impl Session {
             Ok(None) => return Ok(Next::Line),
             Err(mistake) => return self.complain(CliError::BadSetting(mistake)),
         };
-        let output = self.output;
+        let (output, is_script) = (self.output, self.is_script());
         tokio::select! {
             done = self.carry_out(command) => done.or_else(|error| self.complain(error)),
             () = signals.next() => {
+                if is_script {
+                    return Err(CliError::Interrupted);
+                }
                 output.line("not waiting any longer")?;
-                self.failed = true;
                 Ok(Next::Line)
             }
         }
