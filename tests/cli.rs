@@ -394,7 +394,7 @@ fn every_command_explains_itself() {
                     op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|\
-                    db|db fetch|db url|completions";
+                    interactive|db|db fetch|db url|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");
@@ -420,6 +420,7 @@ fn the_first_page_of_help_is_enough_to_start() {
               serve        Serve the API, with a worker in the same process
               worker       Run steps for the servers on the same database
               op           Look at operations, watch them, steer them, cancel them
+              interactive  Steer an operation from a prompt that shows live what happens
               db           The private PostgreSQL that is used when no database is given
               completions  Print the completions of a shell
               help         Print this message or the help of the given subcommand(s)
@@ -450,7 +451,7 @@ fn the_first_page_of_help_is_enough_to_start() {
 
             Exit codes:
               0    done; for `run` and `op watch`: the operation succeeded
-              1    the operation ended without success
+              1    the operation ended without success; for `interactive`: a line of a script failed
               2    rejected: a bad flag, an unreadable file, a jobset that is not valid
               3    not possible: no server, no database, no such operation
               130  interrupted
