@@ -5,8 +5,8 @@
 //! wait status of the process is the only authority on its end. A worker that cannot renew its lease
 //! kills everything before anybody else may start it again.
 //!
-//! A step that people do is an attempt too ([`instruct`]), but it gives its slot back while it waits. A
-//! running program can ask people and be told things ([`talk`]).
+//! A step that people do is an attempt too (`instruct`), but it gives its slot back while it waits. A
+//! running program can ask people and be told things (`talk`).
 //!
 //! Where work comes from is a trait ([`WorkSource`]), so that a worker in the server's process and
 //! one on another machine are the same code.

@@ -1,7 +1,7 @@
 //! The commands on a run: pure decisions, one file each.
 //!
 //! A command gets the run, what happened and the time, and changes the run in memory, recording
-//! what it did as events. It reads no clock and draws no chance. Each ends with [`Run::conclude`],
+//! what it did as events. It reads no clock and draws no chance. Each ends with `Run::conclude`,
 //! which finds out whether the operation has ended.
 
 mod claim;

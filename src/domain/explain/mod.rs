@@ -3,8 +3,8 @@
 //! A step that waits, waits for other steps by the guards that do not hold; those may wait in turn.
 //! The ways along what is waited for end at *root causes*: a step that a person holds, an attempt in
 //! the hands of a worker, a timer, the operation as a whole, or steps that wait for each other.
-//! [`web`] walks these ways once, each step looked at one time, so the cost is linear in the guards
-//! that were walked; [`words`] says in sentences what was found, and only what is told is worded.
+//! `web` walks these ways once, each step looked at one time, so the cost is linear in the guards
+//! that were walked; `words` says in sentences what was found, and only what is told is worded.
 //!
 //! Steps that ended without having run are explained by the same walk along the terms that are dead.
 //!

@@ -231,7 +231,8 @@ fn a_guard_on_pause_is_shown_with_the_refusal() {
     check(&run, start());
     let explained = step(&run, run.jobset().number("deploy").unwrap(), &around(start()));
     let pause = explained.moves.iter().find(|m| m.action == Action::PAUSE).unwrap();
-    assert_eq!(pause.refused.as_deref(), Some("the guard of `pause` on `deploy` does not hold"));
+    let refused = "the guard of `pause` on `deploy` does not hold: `canary` is Waiting, not Ready";
+    assert_eq!(pause.refused.as_deref(), Some(refused));
     assert_eq!(pause.guards[0].on, GuardOf::Action);
     assert_eq!(pause.guards[0].clauses[0].groups[0].terms[0].asked, [StepState::READY]);
     assert!(!explained.actions.contains(&Action::PAUSE));

@@ -1,7 +1,7 @@
 //! Machines: which action leads where, who may take it, and what work belongs to a state.
 //!
 //! The machine that steps have by default ([`default_machine`]) and those that a jobset declares
-//! ([`own`]) are the same data and go through the same code: nothing outside of this folder asks
+//! (`own`) are the same data and go through the same code: nothing outside of this folder asks
 //! which of the two it has.
 
 mod default;
@@ -33,7 +33,7 @@ pub struct Rule {
     pub condition: Condition,
     /// Whether the step remembers the state that it leaves, for [`Target::Before`].
     pub remembers: bool,
-    /// The condition that the machine itself puts on it: its place in [`Machine::whens`].
+    /// The condition that the machine itself puts on it: its place in `Machine::whens`.
     pub when: Option<u16>,
 }
 
