@@ -255,12 +255,12 @@ async fn row_3_2_skip_and_unskip() {
     let moved = service.moved(&url, "skip", &json!({"states": ["waiting", "paused"]})).await;
     assert_eq!(
         moved,
-        ["b Waiting ToSkip", "d Waiting ToSkip", "c Paused ToSkip", "end Waiting ToSkip"]
+        ["b Waiting ToSkip", "c Paused ToSkip", "d Waiting ToSkip", "end Waiting ToSkip"]
     );
     let moved = service.moved(&url, "unskip", &json!({})).await;
     assert_eq!(
         moved,
-        ["b ToSkip Waiting", "d ToSkip Waiting", "c ToSkip Paused", "end ToSkip Waiting"]
+        ["b ToSkip Waiting", "c ToSkip Paused", "d ToSkip Waiting", "end ToSkip Waiting"]
     );
     service.end(&url).await;
 }
