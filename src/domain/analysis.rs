@@ -70,7 +70,8 @@ fn can_run(jobset: &Jobset) -> Vec<bool> {
             continue;
         }
         can_run[n as usize] = true;
-        for watcher in jobset.guards.watchers(n) {
+        for guard in jobset.guards.watchers(n) {
+            let watcher = jobset.owner(guard);
             if !can_run[watcher as usize] && !std::mem::replace(&mut queued[watcher as usize], true)
             {
                 queue.push_back(watcher);
