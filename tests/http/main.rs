@@ -17,5 +17,8 @@ mod hygiene;
 mod list;
 mod monitor;
 mod query;
+mod steer;
+#[path = "../support/steering.rs"]
+mod steering;
 mod submit;
 mod support;

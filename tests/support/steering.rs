@@ -152,23 +152,6 @@ impl Service {
         output.text().to_owned()
     }
 
-    /// What the step wrote, once `enough` holds of it: output is no change of the operation.
-    pub(crate) async fn wrote_until(
-        &self,
-        url: &str,
-        step: &str,
-        enough: impl Fn(&str) -> bool,
-    ) -> String {
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            let output = self.wrote(url, step).await;
-            if enough(&output) {
-                return output;
-            }
-            assert!(Instant::now() < deadline, "{output:?}");
-        }
-    }
-
     /// Ends what a test leaves running.
     pub(crate) async fn end(&self, url: &str) {
         self.delete(url).await;
