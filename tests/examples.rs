@@ -48,6 +48,17 @@ fn the_project_checks_itself() {
     assert_eq!(run("examples/self-check.yaml", &[])["state"], "Succeeded");
 }
 
+/// It waits for people, so it is only checked here; `tests/http/people.rs` replies to it.
+#[test]
+fn the_runbook_is_a_jobset() {
+    let checked = Command::new(env!("CARGO_BIN_EXE_mother"))
+        .args(["check", "examples/runbook.yaml"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .unwrap();
+    assert!(checked.status.success(), "{}", String::from_utf8_lossy(&checked.stderr));
+}
+
 #[test]
 fn two_hundred_steps_fan_out_and_in() {
     let operation = run("examples/fan.json", &[]);

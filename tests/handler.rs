@@ -191,8 +191,6 @@ async fn people_are_heard() {
         ),
         ("POST /v1.0/operations/7/prompts/p1/reply", 200, prompt("c")),
         ("GET /v1.0/operations/7/graph", 200, json!("drawing")),
-        ("GET /v1.0/operations/7/explain", 200, json!({"value": []})),
-        ("GET /v1.0/operations/7/steps/c/explain", 200, json!({"name": "c"})),
     ]);
     let client = fake.client();
     let message = MessageRequest {
@@ -207,8 +205,6 @@ async fn people_are_heard() {
     let reply = ReplyRequest { value: Some(json!(3)), ..ReplyRequest::default() };
     assert_eq!(client.reply("7", "p1", &reply).await.unwrap().step, "c");
     assert_eq!(client.graph("7", GraphFormat::Svg).await.unwrap(), b"\"drawing\"");
-    client.explain("7", None).await.unwrap();
-    assert_eq!(client.explain("7", Some("c")).await.unwrap()["name"], "c");
     fake.asked(&expect![[r#"
         POST /v1.0/operations/7/messages {"message":null,"tags":{"even":"true"}}
         GET /v1.0/operations/7/waiting
@@ -216,7 +212,6 @@ async fn people_are_heard() {
         GET /v1.0/operations/7/waiting?$skip=1
         POST /v1.0/operations/7/prompts/p1/reply {"status":"done","value":3}
         GET /v1.0/operations/7/graph image/svg+xml
-        GET /v1.0/operations/7/explain
         GET /v1.0/operations/7/steps/c/explain"#]]);
 }
 
@@ -415,7 +410,6 @@ async fn what_people_say_and_see_is_printed() {
         GET /v1.0/operations/7/waiting
         POST /v1.0/operations/7/prompts/p1/reply {"status":"notDone","value":-3,"comment":"why"}
         POST /v1.0/operations/7/messages {"message":{"a":1},"steps":["c"]}
-        GET /v1.0/operations/7/steps/c/explain
         GET /v1.0/operations/7/graph text/vnd.mermaid"#]]);
 }
 

@@ -277,7 +277,7 @@ pub(super) fn project(select: &Select, member: Value) -> Value {
     shown
 }
 
-fn read<T>(
+pub(super) fn read<T>(
     query: &Query,
     name: &str,
     parse: impl FnOnce(&str) -> Result<T, odata::Error>,

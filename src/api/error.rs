@@ -59,17 +59,20 @@ impl ApiError {
             [one] => format!("the jobset is not valid: {}", one.message),
             many => format!("the jobset is not valid: {} problems, see `details`", many.len()),
         };
-        let mut error = Self::bad_request("InvalidJobset", message);
-        error.body.target = problems.first().map(|problem| problem.path.clone());
-        error.body.details = problems
-            .iter()
-            .map(|problem| Detail {
-                code: "InvalidValue".to_owned(),
-                message: problem.message.clone(),
-                target: Some(problem.path.clone()),
-            })
-            .collect();
-        error
+        let error = Self::bad_request("InvalidJobset", message);
+        error.details(problems)
+    }
+
+    /// Each thing that is wrong, with its place.
+    pub(super) fn details(mut self, problems: &[Problem]) -> Self {
+        self.body.target = problems.first().map(|problem| problem.path.clone());
+        let detail = |problem: &Problem| Detail {
+            code: "InvalidValue".to_owned(),
+            message: problem.message.clone(),
+            target: Some(problem.path.clone()),
+        };
+        self.body.details = problems.iter().map(detail).collect();
+        self
     }
 
     /// None of the steps that were named could be moved.
@@ -94,6 +97,11 @@ impl ApiError {
     /// The same as an entry in an answer that is about many things.
     pub(super) fn into_detail(self) -> Detail {
         Detail { code: self.body.code, message: self.body.message, target: self.body.target }
+    }
+
+    /// The body alone, for an answer that has begun already.
+    pub(super) fn into_envelope(self) -> ErrorEnvelope {
+        ErrorEnvelope { error: *self.body }
     }
 
     fn unavailable(code: &str, message: String) -> Self {

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::collection::{Answered, Asked, PARAMETERS, Parameters};
 use super::error::ApiError;
 use super::extract::{JsonBytes, OperationId};
+use super::live;
 use super::present;
 use super::query::Query;
 use super::rows::event_model;
@@ -18,6 +19,12 @@ use crate::engine::{ContextPatch, EngineError};
 use crate::wire;
 
 /// Lists what happened; in the order in which it did if `$orderby` says nothing else.
+///
+/// `Accept: text/event-stream` streams it: what happened, and then what happens until the operation
+/// has ended. Each event has its `seq` as `id`, its `kind` as name and as data what the list shows;
+/// `$filter` leaves out others. `event: end` with the final state is the last one: a client
+/// closes the stream then. A stream that ends without it was cut; `Last-Event-ID` takes it up again
+/// after that event. Lines that begin with a colon only keep the connection alive.
 #[utoipa::path(
     get,
     path = "/operations/{id}/events",
@@ -26,9 +33,20 @@ use crate::wire;
     params(
         ("id" = String, Path, description = "The id of the operation."),
         ("after" = Option<u32>, Query, maximum = 2_147_483_647, description = "Only events with a higher `seq`."),
+        ("Last-Event-ID" = Option<u32>, Header, maximum = 2_147_483_647, description = "A stream goes on after this event."),
+        ("lastEventId" = Option<u32>, Query, maximum = 2_147_483_647, description = "The same where no header can be set; the header counts if both are there."),
         Parameters,
     ),
-    responses((status = 200, description = "A page.", body = wire::Page<wire::Event>))
+    responses(
+        (status = 200, description = "A page, or a stream.", content(
+            (wire::Page<wire::Event> = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        (status = 429, description = "Too many follow already.", body = wire::ErrorEnvelope, headers(
+            ("x-ms-error-code" = String, description = "The code of the error."),
+            ("Retry-After" = u32, description = "Seconds to wait before the next try."),
+        )),
+    )
 )]
 pub(super) async fn list(
     State(state): State<ApiState>,
@@ -37,8 +55,11 @@ pub(super) async fn list(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
+    if super::negotiate::prefers_events(&headers) {
+        return live::events::follow(&state, id, query, &headers).await;
+    }
     let mut known = PARAMETERS.to_vec();
-    known.push("after");
+    known.extend(["after", live::LAST_EVENT_ID]);
     let query = query.only(&known)?;
     let after: i32 = query.number("after")?.unwrap_or(0);
     let found = state.engine.operation(id).await?;

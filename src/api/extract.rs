@@ -4,10 +4,13 @@ use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use futures_util::StreamExt as _;
+use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use super::error::ApiError;
 use super::state::ApiState;
+use crate::domain::problem::refuse_nul;
+use crate::wire;
 
 /// The body of a request that must be JSON, not read yet.
 #[derive(Debug)]
@@ -45,6 +48,18 @@ impl FromRequest<ApiState> for JsonBytes {
         }
         if read > kept { Err(too_large(limit)) } else { Ok(Self(bytes.into())) }
     }
+}
+
+/// Reads a JSON body.
+pub(super) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let invalid = |message: String| ApiError::bad_request("InvalidBody", message);
+    let value = wire::read_value(bytes).map_err(|error| invalid(format!("not JSON: {error}")))?;
+    refuse_nul(&value, "").map_err(|p| invalid(p.message).target(p.path))?;
+    serde_path_to_error::deserialize(value).map_err(|error| {
+        let path = error.path().to_string();
+        let error = invalid(error.into_inner().to_string());
+        if path == "." { error } else { error.target(path) }
+    })
 }
 
 /// So much of a body that is too large is read all the same: a client that still writes while the

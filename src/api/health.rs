@@ -55,7 +55,9 @@ pub(super) async fn ready(State(state): State<ApiState>) -> Result<Json<Value>, 
 )]
 pub(super) async fn metrics(State(state): State<ApiState>) -> impl IntoResponse {
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    ([(header::CONTENT_TYPE, kind)], state.metrics.text(state.engine.queued()))
+    let free = state.followers.available_permits();
+    let followers = state.settings.max_followers.saturating_sub(free);
+    ([(header::CONTENT_TYPE, kind)], state.metrics.text(state.engine.queued(), followers))
 }
 
 /// What no route knows.

@@ -31,6 +31,7 @@ pub(super) struct Metrics {
     durations: Family<Route, Histogram, fn() -> Histogram>,
     submitted: Counter,
     queued: Gauge,
+    followers: Gauge,
 }
 
 /// From a fraction of a millisecond to half a minute.
@@ -46,6 +47,7 @@ impl Default for Metrics {
             durations: Family::new_with_constructor(histogram),
             submitted: Counter::default(),
             queued: Gauge::default(),
+            followers: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("http_answers", "Answers by route", metrics.answers.clone());
@@ -59,6 +61,8 @@ impl Default for Metrics {
         registry.register("operations_submitted", help, metrics.submitted.clone());
         let help = "Commands that wait for the database";
         registry.register("engine_queued_commands", help, metrics.queued.clone());
+        let help = "Clients that follow events or output";
+        registry.register("http_followers", help, metrics.followers.clone());
         Self { registry, ..metrics }
     }
 }
@@ -77,8 +81,9 @@ impl Metrics {
     }
 
     /// The text that a scraper reads.
-    pub(super) fn text(&self, queued: usize) -> String {
+    pub(super) fn text(&self, queued: usize, followers: usize) -> String {
         self.queued.set(i64::try_from(queued).unwrap_or(i64::MAX));
+        self.followers.set(i64::try_from(followers).unwrap_or(i64::MAX));
         let mut text = String::new();
         // Writing to a String does not fail.
         let _infallible = encode(&mut text, &self.registry);

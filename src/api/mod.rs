@@ -11,16 +11,20 @@ mod condition;
 mod document;
 mod error;
 mod events;
+mod explain;
 mod extract;
 mod graph;
 mod health;
 mod jobsets;
+mod live;
+mod messages;
 mod metrics;
 mod middleware;
 mod negotiate;
 mod operations;
 mod prefer;
 mod present;
+mod prompts;
 mod query;
 pub mod rows;
 mod serve;
@@ -53,8 +57,17 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(steps::list))
         .routes(routes!(steps::show))
         .routes(routes!(steps::output))
+        .routes(routes!(explain::of_operation))
+        .routes(routes!(explain::of_step))
         .routes(routes!(events::list))
+        .routes(routes!(live::all::follow))
         .routes(routes!(events::context, events::patch_context))
+        .routes(routes!(prompts::waiting))
+        .routes(routes!(prompts::waiting_of))
+        .routes(routes!(prompts::list))
+        .routes(routes!(prompts::reply))
+        .routes(routes!(messages::send))
+        .routes(routes!(messages::list))
 }
 
 /// The routes beside the versions.
@@ -108,6 +121,7 @@ fn cors(origins: &[String]) -> CorsLayer {
             header::CONTENT_TYPE,
             header::IF_MATCH,
             header::IF_NONE_MATCH,
+            HeaderName::from_static("last-event-id"),
             HeaderName::from_static("prefer"),
         ])
         .expose_headers([

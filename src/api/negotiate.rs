@@ -46,6 +46,9 @@ pub(super) fn best<T: Copy>(headers: &HeaderMap, offered: &[(T, &str)]) -> Optio
     found.map(|(form, _)| form)
 }
 
+/// Server-sent events (WHATWG HTML, 9.2).
+pub(super) const EVENT_STREAM: &str = "text/event-stream";
+
 fn is_json(range: &str) -> bool {
     range == "application/json" || (range.starts_with("application/") && range.ends_with("+json"))
 }
@@ -53,6 +56,18 @@ fn is_json(range: &str) -> bool {
 /// Whether JSON is asked for by name.
 pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
     accepted(headers).iter().any(|range| is_json(range))
+}
+
+/// Whether a stream of events is asked for by name, where JSON is no choice.
+pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
+    accepted(headers).iter().any(|range| range == EVENT_STREAM)
+}
+
+/// Whether a stream of events is asked for: by name, and before JSON.
+pub(super) fn prefers_events(headers: &HeaderMap) -> bool {
+    let ranges = accepted(headers);
+    let mut named = ranges.iter().filter(|range| *range == EVENT_STREAM || is_json(range));
+    named.next().is_some_and(|range| range == EVENT_STREAM)
 }
 
 /// Refuses requests whose `Accept` excludes everything that we could answer.
@@ -64,7 +79,9 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     let accepted = accepted(request.headers());
     let path = request.uri().path();
     let other: &[&str] = if path.ends_with("/output") {
-        &["text/plain", "text/*", "application/octet-stream"]
+        &["text/plain", "text/*", "application/octet-stream", EVENT_STREAM]
+    } else if path.ends_with("/events") {
+        &[EVENT_STREAM]
     } else if path.ends_with("/$count") {
         &["text/plain", "text/*"]
     } else {

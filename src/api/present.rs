@@ -7,10 +7,12 @@ use data_encoding::BASE64;
 use serde_json::{Map, Value};
 
 use super::state::BaseUrl;
+use crate::domain::definition::Work;
 use crate::domain::rollup::{percent_complete, unhandled_among};
 use crate::domain::{Action, Jobset, OperationState, Phase, Run, StepState, Stop, duration};
 use crate::engine::{
-    AttemptView, EventView, FAILURES_MAX, Found, LastMove, OutputView, created_at,
+    AttemptView, EventNames, EventView, FAILURES_MAX, Found, LastMove, LiveEvent, OutputView,
+    created_at,
 };
 use crate::wire;
 
@@ -26,6 +28,11 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         .into_iter()
         .filter(|state| state.phase() == Phase::Held && *state != StepState::READY)
         .any(|state| counts[usize::from(state.code())] > 0);
+    // Prompts of running programs are not looked for: that would be a second question to the store.
+    let instructs = counts[usize::from(StepState::RUNNING.code())] > 0
+        && view.steps.iter().zip(&jobset.steps).any(|(state, step)| {
+            state.class() == StepState::RUNNING && matches!(step.work(*state), Work::Instruction(_))
+        });
     wire::Operation {
         id: view.id.to_string(),
         category: "jobsets".to_owned(),
@@ -47,7 +54,7 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
             .filter(|(_, count)| *count > 0)
             .collect(),
         labels: labels(view.labels.as_ref()),
-        attention: held && !view.state.is_final(),
+        attention: (held || instructs) && !view.state.is_final(),
     }
 }
 
@@ -191,9 +198,9 @@ pub(super) fn attempt(view: AttemptView) -> wire::Attempt {
     }
 }
 
-/// An event.
-pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
-    let kind = match view.kind {
+/// What an event is about.
+pub(super) const fn kind(view: &EventView) -> &'static str {
+    match view.kind {
         0 => "submitted",
         1 => "moved",
         2 => "cancelRequested",
@@ -203,18 +210,30 @@ pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
         6 => "resumed",
         7 => "attemptEnded",
         _ => "unknown",
-    };
-    let step = view.step.and_then(|n| u32::try_from(n).ok()).filter(|n| *n < jobset.len());
-    let state_name = |state: Option<StepState>| Some(jobset.state_name(step?, state?).to_owned());
+    }
+}
+
+/// An event.
+pub(super) fn event(view: &EventView, jobset: &Jobset) -> wire::Event {
+    event_of(view, &EventNames::of(view, jobset))
+}
+
+/// An event, as all who follow are told it.
+pub(super) fn live_event(event: &LiveEvent) -> wire::Event {
+    event_of(&event.view, &event.names)
+}
+
+fn event_of(view: &EventView, names: &EventNames) -> wire::Event {
+    let text = |name: &Option<Box<str>>| name.as_deref().map(str::to_owned);
     wire::Event {
         seq: u32::try_from(view.seq).unwrap_or(0),
         at: view.at,
-        kind: kind.to_owned(),
-        step: step.map(|n| jobset.step(n).definition.name.clone()),
+        kind: kind(view).to_owned(),
+        step: text(&names.step),
         attempt: view.attempt.and_then(|attempt| u32::try_from(attempt).ok()),
-        action: view.action.map(|action| jobset.action_name(action).to_owned()),
-        from: state_name(view.from),
-        to: state_name(view.to),
+        action: text(&names.action),
+        from: text(&names.from),
+        to: text(&names.to),
         state: view.state.map(|state| state.name().to_owned()),
         worker: view.worker,
     }

@@ -40,14 +40,24 @@ fn make_step_model(own_states: &[&str]) -> Model {
 /// The properties of an event of an operation that runs `jobset`.
 #[must_use]
 pub fn event_model(jobset: &Jobset) -> Arc<Model> {
-    static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| Arc::new(make_event_model(&[], &[])));
+    static MODEL: LazyLock<Arc<Model>> =
+        LazyLock::new(|| Arc::new(of_event(Model::new(), &[], &[])));
     if jobset.has_machines() {
-        return Arc::new(make_event_model(&own_states(jobset), jobset.own_actions()));
+        return Arc::new(of_event(Model::new(), &own_states(jobset), jobset.own_actions()));
     }
     Arc::clone(&MODEL)
 }
 
-fn make_event_model(own_states: &[&str], own_actions: &[String]) -> Model {
+/// The properties of an event among those of all operations. Only names that all of them have can be
+/// asked for.
+#[must_use]
+pub fn operation_event_model() -> &'static Model {
+    static MODEL: LazyLock<Model> =
+        LazyLock::new(|| of_event(Model::new().property("operation", Type::String), &[], &[]));
+    &MODEL
+}
+
+fn of_event(model: Model, own_states: &[&str], own_actions: &[String]) -> Model {
     let kinds = [
         "submitted",
         "moved",
@@ -61,7 +71,7 @@ fn make_event_model(own_states: &[&str], own_actions: &[String]) -> Model {
     let states = OperationState::ALL.map(OperationState::name);
     let mut actions = Action::BUILT_IN.map(Action::name).to_vec();
     actions.extend(own_actions.iter().map(String::as_str));
-    Model::new()
+    model
         .property("seq", Type::Int)
         .property("at", Type::DateTimeOffset)
         .property("kind", Type::enumeration("kind", &kinds))
@@ -126,6 +136,12 @@ impl Row for wire::Event {
             "worker" => self.worker.into(),
             _ => Value::Null,
         }
+    }
+}
+
+impl Row for wire::OperationEvent {
+    fn get(&self, path: &str) -> Value {
+        if path == "operation" { self.operation.as_str().into() } else { self.event.get(path) }
     }
 }
 
@@ -195,7 +211,7 @@ mod tests {
             ("action eq 'FAIL' and from eq 'running' and to in ('Failed','TimedOut')", true),
             ("state eq null and worker eq 4", true),
         ] {
-            let expr = filter(text, &make_event_model(&[], &[]), &Limits::default()).unwrap();
+            let expr = filter(text, &of_event(Model::new(), &[], &[]), &Limits::default()).unwrap();
             let now = DateTime::UNIX_EPOCH;
             assert_eq!(eval::matches(&expr, &event(), now), Ok(expected), "{text}");
         }

@@ -1,11 +1,13 @@
 //! What all handlers share.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::FromRequestParts;
 use axum::http::header;
 use axum::http::request::Parts;
 use axum::http::uri::Authority;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use super::error::ApiError;
@@ -29,6 +31,10 @@ pub struct ApiSettings {
     pub retry_after_seconds: u32,
     /// Origins of web pages that may call the API.
     pub cors_origins: Vec<String>,
+    /// How many may follow events or output at once.
+    pub max_followers: usize,
+    /// How long a stream of events is silent at the most.
+    pub keep_alive: Duration,
 }
 
 impl Default for ApiSettings {
@@ -40,6 +46,8 @@ impl Default for ApiSettings {
             query_limits: odata::Limits::default(),
             retry_after_seconds: 1,
             cors_origins: Vec::new(),
+            max_followers: 10_000,
+            keep_alive: Duration::from_secs(15),
         }
     }
 }
@@ -53,6 +61,8 @@ pub struct ApiState {
     pub(super) engine: Engine,
     pub(super) settings: Arc<ApiSettings>,
     pub(super) metrics: Arc<Metrics>,
+    /// One permit for each follower that there may be.
+    pub(super) followers: Arc<Semaphore>,
     /// Set when the server shuts down: waits end, `readyz` says so.
     pub(super) draining: CancellationToken,
 }
@@ -61,7 +71,9 @@ impl ApiState {
     /// The state of an API over `engine` that ends its waits when `draining` is cancelled.
     #[must_use]
     pub fn new(engine: Engine, settings: ApiSettings, draining: CancellationToken) -> Self {
-        Self { engine, settings: Arc::new(settings), metrics: Arc::default(), draining }
+        let followers = Arc::new(Semaphore::new(settings.max_followers));
+        let settings = Arc::new(settings);
+        Self { engine, settings, metrics: Arc::default(), followers, draining }
     }
 }
 

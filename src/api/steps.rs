@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use super::collection::{Answered, Asked, PARAMETERS, Parameters};
 use super::error::ApiError;
 use super::extract::{OperationId, StepPath};
+use super::live;
 use super::present;
 use super::query::Query;
 use super::rows::step_model;
@@ -140,6 +141,11 @@ pub(super) async fn show(
 /// Shows what a step wrote: the bytes of its last attempt, stdout and stderr as they came.
 ///
 /// `Accept: application/json` answers the pieces with their time and stream.
+///
+/// `follow=true` does not end with what is there: it goes on until the attempt has ended, and waits
+/// for the first attempt if none has begun. `Accept: text/event-stream` does so too, and streams the
+/// pieces as events named `output`, with `<attempt>-<seq>` as `id`; `event: end` is the last one, and
+/// `Last-Event-ID` takes up a stream that was cut before.
 #[utoipa::path(
     get,
     path = "/operations/{id}/steps/{name}/output",
@@ -149,12 +155,22 @@ pub(super) async fn show(
         ("id" = String, Path, description = "The id of the operation."),
         ("name" = String, Path, description = "The name of the step."),
         ("attempt" = Option<u32>, Query, minimum = 1, maximum = 2_147_483_647, description = "Which attempt; the last one if left out."),
+        ("follow" = Option<bool>, Query, description = "Whether to go on until the attempt has ended."),
+        ("Last-Event-ID" = Option<String>, Header, description = "A stream of events goes on after this piece."),
+        ("lastEventId" = Option<String>, Query, pattern = "^([0-9]{1,9}-)?[0-9]{1,9}$", description = "The same where no header can be set; the header counts if both are there."),
         ("stream" = Option<String>, Query, pattern = "^(stdout|stderr)$", description = "`stdout` or `stderr`; both if left out."),
     ),
-    responses((status = 200, description = "The output.", content(
-        (String = "text/plain"),
-        (wire::Page<wire::OutputPiece> = "application/json"),
-    )))
+    responses(
+        (status = 200, description = "The output.", content(
+            (String = "text/plain"),
+            (wire::Page<wire::OutputPiece> = "application/json"),
+            (String = "text/event-stream"),
+        )),
+        (status = 429, description = "Too many follow already.", body = wire::ErrorEnvelope, headers(
+            ("x-ms-error-code" = String, description = "The code of the error."),
+            ("Retry-After" = u32, description = "Seconds to wait before the next try."),
+        )),
+    )
 )]
 pub(super) async fn output(
     State(state): State<ApiState>,
@@ -162,7 +178,7 @@ pub(super) async fn output(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let query = query.only(&["attempt", "stream"])?;
+    let query = query.only(&["attempt", "stream", "follow", live::LAST_EVENT_ID])?;
     let stream = match query.get("stream") {
         None => None,
         Some("stdout") => Some(1),
@@ -176,6 +192,9 @@ pub(super) async fn output(
     let found = state.engine.operation(path.operation).await?;
     let n = number(&found, &path.step)?;
     let asked = query.number::<i32>("attempt")?;
+    if query.flag("follow")? || super::negotiate::prefers_events(&headers) {
+        return live::output::follow(&state, &found, n, asked, stream, &query, &headers).await;
+    }
     let listed = steps(&state, &found, n.into(), i64::from(n) + 1).await?;
     let last = listed.first().map_or(0, |step| i32::try_from(step.attempt).unwrap_or(0));
     let attempt = asked.unwrap_or(last);

@@ -48,6 +48,10 @@ pub struct HostSettings {
     pub max_body_bytes: usize,
     /// The largest page of a collection.
     pub max_page_size: usize,
+    /// How many may follow events or output at once.
+    pub max_followers: usize,
+    /// How long a stream of events is silent at the most.
+    pub keep_alive: Duration,
     /// The output that is kept of one attempt, in bytes.
     pub output_cap_bytes: u64,
     /// How long a worker may act without a heartbeat.
@@ -86,6 +90,8 @@ impl HostSettings {
             slots: default_slots(),
             max_body_bytes: api.max_body_bytes,
             max_page_size: api.max_page_size,
+            max_followers: api.max_followers,
+            keep_alive: api.keep_alive,
             output_cap_bytes: 16 * 1024 * 1024,
             lease: Duration::from_secs(6),
             heartbeat: Duration::from_secs(2),
@@ -325,6 +331,8 @@ fn api_settings(settings: &HostSettings) -> ApiSettings {
         max_page_size: settings.max_page_size,
         query_limits: settings.query_limits,
         cors_origins: settings.cors_origins.clone(),
+        max_followers: settings.max_followers,
+        keep_alive: settings.keep_alive,
         ..ApiSettings::default()
     }
 }

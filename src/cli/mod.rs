@@ -31,6 +31,8 @@ mod signals;
 mod socket;
 mod steer;
 mod table;
+mod tail;
+mod why;
 
 use std::process::ExitCode;
 

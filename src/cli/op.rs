@@ -14,6 +14,7 @@ use super::people::{self, PeopleCommand};
 use super::signals::Signals;
 use super::steer::{self, SteerCommand};
 use super::table::{ended_by, state, table, text};
+use super::{tail, why};
 use crate::client::{Client, GraphFormat, Question};
 use crate::wire::{Event, Operation, Step};
 
@@ -49,6 +50,9 @@ enum OpCommand {
         /// Only this stream [default: both]
         #[arg(long)]
         stream: Option<Stream>,
+        /// Go on until the attempt has ended
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Draw the steps of an operation and what they wait for
     Graph {
@@ -69,6 +73,9 @@ enum OpCommand {
     Events {
         /// The operation
         id: String,
+        /// Go on until the operation has ended
+        #[arg(long, short)]
+        follow: bool,
     },
     /// Follow an operation to its end; Ctrl-C leaves it running
     Watch {
@@ -154,9 +161,11 @@ pub(super) async fn op(
         }
         OpCommand::Show { id } => show(&client.operation(&id).await?, output)?,
         OpCommand::Steps { id } => steps(&client.steps(&id).await?, output)?,
-        OpCommand::Output { id, step, attempt, stream } => {
+        OpCommand::Output { id, step, attempt, stream, follow } => {
             let stream = stream.map(Stream::name);
-            if output.is_json() {
+            if follow {
+                tail::output(&client, (&id, &step), attempt, stream, output).await?;
+            } else if output.is_json() {
                 let pieces = client.output_pieces(&id, &step, attempt, stream).await?;
                 output.json(&json!({"value": pieces}))?;
             } else {
@@ -164,7 +173,8 @@ pub(super) async fn op(
                 std::io::stdout().lock().write_all(&bytes)?;
             }
         }
-        OpCommand::Events { id } => events(&client, &id, output).await?,
+        OpCommand::Events { id, follow: true } => tail::events(&client, &id, output).await?,
+        OpCommand::Events { id, follow: false } => events(&client, &id, output).await?,
         OpCommand::Watch { id } => {
             let (client, id, on_interrupt) = (&client, &id, OnInterrupt::Leave);
             let follow = Follow { client, id, on_interrupt, remains: true, output };
@@ -177,9 +187,10 @@ pub(super) async fn op(
             let drawing = client.graph(&id, format.graph()).await?;
             std::io::stdout().lock().write_all(&drawing)?;
         }
-        OpCommand::Explain { id, step } => {
-            explain(&client.explain(&id, step.as_deref()).await?, output)?;
-        }
+        OpCommand::Explain { id, step } => match step {
+            Some(step) => why::print_step(&client.explain_step(&id, &step).await?, output)?,
+            None => why::print_operation(&client.explain_operation(&id).await?, output)?,
+        },
         OpCommand::Steer(command) => return steer::steer(&client, command, output).await,
         OpCommand::People(command) => people::people(&client, command, output).await?,
     }
@@ -207,13 +218,6 @@ fn list(operations: &[Operation], is_narrow: bool, output: Output) -> Result<(),
         ]);
     }
     Ok(output.line(&text(&rows))?)
-}
-
-fn explain(answer: &Value, output: Output) -> Result<(), CliError> {
-    if output.is_json() {
-        return Ok(output.json(answer)?);
-    }
-    Ok(output.line(&format!("{answer:#}"))?)
 }
 
 pub(super) fn show(operation: &Operation, output: Output) -> Result<(), CliError> {

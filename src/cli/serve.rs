@@ -144,6 +144,25 @@ struct LimitArgs {
     )]
     #[arg(default_value_t = MAX_PAGE_SIZE)]
     page_size: usize,
+    /// Clients that follow events or output at once; each holds a connection, so mind `ulimit -n`
+    #[arg(
+        long = "max-followers",
+        value_name = "N",
+        env = "MOTHER_MAX_FOLLOWERS",
+        hide_env_values = true
+    )]
+    #[arg(default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    followers: u32,
+    /// How long a stream of events is silent at the most
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_KEEP_ALIVE",
+        hide_env_values = true,
+        default_value = "15s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    keep_alive: Duration,
     /// Bytes of a `$filter`, `$orderby`, `$search` or `$select`
     #[arg(
         long = "max-query-bytes",
@@ -222,6 +241,10 @@ pub(super) async fn serve(
         let message = "--statement-timeout must be at least 1ms: nothing could be answered";
         return Err(CliError::BadSetting(message.to_owned()));
     }
+    if args.limits.keep_alive < Duration::from_millis(100) {
+        let message = "--keep-alive must be at least 100ms: a stream would say nothing else";
+        return Err(CliError::BadSetting(message.to_owned()));
+    }
     let mut settings = settings(global, &args.worker)?;
     if args.no_worker {
         settings.slots = 0;
@@ -234,6 +257,8 @@ pub(super) async fn serve(
         insecure: args.insecure,
         max_body_bytes: args.limits.body_bytes,
         max_page_size: args.limits.page_size,
+        max_followers: args.limits.followers as usize,
+        keep_alive: args.limits.keep_alive,
         limits: args.limits.of_jobsets(),
         query_limits: args.limits.of_queries(),
         statement_timeout: args.limits.statement_timeout,

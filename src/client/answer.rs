@@ -33,7 +33,7 @@ impl Answer {
         Some(self.headers.get(name)?.to_str().ok()?.to_owned())
     }
 
-    fn refusal(&self) -> ClientError {
+    pub(super) fn refusal(&self) -> ClientError {
         match self.read() {
             Ok(envelope) => ClientError::Refused(self.status, Box::new(envelope)),
             Err(error) => error,

@@ -42,6 +42,15 @@ pub enum ClientError {
         #[source]
         source: serde_json::Error,
     },
+    /// A stream broke off again and again.
+    #[error("the stream from {url} breaks off again and again; is there a proxy that cuts it?")]
+    StreamCut {
+        /// The server.
+        url: String,
+    },
+    /// The stream goes on, but events may be missing.
+    #[error("events may be missing here: list the operations anew")]
+    EventsLost,
     /// The server named a next page that cannot be asked for.
     #[error("the server gave the link `{link}`, which leads nowhere; please report this")]
     BadLink {

@@ -15,11 +15,14 @@
 
 mod answer;
 mod error;
+mod explain;
 mod filters;
 mod handler;
+mod live;
 mod operations;
 mod pages;
 mod people;
+mod sse;
 mod steer;
 mod steps;
 mod transport;

@@ -2,7 +2,6 @@
 
 use reqwest::Url;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
-use serde_json::Value;
 
 use super::{Client, ClientError};
 use crate::wire::{Event, OutputPiece, Page, Step};
@@ -98,20 +97,13 @@ impl Client {
         self.ask(&url, &headers, self.timeout).await?.bytes()
     }
 
-    /// Why the steps do not move, or why this one does not: the guards that do not hold and what
-    /// would open them.
-    ///
-    /// # Errors
-    /// As for [`Client::step`].
-    pub async fn explain(&self, id: &str, step: Option<&str>) -> Result<Value, ClientError> {
-        let url = match step {
-            Some(step) => self.url(&["operations", id, "steps", step, "explain"]),
-            None => self.url(&["operations", id, "explain"]),
-        };
-        self.get(&url).await
-    }
-
-    fn output_url(&self, id: &str, step: &str, attempt: Option<u32>, stream: Option<&str>) -> Url {
+    pub(super) fn output_url(
+        &self,
+        id: &str,
+        step: &str,
+        attempt: Option<u32>,
+        stream: Option<&str>,
+    ) -> Url {
         let mut url = self.url(&["operations", id, "steps", step, "output"]);
         let attempt = attempt.map(|number| ("attempt", number.to_string()));
         let stream = stream.map(|name| ("stream", name.to_owned()));

@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde_json::{Map, Value};
+
 /// What a client asks to be run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Definition {
@@ -53,6 +55,8 @@ pub struct StepDefinition {
     pub env: BTreeMap<String, String>,
     /// The folder the work starts in; a template.
     pub cwd: Option<String>,
+    /// Whether messages and replies come on the standard input of the work; otherwise it is empty.
+    pub takes_messages: bool,
     /// The name of its machine; `None` for the default one.
     pub machine: Option<String>,
     /// The state that it begins in; `None` for that of its machine.
@@ -119,6 +123,19 @@ pub enum Work {
     Command(Vec<String>),
     /// Runs a text by `/bin/sh -c`; a template.
     Shell(String),
+    /// Is done by people, who are told what to do and reply.
+    Instruction(Instruction),
+}
+
+/// What people are asked to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Instruction {
+    /// What is to be done; a template.
+    pub text: String,
+    /// Who is meant; only told.
+    pub who: Option<String>,
+    /// A JSON Schema that the value of the reply must fit.
+    pub schema: Option<Map<String, Value>>,
 }
 
 /// Steps that must be in one of some states; all of them, or at least so many.

@@ -17,12 +17,14 @@ pub mod action;
 pub mod decide;
 pub mod definition;
 pub mod duration;
+pub mod explain;
 pub mod guard;
 pub mod limits;
 pub mod machine;
 pub mod operation;
 pub mod problem;
 pub mod rollup;
+pub mod schema;
 pub mod state;
 
 mod analysis;

@@ -157,6 +157,8 @@ pub struct Snapshot {
     pub version: i32,
     /// When it entered `state`.
     pub entered: DateTime<Utc>,
+    /// When its last event happened.
+    pub last: DateTime<Utc>,
     /// The state of each step.
     pub steps: Vec<StepState>,
     /// The open attempts by step number.
@@ -176,6 +178,7 @@ pub struct Run {
     pub(super) stop: Option<Stop>,
     pub(super) version: i32,
     pub(super) entered: DateTime<Utc>,
+    last: DateTime<Utc>,
     pub(super) steps: Vec<StepState>,
     pub(super) open: BTreeMap<u32, OpenAttempt>,
     pub(super) notes: BTreeMap<u32, Note>,
@@ -205,6 +208,7 @@ impl Run {
             stop: None,
             version: 0,
             entered: now,
+            last: now,
             steps,
             open: BTreeMap::new(),
             notes: BTreeMap::new(),
@@ -234,6 +238,7 @@ impl Run {
             stop: snapshot.stop,
             version: snapshot.version,
             entered: snapshot.entered,
+            last: snapshot.last,
             steps: snapshot.steps,
             open: snapshot.open,
             notes: snapshot.notes,
@@ -378,14 +383,16 @@ impl Run {
 
     pub(super) fn record(&mut self, fact: Fact, now: DateTime<Utc>) {
         self.version += 1;
-        self.changes.events.push(Event { seq: self.version, at: now, fact, state: None });
+        // Two servers may decide one after the other, and their clocks differ a little.
+        self.last = self.last.max(now);
+        self.changes.events.push(Event { seq: self.version, at: self.last, fact, state: None });
     }
 
     /// Enters a state of the operation; told by the last event recorded.
     pub(super) fn enter(&mut self, state: OperationState, now: DateTime<Utc>) {
         if self.state != state {
             self.state = state;
-            self.entered = now;
+            self.entered = self.last.max(now);
             self.note_state(state);
         }
     }

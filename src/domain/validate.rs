@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::action::{Action, Actor};
 use super::declared::Machines;
 use super::definition::{
-    ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition, Work,
+    ClauseDefinition, Definition, Instruction, Need, OnFailure, Retry, StepDefinition, Work,
 };
 use super::jobset::unknown_step;
 use super::limits::Limits;
 use super::machine::{Condition, Machine};
-use super::problem::{PROBLEMS_MAX, Problem, hint};
+use super::problem::{PROBLEMS_MAX, Problem, hint, refuse_nul};
+use super::schema::Schema;
 
 /// Everything that is wrong with `definition`, up to a bit more than [`PROBLEMS_MAX`].
 pub(super) fn problems(
@@ -90,6 +93,10 @@ impl<'a> Check<'a> {
     fn step(&mut self, path: &str, step: &'a StepDefinition) {
         self.name(&format!("{path}.name"), &step.name);
         self.work(path, &step.work);
+        if step.takes_messages && !matches!(step.work, Work::Command(_) | Work::Shell(_)) {
+            let message = "only a step that runs a program can read messages from its stdin";
+            self.add(format!("{path}.stdin"), message);
+        }
         self.map(&format!("{path}.tags"), &step.tags);
         self.map(&format!("{path}.env"), &step.env);
         for name in step.env.keys().filter(|name| name.is_empty() || name.contains('=')) {
@@ -196,6 +203,27 @@ impl<'a> Check<'a> {
                     self.no_nul(&format!("{path}.run.command[{index}]"), part);
                 }
             }
+            Work::Instruction(instruction) => {
+                self.instruction(&format!("{path}.run.instruction"), instruction);
+            }
+        }
+    }
+
+    fn instruction(&mut self, path: &str, instruction: &Instruction) {
+        if instruction.text.trim().is_empty() {
+            self.add(format!("{path}.text"), "must not be empty");
+        }
+        self.no_nul(&format!("{path}.text"), &instruction.text);
+        if let Some(who) = &instruction.who {
+            self.text(&format!("{path}.who"), who, true);
+        }
+        let Some(schema) = &instruction.schema else { return };
+        let path = format!("{path}.schema");
+        // A NUL character in it would be found when the first person is asked, which is too late.
+        let found = refuse_nul(&Value::Object(schema.clone()), "").and(Schema::compile(schema));
+        if let Err(problem) = found {
+            let joint = if problem.path.is_empty() { "" } else { "." };
+            self.add(format!("{path}{joint}{}", problem.path), problem.message);
         }
     }
 

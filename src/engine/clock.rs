@@ -14,12 +14,17 @@ use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::lock;
 
+/// Two clocks drift apart by a part in so many at the most.
+const DRIFT: i64 = 2_000;
+
 /// An estimate of the database's clock in microseconds. It never runs backwards.
 #[derive(Debug)]
 pub(super) struct Clock {
     started: Instant,
     /// The database's time at `started`, in microseconds of the Unix epoch.
     origin: AtomicI64,
+    /// How wrong `origin` may be, in microseconds, and when it was measured.
+    error: Mutex<(i64, i64)>,
     last: AtomicI64,
     ids: Mutex<ContextV7>,
 }
@@ -30,15 +35,24 @@ impl Clock {
         Self {
             started: Instant::now(),
             origin: AtomicI64::new(database_now.timestamp_micros()),
+            error: Mutex::new((i64::MAX / 2, 0)),
             last: AtomicI64::new(0),
             ids: Mutex::new(ContextV7::new()),
         }
     }
 
-    /// Sets the clock to what the database showed at this moment.
-    pub(super) fn set(&self, database_now: DateTime<Utc>) {
-        let origin = database_now.timestamp_micros() - self.elapsed();
-        self.origin.store(origin, Ordering::Relaxed);
+    /// Sets the clock to what the database showed when it was asked, which was at some moment since
+    /// `asked`. A slow answer says little and does not replace a better one before that has aged.
+    pub(super) fn set(&self, database_now: DateTime<Utc>, asked: Instant) {
+        let elapsed = self.elapsed();
+        let error = i64::try_from(asked.elapsed().as_micros() / 2).unwrap_or(i64::MAX);
+        let mut known = lock(&self.error);
+        let (known_error, at) = *known;
+        if error <= known_error.saturating_add((elapsed - at) / DRIFT) {
+            *known = (error, elapsed);
+            let origin = database_now.timestamp_micros() - elapsed + error;
+            self.origin.store(origin, Ordering::Relaxed);
+        }
     }
 
     fn elapsed(&self) -> i64 {
@@ -90,7 +104,7 @@ mod tests {
         let start = DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap();
         let clock = Clock::new(start);
         let before = clock.now();
-        clock.set(start - TimeDelta::seconds(5));
+        clock.set(start - TimeDelta::seconds(5), Instant::now());
         assert!(clock.now() >= before);
     }
 }

@@ -110,7 +110,13 @@ impl Lane {
         let began = tokio::time::Instant::now();
         loop {
             match self.attempt(&mut commands, failures + conflicts > 0).await {
-                Ok(()) => return,
+                Ok(()) => {
+                    if failures > 0 {
+                        // A commit whose answer was lost was told to nobody.
+                        self.shared.look_again();
+                    }
+                    return;
+                }
                 Err(EngineError::Store(StoreError::Conflict(error))) => {
                     conflicts += 1;
                     tracing::debug!(%error, conflicts, "engine.lane.conflict");
@@ -124,6 +130,7 @@ impl Lane {
                     failures += 1;
                     if failures > FAILURES_MAX || began.elapsed() > FAILURE_PATIENCE {
                         self.shared.lanes[self.index].look();
+                        self.shared.look_again();
                         return fail(commands, || EngineError::Unavailable);
                     }
                     tokio::time::sleep(FAILURE_WAIT).await;

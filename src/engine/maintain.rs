@@ -50,6 +50,8 @@ impl Shared {
     /// Takes their attempts from workers whose leases ran out.
     async fn rescue(&self) -> Result<(), EngineError> {
         for worker in self.store.revoke_expired().await? {
+            // First, so that the attempts that follow find every reply that was taken.
+            self.store.close_prompts_of(worker.id).await?;
             let operations = self.store.held_by(worker.id).await?;
             let count = operations.len();
             if count > 0 {

@@ -19,8 +19,10 @@ mod command;
 mod error;
 mod jobsets;
 mod lane;
+mod live;
 mod maintain;
 mod news;
+mod people;
 mod query;
 mod seat;
 mod steer;
@@ -30,8 +32,9 @@ mod work;
 
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptReport, AttemptView, EventView, FindAsked, Keyset, LastMove, Order, OutputPiece,
-    OutputView, Store, StoreError, StoreSettings,
+    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, LastMove,
+    MessagePlace, MessageView, NewPrompt, Order, OutputPiece, OutputView, PromptKey, PromptPlace,
+    PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError, StoreSettings,
 };
 pub use clock::created_at;
 pub use command::{
@@ -39,6 +42,11 @@ pub use command::{
 };
 pub use error::EngineError;
 pub use jobsets::{Compiled, DecodeDefinition};
+pub use live::{
+    Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput, OutputFollower,
+    RingFollowed, RingFollower,
+};
+pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
 pub use seat::Assignment;
 pub use watch::Watch;
@@ -58,6 +66,7 @@ use self::clock::Clock;
 use self::command::{Ask, Command, Submit};
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
+use self::live::Live;
 use self::news::News;
 use self::seat::Seat;
 use self::watch::Watches;
@@ -106,6 +115,7 @@ struct Shared {
     lanes: Vec<LaneHandle>,
     seat: RwLock<Option<Arc<Seat>>>,
     watches: Arc<Watches>,
+    live: Live,
     news: News,
     stopped: CancellationToken,
     tasks: TaskTracker,
@@ -175,6 +185,7 @@ impl Engine {
             lanes: handles,
             seat: RwLock::default(),
             watches: Arc::default(),
+            live: Live::default(),
             news: News::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
@@ -185,6 +196,7 @@ impl Engine {
         shared.tasks.spawn(maintain::maintain(Arc::clone(&shared)));
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
+        shared.tasks.spawn(live::feed(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 

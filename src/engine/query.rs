@@ -33,6 +33,7 @@ impl Found {
             stop: view.stop,
             version: view.version,
             entered: view.entered,
+            last: view.entered,
             steps: view.steps.clone(),
             open: view.open.clone(),
             notes: view.notes.clone(),

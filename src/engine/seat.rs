@@ -1,12 +1,15 @@
 //! The seat of a worker in this process: how many attempts it can take, and the way to it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
+use super::lock;
 use crate::domain::{Incarnation, Jobset, StepState};
+use crate::store::AttemptKey;
 
 /// An attempt that a worker is to run. It was claimed and that is durable.
 #[derive(Clone, Debug)]
@@ -36,6 +39,8 @@ pub struct Assignment {
 pub(super) struct Seat {
     pub(super) incarnation: Incarnation,
     free: AtomicUsize,
+    /// The attempts that gave their slot back before their end.
+    resting: Mutex<HashSet<AttemptKey>>,
     closed: AtomicBool,
     sender: mpsc::UnboundedSender<Vec<Assignment>>,
     /// Told when orders to stop attempts were stored for it.
@@ -51,6 +56,7 @@ impl Seat {
         Self {
             incarnation,
             free: AtomicUsize::new(slots),
+            resting: Mutex::default(),
             closed: AtomicBool::new(false),
             sender,
             ordered: Notify::new(),
@@ -79,6 +85,21 @@ impl Seat {
     /// Gives slots back.
     pub(super) fn give(&self, slots: usize) {
         self.free.fetch_add(slots, Ordering::Relaxed);
+    }
+
+    /// Gives the slot of an attempt back before its end; whether it had one still.
+    pub(super) fn rest(&self, attempt: AttemptKey) -> bool {
+        let had = lock(&self.resting).insert(attempt);
+        self.give(usize::from(had));
+        had
+    }
+
+    /// Gives the slots of attempts back that ended, but for those that did so before.
+    pub(super) fn give_ended(&self, attempts: impl Iterator<Item = AttemptKey>) {
+        let mut resting = lock(&self.resting);
+        let slots = attempts.filter(|attempt| !resting.remove(attempt)).count();
+        drop(resting);
+        self.give(slots);
     }
 
     /// Takes no more: the worker is shutting down or lost its lease.

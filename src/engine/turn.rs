@@ -13,6 +13,7 @@ use super::Shared;
 use super::command::{Ask, Command, ContextPatch, Lose, Report, StopAnswer, StopAsked, Submit};
 use super::error::EngineError;
 use super::lane::Cached;
+use super::live::{Span, Spans};
 use super::seat::{Assignment, Seat};
 use crate::domain::decide::Stopped;
 use crate::domain::{Incarnation, Run, Stop};
@@ -37,6 +38,8 @@ pub(super) struct Turn {
     batch: Batch,
     /// The runs that were changed.
     pub(super) touched: BTreeSet<Uuid>,
+    /// The events that they got.
+    spans: Spans,
     /// Runs made in this turn, with what is stored beside them.
     new: HashMap<Uuid, NewOperation>,
     pub(super) data: HashMap<Uuid, Data>,
@@ -62,6 +65,7 @@ impl Turn {
             now: shared.clock.now(),
             batch: Batch::default(),
             touched: BTreeSet::new(),
+            spans: Spans::new(),
             new: HashMap::new(),
             data: HashMap::new(),
             looked_at: Vec::new(),
@@ -310,6 +314,8 @@ impl Turn {
         for id in &self.touched {
             let Some(cached) = runs.get_mut(id) else { continue };
             self.ordered.extend(cached.run.kills().iter().map(|kill| kill.worker));
+            let span = Span { before: cached.version, to: cached.run.version() };
+            self.spans.insert(*id, span);
             match self.new.remove(id) {
                 Some(new) => self.batch.add_new(&mut cached.run, cached.flags, new),
                 None => self.batch.add_changed(&mut cached.run, cached.version, cached.flags),
@@ -354,7 +360,8 @@ impl Turn {
         let own = self.seat.map(|seat| seat.incarnation);
         let has_foreign_orders = self.ordered.iter().any(|worker| Some(*worker) != own);
         shared.watches.tell(&self.touched);
-        shared.news.tell(&self.touched, self.left_over, has_foreign_orders);
+        shared.live.changed(&self.spans);
+        shared.news.tell(&self.spans, self.left_over, has_foreign_orders);
         if self.left_over {
             shared.lanes[self.lane].look();
         }

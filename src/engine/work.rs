@@ -12,7 +12,7 @@ use super::error::EngineError;
 use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
 use crate::domain::Incarnation;
-use crate::store::{NewWorker, Order, OutputPiece};
+use crate::store::{AttemptKey, NewWorker, Order, OutputPiece};
 
 /// What a worker that takes the seat is.
 #[derive(Clone, Debug)]
@@ -32,8 +32,8 @@ pub struct SeatSpec {
 /// The seat of this process's worker: one incarnation, from its registration to its end.
 #[derive(Debug)]
 pub struct WorkerSeat {
-    shared: Arc<Shared>,
-    seat: Arc<Seat>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) seat: Arc<Seat>,
     lease: Duration,
     assignments: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<Assignment>>>,
 }
@@ -60,6 +60,7 @@ impl Engine {
             before.close();
         }
         self.shared.news.set_peers(self.shared.store.peers(incarnation).await? > 0);
+        self.shared.news.join();
         for lane in &self.shared.lanes {
             lane.look();
         }
@@ -96,7 +97,11 @@ impl WorkerSeat {
     /// any more, [`EngineError::Unavailable`] when it should be reported again by
     /// [`settle_again`](Self::settle_again).
     pub async fn settle(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
-        self.seat.give(reports.len());
+        self.seat.give_ended(reports.iter().map(|report| AttemptKey {
+            operation: report.operation,
+            step: report.step,
+            attempt: report.attempt,
+        }));
         self.settle_again(reports).await
     }
 
@@ -131,7 +136,8 @@ impl WorkerSeat {
         if orders.is_none() {
             self.seat.close();
         }
-        self.shared.clock.set(store.now().await?);
+        let asked = std::time::Instant::now();
+        self.shared.clock.set(store.now().await?, asked);
         self.shared.news.set_peers(store.peers(self.seat.incarnation).await? > 0);
         Ok(orders)
     }
@@ -154,7 +160,10 @@ impl WorkerSeat {
     /// # Errors
     /// As for any question to the store.
     pub async fn append_output(&self, pieces: &[OutputPiece]) -> Result<(), EngineError> {
-        Ok(self.shared.store.append_output(pieces).await?)
+        self.shared.store.append_output(pieces).await?;
+        self.shared.live.wrote(pieces);
+        self.shared.news.tell_output(pieces);
+        Ok(())
     }
 
     /// The context of an operation: an object, empty if it has none.

@@ -1,23 +1,26 @@
 //! One attempt of a step that starts a process: from its templates to its report.
 
-use std::collections::BTreeMap;
-use std::ffi::OsString;
-use std::io;
-use std::path::PathBuf;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::net::unix::pipe;
-use tokio::sync::watch;
+use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
 
 use super::WorkerSettings;
-use super::output::{Capture, Outbox};
+use super::instruct::instruct;
+use super::output::{Capture, Outbox, REMARK};
 use super::place::Place;
-use super::process::{Ended, Exit, Process, ProcessSpec, Signal, SpawnError, Stdin, Zygote};
+use super::prepare::prepare;
+use super::process::{Ended, Exit, Process, ProcessSpec, Signal, SpawnError, Zygote};
 use super::source::WorkSource;
-use super::template::{Renderer, is_template};
+use super::stream::Stream;
+use super::talk::{Ends, talk};
+use super::template::Renderer;
+use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::{StepDefinition, Work};
 use crate::domain::duration;
@@ -48,31 +51,33 @@ pub(super) struct Bench<S> {
     pub(super) zygote: Zygote,
     pub(super) renderer: Renderer,
     pub(super) outbox: Outbox,
+    /// Told when there may be mail for an attempt.
+    pub(super) wake: Notify,
     pub(super) settings: WorkerSettings,
 }
 
 /// Why an attempt failed, in the words of the record.
-struct Exception {
+pub(super) struct Exception {
     kind: &'static str,
-    message: String,
+    pub(super) message: String,
 }
 
 impl Exception {
-    fn new(kind: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
         Self { kind, message: message.into() }
     }
 }
 
 /// How an attempt ended, and what is kept of it.
-struct Outcome {
-    ending: Ending,
-    exception: Option<Exception>,
-    result: Option<Value>,
-    ended: Option<Ended>,
+pub(super) struct Outcome {
+    pub(super) ending: Ending,
+    pub(super) exception: Option<Exception>,
+    pub(super) result: Option<Value>,
+    pub(super) ended: Option<Ended>,
 }
 
 impl Outcome {
-    fn failed(cause: Cause, exception: Exception) -> Self {
+    pub(super) fn failed(cause: Cause, exception: Exception) -> Self {
         let ending = Ending::Failed(cause);
         Self { ending, exception: Some(exception), result: None, ended: None }
     }
@@ -82,17 +87,18 @@ impl Outcome {
 pub(super) async fn run<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
-    stop: watch::Receiver<Option<StopReason>>,
+    post: Post,
 ) -> Report {
     let Assignment { operation, step, attempt, worker, .. } = *assignment;
     let cap = bench.settings.output_cap_bytes;
     let mut capture = Capture::new(bench.outbox.clone(), operation, step, attempt, cap);
-    let outcome = match prepare(bench, assignment).await {
-        Ok((place, spec)) => {
-            let outcome = execute(bench, assignment, spec, &mut capture, stop).await;
-            with_result(outcome, &place).await
+    let outcome = match assignment.jobset.step(step).work(assignment.state) {
+        Work::Instruction(instruction) => {
+            instruct(bench, assignment, instruction, post.stop, post.mail).await
         }
-        Err(exception) => Outcome::failed(Cause::Exception, exception),
+        Work::Milestone | Work::Command(_) | Work::Shell(_) => {
+            run_program(bench, assignment, &mut capture, post).await
+        }
     };
     if let Some(exception) = &outcome.exception {
         let remark = format!("[{}: {}]", exception.kind, exception.message);
@@ -106,6 +112,21 @@ pub(super) async fn run<S: WorkSource>(
         worker,
         ending: outcome.ending,
         record: Some(record(outcome)),
+    }
+}
+
+async fn run_program<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+    capture: &mut Capture,
+    post: Post,
+) -> Outcome {
+    match prepare(bench, assignment).await {
+        Ok((place, spec, events)) => {
+            let outcome = execute(bench, assignment, spec, capture, (post, events)).await;
+            with_result(outcome, &place).await
+        }
+        Err(exception) => Outcome::failed(Cause::Exception, exception),
     }
 }
 
@@ -135,120 +156,8 @@ fn record(outcome: Outcome) -> AttemptReport {
     }
 }
 
-/// Renders the templates and makes the files.
-async fn prepare<S: WorkSource>(
-    bench: &Bench<S>,
-    assignment: &Assignment,
-) -> Result<(Place, ProcessSpec), Exception> {
-    let definition = edited(bench, assignment).await?;
-    let context = if assignment.has_context {
-        ask(|| bench.source.context(assignment.operation)).await?
-    } else {
-        Value::Object(Map::new())
-    };
-    let place = Place::prepare(&bench.settings.work_dir, assignment, &context)
-        .await
-        .map_err(|error| Exception::new("WorkspaceError", format!("no workspace: {error}")))?;
-    let texts = texts(&definition);
-    let texts = if texts.iter().any(|text| is_template(text)) {
-        let values = values(bench, assignment, &texts, context).await?;
-        let rendered = bench.renderer.render(texts, values).await;
-        rendered.map_err(|message| Exception::new("TemplateError", message))?
-    } else {
-        texts
-    };
-    let mut texts = texts.into_iter();
-    let cwd = definition.cwd.is_some().then(|| texts.next()).flatten().map(PathBuf::from);
-    let own: BTreeMap<String, String> =
-        definition.env.keys().cloned().zip(texts.by_ref()).collect();
-    let mut argv: Vec<OsString> = texts.map(OsString::from).collect();
-    if matches!(definition.work, Work::Shell(_)) {
-        argv.splice(0..0, ["/bin/sh".into(), "-c".into()]);
-    }
-    let spec = ProcessSpec {
-        argv,
-        env: place.environment(assignment, &own),
-        cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
-        stdin: Stdin::Null,
-    };
-    Ok((place, spec))
-}
-
-/// The step as it is to be run this time: with the work of its state, and with what clients changed
-/// for this attempt and those after it.
-async fn edited<S: WorkSource>(
-    bench: &Bench<S>,
-    assignment: &Assignment,
-) -> Result<StepDefinition, Exception> {
-    let step = assignment.jobset.step(assignment.step);
-    let work = step.work(assignment.state).clone();
-    let mut definition = StepDefinition { work, ..step.definition.clone() };
-    if !assignment.has_edits {
-        return Ok(definition);
-    }
-    let edits = ask(|| bench.source.edits(assignment.operation)).await?;
-    let edit = &edits[assignment.step.to_string()];
-    if edit["attempt"].as_u64().is_none_or(|from| u64::from(assignment.attempt) < from) {
-        return Ok(definition);
-    }
-    let text = |value: &Value| value.as_str().map(str::to_owned);
-    for (name, value) in edit["env"].as_object().into_iter().flatten() {
-        definition.env.extend(text(value).map(|value| (name.clone(), value)));
-    }
-    if let Some(parts) = edit["command"].as_array() {
-        definition.work = Work::Command(parts.iter().filter_map(text).collect());
-    }
-    if let Some(shell) = text(&edit["shell"]) {
-        definition.work = Work::Shell(shell);
-    }
-    Ok(definition)
-}
-
-/// Everything that may be a template: the folder if there is one, the values of the environment, and
-/// the parts of the command.
-fn texts(definition: &StepDefinition) -> Vec<String> {
-    let work: &[String] = match &definition.work {
-        Work::Milestone => &[],
-        Work::Command(parts) => parts,
-        Work::Shell(text) => std::slice::from_ref(text),
-    };
-    definition.cwd.iter().chain(definition.env.values()).chain(work).cloned().collect()
-}
-
-/// What templates can name.
-async fn values<S: WorkSource>(
-    bench: &Bench<S>,
-    assignment: &Assignment,
-    texts: &[String],
-    context: Value,
-) -> Result<Value, Exception> {
-    let jobset = &assignment.jobset;
-    let mut steps = Map::new();
-    if assignment.has_results && texts.iter().any(|text| text.contains("steps")) {
-        let named: Vec<i32> = (0_i32..)
-            .zip(&jobset.steps)
-            .filter(|(_, step)| texts.iter().any(|text| text.contains(&step.definition.name)))
-            .map(|(n, _)| n)
-            .collect();
-        for (n, result) in ask(|| bench.source.results(assignment.operation, &named)).await? {
-            if let Some(step) = usize::try_from(n).ok().and_then(|n| jobset.steps.get(n)) {
-                steps.insert(step.definition.name.clone(), json!({"result": result}));
-            }
-        }
-    }
-    Ok(json!({
-        "context": context,
-        "steps": steps,
-        "operation": {"id": assignment.operation, "name": jobset.name},
-        "step": {
-            "name": jobset.step(assignment.step).definition.name,
-            "attempt": assignment.attempt,
-        },
-    }))
-}
-
 /// Asks the store until it answers: a database that is away for a moment fails no attempt.
-async fn ask<T, F>(question: impl Fn() -> F) -> Result<T, Exception>
+pub(super) async fn ask<T, F>(question: impl Fn() -> F) -> Result<T, Exception>
 where
     F: Future<Output = Result<T, EngineError>>,
 {
@@ -266,10 +175,10 @@ async fn execute<S: WorkSource>(
     assignment: &Assignment,
     spec: ProcessSpec,
     capture: &mut Capture,
-    stop: watch::Receiver<Option<StopReason>>,
+    (post, events): (Post, pipe::Receiver),
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
-    let process = match bench.zygote.spawn(spec).await {
+    let mut process = match bench.zygote.spawn(spec).await {
         Ok(process) => process,
         Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
@@ -277,7 +186,12 @@ async fn execute<S: WorkSource>(
         timeout: definition.timeout,
         grace: definition.grace.unwrap_or(bench.settings.default_grace),
     };
-    let (ended, why) = follow(process, &limits, capture, stop, &*bench.source).await;
+    let (remarks, remarked) = mpsc::channel(16);
+    let ends = Ends { events, stdin: process.stdin.take(), mail: post.mail, remarks };
+    let over = CancellationToken::new();
+    let talk = talk(bench, assignment, ends, &over);
+    let beside = Beside { talk, remarked, over: &over };
+    let (ended, why) = follow(process, &limits, capture, post.stop, beside, &*bench.source).await;
     judge(ended, why, definition)
 }
 
@@ -296,9 +210,16 @@ struct Limits {
     grace: Duration,
 }
 
-/// Why the worker ended the process.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Forced {
+/// What goes on beside the output.
+struct Beside<'a, T> {
+    talk: T,
+    remarked: mpsc::Receiver<Vec<u8>>,
+    over: &'a CancellationToken,
+}
+
+/// Why the worker ended the attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Forced {
     TimedOut,
     Stopped(StopReason),
 }
@@ -311,13 +232,16 @@ async fn follow<S: WorkSource>(
     limits: &Limits,
     capture: &mut Capture,
     mut stop: watch::Receiver<Option<StopReason>>,
+    beside: Beside<'_, impl Future<Output = ()>>,
     source: &S,
 ) -> (Ended, Option<Forced>) {
+    let Beside { talk, mut remarked, over } = beside;
+    let mut talk = pin!(talk);
     let never = || Instant::now() + duration::DURATION_MAX;
     let mut timeout = limits.timeout.map_or_else(never, |timeout| Instant::now() + timeout);
     let (mut terminate_at, mut kill_at) = (never(), never());
     let mut forced = None;
-    let (mut out, mut err) = (Stream::new(), Stream::new());
+    let (mut out, mut err) = (Stream::new(READ), Stream::new(READ));
     let ended = loop {
         tokio::select! {
             read = out.read(&process.stdout) => capture.take(1, read, source.now()).await,
@@ -351,6 +275,8 @@ async fn follow<S: WorkSource>(
                 }
                 timeout = never();
             }
+            Some(remark) = remarked.recv() => capture.take(REMARK, &remark, source.now()).await,
+            () = &mut talk => {} // Not before it is over.
             ended = process.wait() => break ended,
         }
     };
@@ -361,11 +287,22 @@ async fn follow<S: WorkSource>(
     while !err.is_closed {
         capture.take(2, err.read(&process.stderr).await, source.now()).await;
     }
+    over.cancel();
+    loop {
+        tokio::select! {
+            biased;
+            Some(remark) = remarked.recv() => capture.take(REMARK, &remark, source.now()).await,
+            () = &mut talk => break,
+        }
+    }
+    while let Ok(remark) = remarked.try_recv() {
+        capture.take(REMARK, &remark, source.now()).await;
+    }
     (ended, forced)
 }
 
 /// The next reason to stop; never again after the worker is gone.
-async fn told(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
+pub(super) async fn told(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     loop {
         if stop.changed().await.is_err() {
             std::future::pending::<()>().await;
@@ -376,60 +313,33 @@ async fn told(stop: &mut watch::Receiver<Option<StopReason>>) -> StopReason {
     }
 }
 
-/// A pipe that is read piece by piece.
-struct Stream {
-    buffer: Vec<u8>,
-    is_closed: bool,
-}
-
-impl Stream {
-    fn new() -> Self {
-        Self { buffer: vec![0; READ], is_closed: false }
-    }
-
-    /// The next piece; empty at the end, and never after it. Safe to be dropped while it waits.
-    async fn read(&mut self, pipe: &pipe::Receiver) -> &[u8] {
-        if self.is_closed {
-            std::future::pending::<()>().await;
+/// What it means that the worker ended the attempt.
+pub(super) fn forced_end(forced: Forced, definition: &StepDefinition) -> (Ending, Exception) {
+    match forced {
+        Forced::TimedOut => {
+            let after = definition.timeout.map(duration::print).unwrap_or_default();
+            let message = format!("the attempt did not end within its timeout of {after}");
+            (Ending::Failed(Cause::Timeout), Exception::new("Timeout", message))
         }
-        loop {
-            if pipe.readable().await.is_err() {
-                break;
-            }
-            match pipe.try_read(&mut self.buffer) {
-                Ok(0) => break,
-                Ok(read) => return &self.buffer[..read],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    tracing::warn!(%error, "runner.pipe.broken");
-                    break;
-                }
-            }
+        Forced::Stopped(StopReason::Ordered) => {
+            (Ending::Stopped, Exception::new("Cancelled", "the operation was stopped"))
         }
-        self.is_closed = true;
-        &[]
+        Forced::Stopped(StopReason::Interrupted) => {
+            (Ending::Stopped, Exception::new("Interrupted", "an operator interrupted it"))
+        }
+        Forced::Stopped(StopReason::Draining | StopReason::Fenced) => {
+            let message = "the worker shut down; another one takes over";
+            (Ending::Released, Exception::new("Released", message))
+        }
     }
 }
 
 /// What the end of the process means.
 fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> Outcome {
     let (ending, exception) = match (forced, ended.status) {
-        (Some(Forced::TimedOut), _) => {
-            let after = definition.timeout.map(duration::print).unwrap_or_default();
-            let message = format!("the attempt did not end within its timeout of {after}");
-            (Ending::Failed(Cause::Timeout), Some(Exception::new("Timeout", message)))
-        }
-        (Some(Forced::Stopped(StopReason::Ordered)), _) => {
-            let message = "the operation was stopped";
-            (Ending::Stopped, Some(Exception::new("Cancelled", message)))
-        }
-        (Some(Forced::Stopped(StopReason::Interrupted)), _) => {
-            let message = "an operator interrupted it";
-            (Ending::Stopped, Some(Exception::new("Interrupted", message)))
-        }
-        (Some(Forced::Stopped(StopReason::Draining | StopReason::Fenced)), _) => {
-            let message = "the worker shut down; another one takes over";
-            (Ending::Released, Some(Exception::new("Released", message)))
+        (Some(forced), _) => {
+            let (ending, exception) = forced_end(forced, definition);
+            (ending, Some(exception))
         }
         (None, Exit::Code(0)) => (Ending::Succeeded, None),
         (None, Exit::Code(code)) => {

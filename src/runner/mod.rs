@@ -5,16 +5,25 @@
 //! wait status of the process is the only authority on its end. A worker that cannot renew its lease
 //! kills everything before anybody else may start it again.
 //!
+//! A step that people do is an attempt too ([`instruct`]), but it gives its slot back while it waits. A
+//! running program can ask people and be told things ([`talk`]).
+//!
 //! Where work comes from is a trait ([`WorkSource`]), so that a worker in the server's process and
 //! one on another machine are the same code.
 
 mod attempt;
+mod instruct;
+mod lines;
 mod output;
 mod place;
+mod prepare;
 pub mod process;
 mod settle;
 mod source;
+mod stream;
+mod talk;
 mod template;
+mod under_way;
 mod worker;
 
 pub use source::{WorkPlace, WorkSource};

@@ -112,7 +112,7 @@ pub(super) struct Capture {
 }
 
 /// Remarks of the worker.
-const REMARK: i16 = 0;
+pub(super) const REMARK: i16 = 0;
 
 impl Capture {
     pub(super) fn new(outbox: Outbox, operation: Uuid, step: u32, attempt: u32, cap: u64) -> Self {

@@ -5,7 +5,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
 use serde_json::Value;
+use tokio::net::unix::pipe;
 use uuid::Uuid;
 
 use crate::domain::problem::refuse_nul;
@@ -21,6 +24,8 @@ pub(super) struct Place {
     workspace: PathBuf,
     context: PathBuf,
     output: PathBuf,
+    /// A FIFO that the step writes prompts and messages to.
+    events: PathBuf,
 }
 
 /// Runs file operations where they may block: one visit for several of them.
@@ -45,15 +50,23 @@ impl Place {
             workspace: operation.join("workspace"),
             context: files.join(format!("{name}.context.json")),
             output: files.join(format!("{name}.output.json")),
+            events: files.join(format!("{name}.events")),
         };
         let text = context.to_string();
         off_thread(move || {
             fs::create_dir_all(&place.workspace)?;
             fs::create_dir_all(&files)?;
             fs::write(&place.context, text)?;
+            mkfifo(&place.events, Mode::S_IRUSR | Mode::S_IWUSR)?;
             Ok(place)
         })
         .await
+    }
+
+    /// Opens the worker's end of `SUT_EVENTS`. For reading and writing, so that opening waits for
+    /// nobody and the end never comes.
+    pub(super) fn events(&self) -> io::Result<pipe::Receiver> {
+        pipe::OpenOptions::new().read_write(true).open_receiver(&self.events)
     }
 
     /// Takes the files of the attempt away; the workspace stays for the other steps. Answers the JSON
@@ -62,7 +75,7 @@ impl Place {
         let place = self.clone();
         off_thread(move || {
             let result = read_result(&place.output);
-            for file in [&place.context, &place.output] {
+            for file in [&place.context, &place.output, &place.events] {
                 match fs::remove_file(file) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {}
@@ -85,12 +98,13 @@ impl Place {
     ) -> Vec<(OsString, OsString)> {
         let step = &assignment.jobset.step(assignment.step).definition.name;
         let mut environment: BTreeMap<OsString, OsString> = inherited().collect();
-        let told: [(&str, OsString); 7] = [
+        let told: [(&str, OsString); 8] = [
             ("SUT_OPERATION_ID", assignment.operation.to_string().into()),
             ("SUT_STEP", step.into()),
             ("SUT_ATTEMPT", assignment.attempt.to_string().into()),
             ("SUT_CONTEXT", self.context.clone().into()),
             ("SUT_OUTPUT", self.output.clone().into()),
+            ("SUT_EVENTS", self.events.clone().into()),
             ("SUT_WORKSPACE", self.workspace.clone().into()),
             ("TRACEPARENT", traceparent(assignment).into()),
         ];

@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use crate::domain::Incarnation;
 use crate::engine::{
-    Assignment, Engine, EngineError, Order, OutputPiece, Report, SeatSpec, WorkerSeat,
+    Assignment, AttemptKey, Engine, EngineError, Mail, NewPrompt, Order, OutputPiece, ReplyView,
+    Report, SeatSpec, StepMessage, WorkerSeat,
 };
 
 /// One worker incarnation's way to the engine, from its registration to its end.
@@ -33,11 +34,44 @@ pub trait WorkSource: Send + Sync + 'static {
     /// Renews the lease and asks for orders; `None` when the lease ran out.
     fn heartbeat(&self) -> impl Future<Output = Result<Option<Vec<Order>>, EngineError>> + Send;
 
-    /// Ends when orders for this worker may exist.
+    /// Ends when orders, replies or messages for this worker may exist.
     fn ordered(&self) -> impl Future<Output = ()> + Send;
 
     /// The orders that were not carried out yet.
     fn orders(&self) -> impl Future<Output = Result<Vec<Order>, EngineError>> + Send;
+
+    /// Gives the slot of an attempt back before its end, because it only waits for a person.
+    fn rest(&self, attempt: AttemptKey);
+
+    /// Puts a question to people. `false`: the lease ran out. Asking again changes nothing.
+    fn ask(&self, prompt: &NewPrompt) -> impl Future<Output = Result<bool, EngineError>> + Send;
+
+    /// The reply to an instruction that an earlier attempt was given after its worker was lost.
+    fn reply_before(
+        &self,
+        of: AttemptKey,
+    ) -> impl Future<Output = Result<Option<Value>, EngineError>> + Send;
+
+    /// Closes the prompts of an attempt that ends; answers the replies that came before.
+    fn close_prompts(
+        &self,
+        of: AttemptKey,
+    ) -> impl Future<Output = Result<Vec<ReplyView>, EngineError>> + Send;
+
+    /// Stores what steps told. Storing it again changes nothing.
+    fn append_messages(
+        &self,
+        messages: &[StepMessage],
+    ) -> impl Future<Output = Result<(), EngineError>> + Send;
+
+    /// What was not passed on yet: replies to all prompts of this worker, messages to `listening`.
+    fn mail(
+        &self,
+        listening: &[AttemptKey],
+    ) -> impl Future<Output = Result<Vec<Mail>, EngineError>> + Send;
+
+    /// Notes that mail was passed on: this one and, of messages, those before it.
+    fn passed_on(&self, mail: &Mail) -> impl Future<Output = Result<(), EngineError>> + Send;
 
     /// Stores output. Sending a piece again changes nothing.
     fn append_output(
@@ -112,6 +146,34 @@ impl WorkSource for WorkerSeat {
 
     async fn orders(&self) -> Result<Vec<Order>, EngineError> {
         self.orders().await
+    }
+
+    fn rest(&self, attempt: AttemptKey) {
+        self.rest(attempt);
+    }
+
+    async fn ask(&self, prompt: &NewPrompt) -> Result<bool, EngineError> {
+        self.ask(prompt).await
+    }
+
+    async fn reply_before(&self, of: AttemptKey) -> Result<Option<Value>, EngineError> {
+        self.reply_before(of).await
+    }
+
+    async fn close_prompts(&self, of: AttemptKey) -> Result<Vec<ReplyView>, EngineError> {
+        self.close_prompts(of).await
+    }
+
+    async fn append_messages(&self, messages: &[StepMessage]) -> Result<(), EngineError> {
+        self.append_messages(messages).await
+    }
+
+    async fn mail(&self, listening: &[AttemptKey]) -> Result<Vec<Mail>, EngineError> {
+        self.mail(listening).await
+    }
+
+    async fn passed_on(&self, mail: &Mail) -> Result<(), EngineError> {
+        self.passed_on(mail).await
     }
 
     async fn append_output(&self, pieces: &[OutputPiece]) -> Result<(), EngineError> {

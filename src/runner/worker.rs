@@ -1,16 +1,14 @@
 //! The worker: takes attempts, runs them side by side, reports them in batches, keeps its lease.
 
-use std::collections::HashMap;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use uuid::Uuid;
 
 use super::RunnerError;
 use super::WorkerSettings;
@@ -19,65 +17,15 @@ use super::output::Outbox;
 use super::process::Zygote;
 use super::settle::{Desk, settle};
 use super::source::{WorkPlace, WorkSource};
+use super::talk::key;
 use super::template::Renderer;
+use super::under_way::{Hears, UnderWay};
 use crate::domain::decide::Ending;
 use crate::domain::definition::Work;
-use crate::engine::{Assignment, Order, Report, SeatSpec};
+use crate::engine::{Assignment, Report, SeatSpec};
 
 /// The wait before a failed registration or heartbeat is tried again.
 const RETRY: Duration = Duration::from_millis(500);
-
-type Key = (Uuid, u32, u32);
-
-/// The attempts under way, each with the way to stop it.
-#[derive(Debug, Default)]
-struct UnderWay {
-    attempts: Mutex<HashMap<Key, watch::Sender<Option<StopReason>>>>,
-}
-
-impl UnderWay {
-    fn with<T>(
-        &self,
-        action: impl FnOnce(&mut HashMap<Key, watch::Sender<Option<StopReason>>>) -> T,
-    ) -> T {
-        action(&mut self.attempts.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn add(&self, key: Key) -> watch::Receiver<Option<StopReason>> {
-        let (sender, receiver) = watch::channel(None);
-        self.with(|attempts| attempts.insert(key, sender));
-        receiver
-    }
-
-    fn stop_all(&self, reason: StopReason) {
-        self.with(|attempts| {
-            for sender in attempts.values() {
-                sender.send_replace(Some(reason));
-            }
-        });
-    }
-
-    fn obey(&self, orders: &[Order]) {
-        let number = |number: i32| u32::try_from(number).unwrap_or(u32::MAX);
-        self.with(|attempts| {
-            for order in orders {
-                let key = (order.operation, number(order.step), number(order.attempt));
-                if let Some(sender) = attempts.get(&key) {
-                    sender.send_if_modified(|stop| {
-                        let is_news = stop.is_none();
-                        let reason = if order.interrupt {
-                            StopReason::Interrupted
-                        } else {
-                            StopReason::Ordered
-                        };
-                        *stop = stop.or(Some(reason));
-                        is_news
-                    });
-                }
-            }
-        });
-    }
-}
 
 /// Works at `place` until `stop` is cancelled: one incarnation after the other, a new one whenever a
 /// lease was lost.
@@ -128,6 +76,7 @@ async fn incarnation<S: WorkSource>(
         renderer: Renderer::start().map_err(RunnerError::Thread)?,
         outbox: Outbox::start(Arc::clone(&source)),
         source: Arc::clone(&source),
+        wake: Notify::new(),
         settings,
     });
     let under_way = Arc::new(UnderWay::default());
@@ -165,19 +114,37 @@ impl<S: WorkSource> Shift<S> {
     /// Works until `stop` is cancelled, then takes nothing new, lets what runs end for a while, and
     /// ends the rest to be given back. When this answers, no attempt is left.
     async fn work(&self, stop: &CancellationToken) {
+        tokio::select! {
+            () = self.take(stop) => {}
+            () = self.hear() => {}
+        }
+    }
+
+    async fn take(&self, stop: &CancellationToken) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => break,
                 assignments = self.bench.source.assignments() => self.begin(assignments),
-                () = self.bench.source.ordered() => self.look_for_orders().await,
             }
         }
         self.bench.source.close();
         self.attempts.close();
+        self.under_way.stop_waiting(StopReason::Draining);
         let patience = self.bench.settings.drain;
         if tokio::time::timeout(patience, self.attempts.wait()).await.is_err() {
             self.under_way.stop_all(StopReason::Draining);
             self.attempts.wait().await;
+        }
+    }
+
+    /// Passes orders and mail on as they come. Never ends.
+    async fn hear(&self) {
+        loop {
+            tokio::select! {
+                () = self.bench.source.ordered() => self.look_for_orders().await,
+                () = self.bench.wake.notified() => {}
+            }
+            self.look_for_mail().await;
         }
     }
 
@@ -197,20 +164,26 @@ impl<S: WorkSource> Shift<S> {
         for assignment in assignments {
             match assignment.jobset.step(assignment.step).work(assignment.state) {
                 Work::Milestone => self.reports.report(milestone(&assignment)),
-                Work::Command(_) | Work::Shell(_) => self.start(assignment),
+                Work::Instruction(_) => self.start(assignment, Hears::Reply),
+                Work::Command(_) | Work::Shell(_) => {
+                    let definition = &assignment.jobset.step(assignment.step).definition;
+                    let hears =
+                        if definition.takes_messages { Hears::Messages } else { Hears::Nothing };
+                    self.start(assignment, hears);
+                }
             }
         }
     }
 
-    fn start(&self, assignment: Assignment) {
-        let key = (assignment.operation, assignment.step, assignment.attempt);
-        let stop = self.under_way.add(key);
+    fn start(&self, assignment: Assignment, hears: Hears) {
+        let key = key(&assignment);
+        let post = self.under_way.add(key, hears);
         let bench = Arc::clone(&self.bench);
         let under_way = Arc::clone(&self.under_way);
         let reports = self.reports.clone();
         self.attempts.spawn(async move {
-            let report = attempt::run(&bench, &assignment, stop).await;
-            under_way.with(|attempts| attempts.remove(&key));
+            let report = attempt::run(&bench, &assignment, post).await;
+            under_way.remove(key);
             reports.report(report);
         });
     }
@@ -219,6 +192,14 @@ impl<S: WorkSource> Shift<S> {
         match self.bench.source.orders().await {
             Ok(orders) => self.under_way.obey(&orders),
             Err(error) => tracing::debug!(%error, "runner.orders.failed"), // The heartbeat asks again.
+        }
+    }
+
+    async fn look_for_mail(&self) {
+        let Some(listening) = self.under_way.listening() else { return };
+        match self.bench.source.mail(&listening).await {
+            Ok(mail) => self.under_way.deliver(mail),
+            Err(error) => tracing::debug!(%error, "runner.mail.failed"), // The heartbeat asks again.
         }
     }
 
@@ -237,6 +218,7 @@ impl<S: WorkSource> Shift<S> {
                 Ok(Ok(Some(orders))) => {
                     fence_at = sent + safe;
                     self.under_way.obey(&orders);
+                    self.bench.wake.notify_one(); // Mail is looked for beside this, not in its way.
                 }
                 Ok(Ok(None)) | Err(_) => return,
                 Ok(Err(error)) => {

@@ -16,25 +16,35 @@ mod apply;
 mod batch;
 mod error;
 mod find;
+mod live;
 pub mod lower;
+mod message;
 mod migrate;
 mod operation;
 mod output;
 mod packed;
+mod prompt;
 mod read;
+mod record;
 mod worker;
 
-pub use batch::{
-    AttemptRecord, AttemptReport, Batch, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESULT, NewJobset,
-    NewOperation, OperationData, PAUSED,
-};
+pub use batch::Batch;
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
+pub use live::{NewEvent, NewOutput, OutputPlace};
+pub use message::{
+    AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
+};
 pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};
 pub use packed::CHUNK;
+pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
 pub use read::{AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView};
-pub use worker::{LostWorker, NewWorker, Order};
+pub use record::{
+    AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESULT, NewJobset,
+    NewOperation, OperationData, PAUSED,
+};
+pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -6,8 +6,8 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
+use super::PAUSED;
 use super::Store;
-use super::batch::PAUSED;
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
 use crate::domain::{Incarnation, OperationState, Snapshot, Stop};
@@ -43,6 +43,7 @@ struct Row {
     flags: i16,
     version: i32,
     entered: DateTime<Utc>,
+    last: DateTime<Utc>,
     steps: Vec<u8>,
     open: Vec<u8>,
 }
@@ -61,6 +62,7 @@ impl Row {
                 stop: stop(id, self.stop)?,
                 version: self.version,
                 entered: self.entered,
+                last: self.last,
                 steps: unpack_steps(id, &bytes)?,
                 open,
                 notes,
@@ -118,9 +120,12 @@ impl Store {
         let rows: Vec<Row> = sqlx::query_as(
             r#"
             -- operation/load
-            select id, jobset, state, stop, flags, version, entered, steps, open
-            from operation
-            where id = any ($1)
+            select o.id, o.jobset, o.state, o.stop, o.flags, o.version, o.entered, o.steps, o.open,
+                coalesce(
+                    (select e.at from event e where e.operation = o.id and e.seq = o.version),
+                    o.entered) as last
+            from operation o
+            where o.id = any ($1)
             "#,
         )
         .bind(ids)

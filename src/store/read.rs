@@ -7,8 +7,8 @@ use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
+use super::PAUSED;
 use super::Store;
-use super::batch::PAUSED;
 use super::error::StoreError;
 use super::operation::{chunked_steps, state, stop};
 use super::packed::{unpack_open, unpack_steps};
@@ -155,7 +155,7 @@ pub struct EventView {
 }
 
 #[derive(FromRow)]
-struct EventRow {
+pub(super) struct EventRow {
     seq: i32,
     at: DateTime<Utc>,
     kind: i16,
@@ -169,7 +169,7 @@ struct EventRow {
 }
 
 impl EventRow {
-    fn into_view(self, operation: Uuid) -> Result<EventView, StoreError> {
+    pub(super) fn into_view(self, operation: Uuid) -> Result<EventView, StoreError> {
         let row = format!("{operation}/{}", self.seq);
         let corrupt = |column, code: i16| StoreError::corrupt("event", column, &row, &code);
         let step_state = |column, code: Option<i16>| {

@@ -34,6 +34,15 @@ pub struct LostWorker {
     pub name: String,
 }
 
+/// The workers that hold a lease, all together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
+pub struct LiveWorkers {
+    /// How many there are.
+    pub live: i64,
+    /// How many attempts they run at once.
+    pub slots: i64,
+}
+
 /// "End the processes of this attempt."
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, FromRow)]
 pub struct Order {
@@ -168,6 +177,22 @@ impl Store {
             "select count(*) from worker where id <> $1 and lease_until > clock_timestamp()",
         )
         .bind(worker)
+        .fetch_one(&self.read)
+        .await?)
+    }
+    /// Counts the workers that hold a lease and have slots, and their slots.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn live_workers(&self) -> Result<LiveWorkers, StoreError> {
+        Ok(sqlx::query_as(
+            r#"
+            -- worker/live_workers
+            select count(*) as live, coalesce(sum(slots), 0)::bigint as slots
+            from worker
+            where lease_until > clock_timestamp() and slots > 0
+            "#,
+        )
         .fetch_one(&self.read)
         .await?)
     }

@@ -168,9 +168,12 @@ fn forms(path: &str, instance: &Value) -> String {
     let expected = match field.split('[').next().unwrap_or_default() {
         "run" => {
             let unknown = instance.as_object().and_then(|run| run.keys().next());
-            let near = unknown.map(|name| hint(name, ["command", "shell"])).unwrap_or_default();
+            let near = unknown
+                .map(|name| hint(name, ["command", "shell", "instruction"]))
+                .unwrap_or_default();
             return format!(
-                "must be either {{\"command\": [\"program\", ...]}} or {{\"shell\": \"...\"}}{near}"
+                "must be one of {{\"command\": [\"program\", ...]}}, {{\"shell\": \"...\"}} and \
+                 {{\"instruction\": {{\"text\": \"...\"}}}}{near}"
             );
         }
         "need" => "must be `all`, `any` or a number",
@@ -264,6 +267,8 @@ fn known_fields(path: &str) -> Vec<String> {
         }
     } else if path.ends_with(']') {
         "StepDocument"
+    } else if path.ends_with(".instruction") {
+        "InstructionDocument"
     } else {
         "RetryDocument"
     };
@@ -349,7 +354,7 @@ mod tests {
         check(
             &step(r#""run": {"shel": "x"}"#),
             &expect![[r#"
-            steps[0].run: must be either {"command": ["program", ...]} or {"shell": "..."}; did you mean `shell`?
+            steps[0].run: must be one of {"command": ["program", ...]}, {"shell": "..."} and {"instruction": {"text": "..."}}; did you mean `shell`?
             bad: unknown field `bad`"#]],
         );
         check(
@@ -361,13 +366,13 @@ mod tests {
         check(
             &step(r#""run": {"command": ["a"], "shell": "x"}"#),
             &expect![[r#"
-            steps[0].run: must be either {"command": ["program", ...]} or {"shell": "..."}; did you mean `command`?
+            steps[0].run: must be one of {"command": ["program", ...]}, {"shell": "..."} and {"instruction": {"text": "..."}}; did you mean `command`?
             bad: unknown field `bad`"#]],
         );
         check(
             &step(r#""run": "make""#),
             &expect![[r#"
-            steps[0].run: must be either {"command": ["program", ...]} or {"shell": "..."}
+            steps[0].run: must be one of {"command": ["program", ...]}, {"shell": "..."} and {"instruction": {"text": "..."}}
             bad: unknown field `bad`"#]],
         );
         check(
@@ -424,9 +429,9 @@ mod tests {
         check(
             r#"{"steps": [], "start": "later", "maxConcurrency": -1}"#,
             &expect![[r#"
-            maxConcurrency: -1 is less than the minimum of 1
-            start: `later` is none of `auto`
-            steps: needs at least 1 of them"#]],
+                maxConcurrency: -1 is less than the minimum of 1
+                start: `later` is none of `auto`, `manual`
+                steps: needs at least 1 of them"#]],
         );
         check(
             r#"{"steps": [{"name": " a/b"}, {"name": ""}], "maxConcurrency": 1.5}"#,

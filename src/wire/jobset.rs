@@ -13,7 +13,9 @@ use utoipa::{PartialSchema, ToSchema};
 use super::machine::MachineDocument;
 use super::unique;
 use super::when::WhenDocument;
-use crate::domain::definition::{Need, OnFailure, Retry, RetryOn, StepDefinition, Work};
+use crate::domain::definition::{
+    Instruction, Need, OnFailure, Retry, RetryOn, StepDefinition, Work,
+};
 use crate::domain::duration;
 use crate::domain::problem::refuse_nul;
 use crate::domain::{Definition, Problem};
@@ -160,6 +162,30 @@ pub struct StepDocument {
     /// Conditions of further actions by name: `{"pause": {"canary": ["Waiting"]}}`.
     #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub guards: BTreeMap<String, WhenDocument>,
+    /// What the program reads from its standard input.
+    #[serde(default, skip_serializing_if = "StdinDocument::is_empty")]
+    pub stdin: StdinDocument,
+}
+
+/// What a program reads from its standard input.
+///
+/// It is empty unless a step asks for messages, because a program that reads its input to the end
+/// would otherwise wait for ever.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum StdinDocument {
+    /// Nothing.
+    #[default]
+    Empty,
+    /// Messages and replies to its prompts, one line of JSON each; the end comes never.
+    Messages,
+}
+
+impl StdinDocument {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
 }
 
 /// What an attempt does.
@@ -170,6 +196,23 @@ pub enum RunDocument {
     Command(Vec<String>),
     /// Runs a text by `/bin/sh -c`; a template.
     Shell(String),
+    /// Asks people to do something and waits for their reply, without holding a slot of a worker.
+    Instruction(InstructionDocument),
+}
+
+/// What people are asked to do. The result of the step is `{"value": ..., "comment": ...}`.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct InstructionDocument {
+    /// What is to be done; a template.
+    pub text: String,
+    /// Who is meant; only told.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
+    pub who: Option<String>,
+    /// A JSON Schema that the value of the reply must fit; at most 64 KiB.
+    #[serde(default, deserialize_with = "unique::object", skip_serializing_if = "Option::is_none")]
+    pub schema: Option<Map<String, Value>>,
 }
 
 /// A duration: `90s`, `5m`, `1h30m`, `250ms`, or ISO 8601 `PT5M`.
@@ -365,6 +408,9 @@ impl RunDocument {
         match self {
             Self::Command(parts) => Work::Command(parts),
             Self::Shell(text) => Work::Shell(text),
+            Self::Instruction(InstructionDocument { text, who, schema }) => {
+                Work::Instruction(Instruction { text, who, schema })
+            }
         }
     }
 }
@@ -399,6 +445,7 @@ impl StepDocument {
                 .into_iter()
                 .map(|(action, when)| (action, when.into_definition()))
                 .collect(),
+            takes_messages: self.stdin == StdinDocument::Messages,
         }
     }
 }

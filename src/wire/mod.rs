@@ -8,6 +8,7 @@ mod error;
 mod explain;
 pub mod graph;
 mod jobset;
+mod live;
 mod machine;
 mod operation;
 mod people;
@@ -15,13 +16,15 @@ mod steer;
 mod step;
 mod unique;
 mod when;
+mod why;
 
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
 pub use jobset::{
-    DurationText, JobsetDocument, NeedDocument, OnFailureDocument, RetryDocument, RunDocument,
-    StartDocument, StepDocument, decode_definition,
+    DurationText, InstructionDocument, JobsetDocument, NeedDocument, OnFailureDocument,
+    RetryDocument, RunDocument, StartDocument, StdinDocument, StepDocument, decode_definition,
 };
+pub use live::{EventsEnd, EventsReset, OperationEvent, OutputEnd};
 pub use machine::{EndDocument, MachineDocument, StateDocument, TransitionDocument};
 pub use operation::{Jobset, Operation, Page};
 pub use people::{
@@ -34,3 +37,7 @@ pub use steer::{
 pub use step::{Attempt, Event, OutputPiece, Step};
 pub use unique::read_value;
 pub use when::{ClauseDocument, WhenDocument};
+pub use why::{
+    ElsewhereAction, ExplainedClause, ExplainedGroup, ExplainedGuard, ExplainedMove, ExplainedStep,
+    ExplainedTerm, OperationExplanation, RootCause, StepExplanation,
+};

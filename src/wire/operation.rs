@@ -57,7 +57,8 @@ pub struct Operation {
     /// Free key-values of this run.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Whether a step waits for a person.
+    /// Whether a step waits for a person: it is held, or is an instruction that nobody replied to yet.
+    /// Prompts of running programs are found under `/waiting` only.
     pub attention: bool,
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
@@ -36,7 +36,8 @@ pub struct Prompt {
     /// When it was asked.
     #[serde(serialize_with = "timestamp")]
     pub created_date_time: DateTime<Utc>,
-    /// What was replied; absent while it is open.
+    /// What was replied: `status`, and `value` and `comment` if they were sent, and `repliedDateTime`.
+    /// Absent if nobody replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Value>,
 }
@@ -47,12 +48,17 @@ pub struct Prompt {
 pub struct ReplyRequest {
     /// Whether it was done. `notDone` ends an instruction step badly.
     pub status: ReplyStatus,
-    /// What was asked for; must fit the schema of the prompt.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// What was asked for; must fit the schema of the prompt. `null` is a value.
+    #[serde(deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub value: Option<Value>,
     /// A remark for the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+}
+
+/// A value that stands there, `null` included; serde would take that for one that is left out.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 /// Whether what was asked was done.

@@ -25,8 +25,12 @@ struct Server {
 
 impl Server {
     fn start(data_dir: &Path) -> Self {
+        Self::with_lease(data_dir, "2s")
+    }
+
+    fn with_lease(data_dir: &Path, lease: &str) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mother"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--lease", "2s", "--heartbeat", "500ms"])
+            .args(["serve", "--listen", "127.0.0.1:0", "--lease", lease, "--heartbeat", "500ms"])
             .arg("--data-dir")
             .arg(data_dir)
             .env_remove("DATABASE_URL")
@@ -145,4 +149,49 @@ async fn what_was_acknowledged_survives_a_kill_and_ends() {
         }
         account(&id, &client.events(&id, 0).await.unwrap().value);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reply_while_the_worker_is_lost_counts_and_without_one_people_are_asked_again() {
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let http = reqwest::Client::new();
+    let post = async |url: String, body: Value| http.post(url).json(&body).send().await.unwrap();
+    let get = async |url: String| -> Value {
+        let answer = http.get(url).header("prefer", "wait=20").send().await.unwrap();
+        answer.json().await.unwrap()
+    };
+    let server = Server::with_lease(folder.path(), "8s");
+    let job = json!({"steps": [{"name": "a", "run": {"instruction": {"text": "told"}}},
+        {"name": "b", "run": {"instruction": {"text": "asked again"}}}]});
+    let answer = post(format!("{}/v1.0/jobsets", server.url), job).await;
+    let location = answer.headers()["operation-location"].to_str().unwrap().to_owned();
+    let path = location.strip_prefix(&server.url).unwrap().to_owned();
+    while get(format!("{location}/waiting")).await["value"].as_array().unwrap().len() < 2 {}
+    server.kill();
+    let server = Server::with_lease(folder.path(), "8s");
+    let location = format!("{}{path}", server.url);
+    let reply = |id: &str| format!("{location}/prompts/{id}/reply");
+    // The lease of the worker that is gone has not run out, so nobody knows yet.
+    let answer = post(reply("0-1-1"), json!({"value": "in between"})).await;
+    assert_eq!(answer.status(), 200);
+    let again = loop {
+        let waiting = get(format!("{location}/waiting")).await;
+        let first = waiting["value"][0].clone();
+        if first["attempt"] == 2 {
+            break first;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await; // Until the lease runs out.
+    };
+    assert_eq!(again["text"], "asked again");
+    assert_eq!(post(reply("1-1-1"), json!({})).await.status(), 410);
+    assert_eq!(post(reply("1-2-1"), json!({"value": "late"})).await.status(), 200);
+    let ended = loop {
+        let operation = get(location.clone()).await;
+        if operation["status"] != "running" {
+            break operation;
+        }
+    };
+    let result = json!({"a": {"value": "in between"}, "b": {"value": "late"}});
+    assert_eq!(ended["result"], result, "{ended}");
 }

@@ -4,6 +4,7 @@
 
 #[path = "../support/history.rs"]
 mod history;
+mod live;
 mod support;
 
 use std::collections::BTreeSet;

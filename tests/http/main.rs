@@ -12,10 +12,14 @@
 mod bad_input;
 mod cancel;
 mod document;
+mod explain;
 mod graph;
 mod hygiene;
 mod list;
+mod live;
+mod live_client;
 mod monitor;
+mod people;
 mod query;
 mod steer;
 #[path = "../support/steering.rs"]

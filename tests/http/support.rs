@@ -112,7 +112,16 @@ pub(crate) struct Service {
 /// A service that only one test uses; ends with it.
 pub(crate) struct OwnService {
     service: Service,
-    _end: oneshot::Sender<()>,
+    end: oneshot::Sender<()>,
+    ended: oneshot::Receiver<()>,
+}
+
+impl OwnService {
+    /// Ends the service; its database stays.
+    pub(crate) async fn end(self) {
+        drop(self.end);
+        self.ended.await.expect("an orderly end");
+    }
 }
 
 impl Deref for OwnService {
@@ -147,17 +156,19 @@ pub(crate) async fn own_service(adapt: impl FnOnce(&mut HostSettings)) -> OwnSer
     let name = format!("own_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
     let mut settings = ground.settings(&name).await;
     adapt(&mut settings);
-    let (end, ended) = oneshot::channel();
+    let (end, asked) = oneshot::channel::<()>();
+    let (told, ended) = oneshot::channel();
     let base = ground.run(async {
         let (host, base) = start(settings).await;
         tokio::spawn(async {
-            let gone = async { _ = ended.await };
+            let gone = async { _ = asked.await };
             host.run_until(gone).await.expect("an orderly end");
             drop(place);
+            let _nobody = told.send(());
         });
         base
     });
-    OwnService { service: Service::at(base.await), _end: end }
+    OwnService { service: Service::at(base.await), end, ended }
 }
 
 /// An answer, with its body read.
@@ -276,6 +287,15 @@ impl Service {
         let response = request.send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, bytes: response.bytes().await?.into() })
+    }
+
+    /// An answer whose body is read as it comes. `url` is a path of this service.
+    pub(crate) async fn open(&self, url: &str, headers: &[(&str, &str)]) -> reqwest::Response {
+        let mut request = self.client.get(format!("{}{url}", self.base));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.send().await.expect("an answer")
     }
 
     pub(crate) async fn get(&self, url: &str) -> Answer {

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
@@ -49,6 +49,11 @@ pub(in crate::api) async fn steer_many(
     headers: HeaderMap,
     JsonBytes(bytes): JsonBytes,
 ) -> Result<Json<wire::SteeredOperations>, ApiError> {
+    if uuid::Uuid::try_parse(&verb).is_ok() {
+        let message = "POST to a verb below the operation: `.../pause`";
+        let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
+        return Err(error.header(header::ALLOW, HeaderValue::from_static("DELETE, GET, HEAD")));
+    }
     let query = query.only(&["$filter", "$top"])?;
     let request = read(&bytes, None)?;
     let now = state.engine.now();

@@ -50,6 +50,7 @@ impl Run {
             stop: None,
             version: 0,
             entered: now,
+            last: now,
             steps,
             open: BTreeMap::new(),
             notes: BTreeMap::new(),

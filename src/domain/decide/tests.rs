@@ -15,6 +15,7 @@ use super::{Selection, Steer, Verb};
 use crate::domain::definition::{
     ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition,
 };
+use crate::domain::explain;
 use crate::domain::machine::{Target, default_machine};
 use crate::domain::run::{Fact, Run, Snapshot};
 use crate::domain::{Action, Actor, Jobset, Limits, OperationState, Phase, StepState, Stop};
@@ -260,6 +261,7 @@ impl Walk {
             stop: self.run.stop(),
             version: self.run.version(),
             entered: self.run.entered(),
+            last: self.now,
             steps: self.run.steps().to_vec(),
             open: self.run.open().clone(),
             notes: self.run.notes().clone(),
@@ -318,8 +320,10 @@ proptest! {
         let mut walk = Walk::new(&jobset);
         for step in &moves {
             walk.take(step);
+            explain::tests::check(&walk.run, walk.now);
         }
         walk.finish();
+        explain::tests::check(&walk.run, walk.now);
     }
 }
 

@@ -1,0 +1,145 @@
+//! What an attempt needs before it begins: its files, its environment and its texts, rendered.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use serde_json::{Map, Value, json};
+use tokio::net::unix::pipe;
+
+use super::attempt::{Bench, Exception, ask};
+use super::place::Place;
+use super::process::{ProcessSpec, Stdin};
+use super::source::WorkSource;
+use super::template::is_template;
+use crate::domain::definition::{StepDefinition, Work};
+use crate::engine::Assignment;
+
+/// Renders the templates and makes the files.
+pub(super) async fn prepare<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+) -> Result<(Place, ProcessSpec, pipe::Receiver), Exception> {
+    let definition = edited(bench, assignment).await?;
+    let context = context(bench, assignment).await?;
+    let no_place = |error| Exception::new("WorkspaceError", format!("no workspace: {error}"));
+    let place = Place::prepare(&bench.settings.work_dir, assignment, &context);
+    let place = place.await.map_err(no_place)?;
+    let events = place.events().map_err(no_place)?;
+    let texts = render(bench, assignment, texts(&definition), context).await?;
+    let mut texts = texts.into_iter();
+    let cwd = definition.cwd.is_some().then(|| texts.next()).flatten().map(PathBuf::from);
+    let own: BTreeMap<String, String> =
+        definition.env.keys().cloned().zip(texts.by_ref()).collect();
+    let mut argv: Vec<OsString> = texts.map(OsString::from).collect();
+    if matches!(definition.work, Work::Shell(_)) {
+        argv.splice(0..0, ["/bin/sh".into(), "-c".into()]);
+    }
+    let spec = ProcessSpec {
+        argv,
+        env: place.environment(assignment, &own),
+        cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
+        stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
+    };
+    Ok((place, spec, events))
+}
+
+/// The step as it is to be run this time: with the work of its state, and with what clients changed
+/// for this attempt and those after it.
+async fn edited<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+) -> Result<StepDefinition, Exception> {
+    let step = assignment.jobset.step(assignment.step);
+    let work = step.work(assignment.state).clone();
+    let mut definition = StepDefinition { work, ..step.definition.clone() };
+    if !assignment.has_edits {
+        return Ok(definition);
+    }
+    let edits = ask(|| bench.source.edits(assignment.operation)).await?;
+    let edit = &edits[assignment.step.to_string()];
+    if edit["attempt"].as_u64().is_none_or(|from| u64::from(assignment.attempt) < from) {
+        return Ok(definition);
+    }
+    let text = |value: &Value| value.as_str().map(str::to_owned);
+    for (name, value) in edit["env"].as_object().into_iter().flatten() {
+        definition.env.extend(text(value).map(|value| (name.clone(), value)));
+    }
+    if let Some(parts) = edit["command"].as_array() {
+        definition.work = Work::Command(parts.iter().filter_map(text).collect());
+    }
+    if let Some(shell) = text(&edit["shell"]) {
+        definition.work = Work::Shell(shell);
+    }
+    Ok(definition)
+}
+
+/// The context of the operation: an object, empty if it has none.
+pub(super) async fn context<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+) -> Result<Value, Exception> {
+    if assignment.has_context {
+        ask(|| bench.source.context(assignment.operation)).await
+    } else {
+        Ok(Value::Object(Map::new()))
+    }
+}
+
+/// Renders those of the texts that are templates.
+pub(super) async fn render<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+    texts: Vec<String>,
+    context: Value,
+) -> Result<Vec<String>, Exception> {
+    if !texts.iter().any(|text| is_template(text)) {
+        return Ok(texts);
+    }
+    let values = values(bench, assignment, &texts, context).await?;
+    let rendered = bench.renderer.render(texts, values).await;
+    rendered.map_err(|message| Exception::new("TemplateError", message))
+}
+
+/// Everything that may be a template: the folder if there is one, the values of the environment, and
+/// the parts of the command.
+fn texts(definition: &StepDefinition) -> Vec<String> {
+    let work: &[String] = match &definition.work {
+        Work::Milestone | Work::Instruction(_) => &[],
+        Work::Command(parts) => parts,
+        Work::Shell(text) => std::slice::from_ref(text),
+    };
+    definition.cwd.iter().chain(definition.env.values()).chain(work).cloned().collect()
+}
+
+/// What templates can name.
+async fn values<S: WorkSource>(
+    bench: &Bench<S>,
+    assignment: &Assignment,
+    texts: &[String],
+    context: Value,
+) -> Result<Value, Exception> {
+    let jobset = &assignment.jobset;
+    let mut steps = Map::new();
+    if assignment.has_results && texts.iter().any(|text| text.contains("steps")) {
+        let named: Vec<i32> = (0_i32..)
+            .zip(&jobset.steps)
+            .filter(|(_, step)| texts.iter().any(|text| text.contains(&step.definition.name)))
+            .map(|(n, _)| n)
+            .collect();
+        for (n, result) in ask(|| bench.source.results(assignment.operation, &named)).await? {
+            if let Some(step) = usize::try_from(n).ok().and_then(|n| jobset.steps.get(n)) {
+                steps.insert(step.definition.name.clone(), json!({"result": result}));
+            }
+        }
+    }
+    Ok(json!({
+        "context": context,
+        "steps": steps,
+        "operation": {"id": assignment.operation, "name": jobset.name},
+        "step": {
+            "name": jobset.step(assignment.step).definition.name,
+            "attempt": assignment.attempt,
+        },
+    }))
+}
