@@ -192,6 +192,20 @@ async fn row_2_5_status_fields_states_tags() {
 }
 
 #[tokio::test]
+async fn row_2_5_steps_that_run_are_not_all_waiting_for_user_input() {
+    let service = service().await;
+    let (url, handler) = running(&service).await;
+    assert!(handler.steps_waiting_for_user_input(&Tags::new()).await.unwrap().is_empty());
+    let status = handler.status(None, Some(&["Running"]), &Tags::new()).await.unwrap();
+    assert_eq!(status.len(), 2);
+    for step in status {
+        assert_eq!(step.io.map(|prompts| prompts.len()), Some(0));
+        assert!(step.output.is_some() && step.actions.is_some(), "without fields all are told");
+    }
+    service.end(&url).await;
+}
+
+#[tokio::test]
 async fn row_2_5_pause_and_resume() {
     let service = service().await;
     let (url, handler) = running(&service).await;

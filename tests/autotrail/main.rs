@@ -14,6 +14,7 @@
 //! | 2.2 Successful, Failed, Skipped; preconditions | `machine::row_2_2_successful_failed_and_skipped_end_the_operation`, `_preconditions_are_cumulative_*` |
 //! | 2.5 `get_serialized_context`, `start`, `shutdown`, `list`, `status` | `handler::row_2_5_get_serialized_context`, `_start_*`, `_shutdown_*`, `_list_*`, `_status_fields_states_tags` |
 //! | 2.5 `pause`, `resume`, `interrupt`, `rerun`, `skip`, `unskip` | `handler::row_2_5_pause_and_resume`, `_interrupt`, `_rerun`, `_skip_and_unskip` |
+//! | 2.5 `steps_waiting_for_user_input` | `handler::row_2_5_steps_that_run_*`, and below |
 //! | 2.5 tags, helpers, `make_api_client` | `handler::row_2_5_tags_*`, `_helpers_*`, `_make_api_client_*` |
 //! | 3.1 Ready, Waiting, Running | `old::row_3_1_ready_*`, `_waiting_*`, `_running_*` |
 //! | 3.1 To Pause, To Skip, To Block | `old::row_3_1_marks_*` |
@@ -31,8 +32,9 @@
 //! | 3.3 `monitor_trail`, `determine_group_state`, CLI | `library::row_3_3_monitor_trail_*`, `_determine_group_state`, `_command_line_*` |
 //! | 3.3 examples | `library::row_3_3_example_*`; the files of `examples/` in `tests/examples.rs` |
 //!
-//! Not here: what people are asked and told (2.5 and 3.2 `send_message_to_steps` and
-//! `steps_waiting_for_user_input`, 3.3 `TrailEnvironment`, `Instruction`), and the interactive shell
+//! What people are asked and told (2.5 and 3.2 `send_message_to_steps` and
+//! `steps_waiting_for_user_input`, 3.3 `TrailEnvironment` and `Instruction`) has its rows in
+//! `tests/http/people.rs`, events as a stream in `tests/http/live.rs`. Not here: the interactive shell
 //! of 3.3, in place of which there is the command line with its completions.
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]

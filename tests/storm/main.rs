@@ -40,7 +40,6 @@ const CLIENTS: usize = 8;
 type Move = (Uuid, u64, String);
 
 fn setting(name: &str, default: usize) -> usize {
-    #[expect(clippy::disallowed_methods, reason = "how long a test is, is said from outside")]
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
 }
 
@@ -229,6 +228,18 @@ impl Storm {
             assert!(Instant::now() < deadline, "it does not end: {operation}");
         }
     }
+
+    /// What the clients were told is what happened, each move once; so trials moved nothing.
+    fn compare(&self, happened: &HashMap<Move, i64>) {
+        let told = self.told.lock().unwrap();
+        let keys: BTreeSet<&Move> = told.keys().chain(happened.keys()).collect();
+        let differing: Vec<_> = keys
+            .into_iter()
+            .map(|key| (key, told.get(key).unwrap_or(&0), happened.get(key).unwrap_or(&0)))
+            .filter(|(_, told, happened)| told != happened)
+            .collect();
+        assert!(differing.is_empty(), "(step, told, happened): {differing:?}");
+    }
 }
 
 /// What operators did by the history, beside ending the operation.
@@ -346,14 +357,7 @@ async fn whatever_operators_do_the_history_is_right_and_nothing_is_left() {
     let engine = support::engine(&database).await;
     let happened = replay(&engine, &all).await;
     engine.shut_down().await;
-    let told = storm.told.lock().unwrap();
-    let keys: BTreeSet<&Move> = told.keys().chain(happened.keys()).collect();
-    let differing: Vec<_> = keys
-        .into_iter()
-        .map(|key| (key, told.get(key).unwrap_or(&0), happened.get(key).unwrap_or(&0)))
-        .filter(|(_, told, happened)| told != happened)
-        .collect();
-    assert!(differing.is_empty(), "(step, told, happened): {differing:?}");
+    storm.compare(&happened);
     let mut ends: std::collections::BTreeMap<&str, usize> = std::collections::BTreeMap::new();
     for operation in &ended {
         *ends.entry(operation["state"].as_str().unwrap()).or_default() += 1;
@@ -362,7 +366,7 @@ async fn whatever_operators_do_the_history_is_right_and_nothing_is_left() {
     println!(
         "{verbs} verbs in {stormed:.1?}, {} moves told, {} trials, {} refusals, {} forks, {} \
          operations: {ends:?}; all in {:.1?}",
-        told.values().sum::<i64>(),
+        storm.told.lock().unwrap().values().sum::<i64>(),
         number(&storm.trials),
         number(&storm.refusals),
         number(&storm.forks),
