@@ -106,6 +106,36 @@ fn problems_are_told_as_json_too() {
 }
 
 #[test]
+fn warnings_are_told_and_change_no_exit_code() {
+    let odd = "
+steps:
+  - {name: a}
+  - {name: b, when: [{a: [Failed]}, {c: [Succeeded]}], guards: {pause: {a: [TimedOut]}}}
+  - {name: c, when: [{a: [Skipped]}, {b: [Succeeded]}]}
+";
+    let files = [("odd.yaml", odd), ("ok.json", GOOD)];
+    check(
+        &["check", "odd.yaml", "ok.json"],
+        &files,
+        &expect![[r#"
+        odd.yaml: ok
+        ok.json: ok
+        odd.yaml: warning: steps[1].guards.pause: `pause` of `b` can never be taken: `a` never becomes TimedOut
+        odd.yaml: warning: steps[1]: after `a` Succeeded, `b` and `c` wait for each other, and will be closed as Unreachable
+        exit 0
+    "#]],
+    );
+    check(
+        &["check", "--json", "odd.yaml"],
+        &files,
+        &expect![[r#"
+        {"value":[{"details":[],"file":"odd.yaml","valid":true,"warnings":[{"code":"JobsetWarning","message":"`pause` of `b` can never be taken: `a` never becomes TimedOut","target":"steps[1].guards.pause"},{"code":"JobsetWarning","message":"after `a` Succeeded, `b` and `c` wait for each other, and will be closed as Unreachable","target":"steps[1]"}]}]}
+        exit 0
+    "#]],
+    );
+}
+
+#[test]
 fn a_file_can_be_drawn() {
     let files = [("b.yaml", GOOD_YAML), ("bad.yaml", "steps: []")];
     check(
@@ -364,7 +394,7 @@ fn every_command_explains_itself() {
                     op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|\
-                    db|db fetch|db url|completions";
+                    interactive|db|db fetch|db url|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");
@@ -390,6 +420,7 @@ fn the_first_page_of_help_is_enough_to_start() {
               serve        Serve the API, with a worker in the same process
               worker       Run steps for the servers on the same database
               op           Look at operations, watch them, steer them, cancel them
+              interactive  Steer an operation from a prompt that shows live what happens
               db           The private PostgreSQL that is used when no database is given
               completions  Print the completions of a shell
               help         Print this message or the help of the given subcommand(s)
@@ -420,7 +451,7 @@ fn the_first_page_of_help_is_enough_to_start() {
 
             Exit codes:
               0    done; for `run` and `op watch`: the operation succeeded
-              1    the operation ended without success
+              1    the operation ended without success; for `interactive`: a line of a script failed
               2    rejected: a bad flag, an unreadable file, a jobset that is not valid
               3    not possible: no server, no database, no such operation
               130  interrupted

@@ -43,6 +43,14 @@ fn without_the_defect_nothing_is_repaired() {
     assert_eq!(operation["result"]["report"]["repaired"], false);
 }
 
+/// A machine of its own: deployed, watched, rolled back, deployed again once the cause is known.
+#[test]
+fn a_canary_is_rolled_back_and_deployed_again() {
+    let operation = run("examples/canary.yaml", &[]);
+    assert_eq!(operation["state"], "Succeeded");
+    assert_eq!(operation["stepCounts"]["Succeeded"], 4);
+}
+
 #[test]
 fn the_project_checks_itself() {
     assert_eq!(run("examples/self-check.yaml", &[])["state"], "Succeeded");

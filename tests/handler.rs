@@ -211,8 +211,7 @@ async fn people_are_heard() {
         GET /v1.0/waiting
         GET /v1.0/operations/7/waiting?$skip=1
         POST /v1.0/operations/7/prompts/p1/reply {"status":"done","value":3}
-        GET /v1.0/operations/7/graph image/svg+xml
-        GET /v1.0/operations/7/steps/c/explain"#]]);
+        GET /v1.0/operations/7/graph image/svg+xml"#]]);
 }
 
 #[tokio::test]
@@ -367,7 +366,6 @@ async fn what_people_say_and_see_is_printed() {
             200,
             json!({"value": [{"name": "c", "n": 2, "attempt": 2, "seq": 1}]}),
         ),
-        ("GET /v1.0/operations/7/steps/c/explain", 200, json!({"name": "c", "guards": []})),
         ("GET /v1.0/operations/7/graph", 200, json!("drawing")),
     ]);
     fake.ops(
@@ -376,7 +374,6 @@ async fn what_people_say_and_see_is_printed() {
             "waiting 7",
             "reply 7 p1 --not-done --value -3 --comment why",
             "send 7 {\"a\":1} --step c",
-            "explain 7 c",
             "graph 7 --format mermaid",
         ],
         &expect![[r#"
@@ -393,12 +390,6 @@ async fn what_people_say_and_see_is_printed() {
             $ send 7 {"a":1} --step c
             N  STEP  ATTEMPT  MESSAGE
             2  c     2        1
-            exit 0
-            $ explain 7 c
-            {
-              "guards": [],
-              "name": "c"
-            }
             exit 0
             $ graph 7 --format mermaid
             "drawing"exit 0

@@ -25,7 +25,8 @@ const LARGE_BODY: usize = 64 * 1024;
 ///
 /// Answers 202 once the operation is durable; poll `Operation-Location` until its `status` is
 /// `succeeded`, `failed` or `canceled`. `Prefer: wait=N` delays the answer until the operation has
-/// ended, N seconds at the most; it is a 202 all the same.
+/// ended, N seconds at the most; it is a 202 all the same. `warnings` tells what the jobset says and
+/// may not mean: actions that can never be taken, steps that can come to wait for each other.
 #[utoipa::path(
     post,
     path = "/jobsets",
@@ -71,7 +72,8 @@ pub(super) async fn submit(
         },
         None => fresh,
     };
-    let body = present::operation(&found, &base);
+    let warnings = present::warnings(&compiled.jobset);
+    let body = wire::Operation { warnings, ..present::operation(&found, &base) };
     let mut response = accepted(&state, &base, body, prefer.minimal)?;
     prefer.applied(response.headers_mut());
     Ok(response)

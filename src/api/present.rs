@@ -9,7 +9,9 @@ use serde_json::{Map, Value};
 use super::state::BaseUrl;
 use crate::domain::definition::Work;
 use crate::domain::rollup::{percent_complete, unhandled_among};
-use crate::domain::{Action, Jobset, OperationState, Phase, Run, StepState, Stop, duration};
+use crate::domain::{
+    Action, Jobset, OperationState, Phase, Problem, Run, StepState, Stop, duration,
+};
 use crate::engine::{
     AttemptView, EventNames, EventView, FAILURES_MAX, Found, LastMove, LiveEvent, OutputView,
     created_at,
@@ -55,7 +57,18 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
             .collect(),
         labels: labels(view.labels.as_ref()),
         attention: (held || instructs) && !view.state.is_final(),
+        warnings: Vec::new(),
     }
+}
+
+/// What the author of a jobset may not have meant.
+pub(super) fn warnings(jobset: &Jobset) -> Vec<wire::Detail> {
+    let detail = |problem: &Problem| wire::Detail {
+        code: "JobsetWarning".to_owned(),
+        message: problem.message.clone(),
+        target: Some(problem.path.clone()),
+    };
+    jobset.warnings.iter().map(detail).collect()
 }
 
 fn labels(labels: Option<&Value>) -> BTreeMap<String, String> {

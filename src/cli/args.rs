@@ -12,6 +12,7 @@ use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
 use super::db::DbArgs;
 use super::error::CliError;
+use super::interactive::InteractiveArgs;
 use super::op::OpArgs;
 use super::run::RunArgs;
 use super::serve::{ServeArgs, WorkerArgs};
@@ -29,7 +30,7 @@ Start here:
 
 Exit codes:
   0    done; for `run` and `op watch`: the operation succeeded
-  1    the operation ended without success
+  1    the operation ended without success; for `interactive`: a line of a script failed
   2    rejected: a bad flag, an unreadable file, a jobset that is not valid
   3    not possible: no server, no database, no such operation
   130  interrupted";
@@ -67,6 +68,8 @@ pub(super) enum Command {
     Worker(WorkerArgs),
     /// Look at operations, watch them, steer them, cancel them
     Op(OpArgs),
+    /// Steer an operation from a prompt that shows live what happens
+    Interactive(InteractiveArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
     /// Print the completions of a shell

@@ -32,17 +32,25 @@ pub(super) fn check(args: &CheckArgs, output: Output) -> Result<ExitCode, CliErr
     let mut reports = Vec::new();
     let mut all_good = true;
     for path in &args.files {
-        let Checked { file, problems, graph } = check_one(path, args.graph)?;
+        let Checked { file, problems, warnings, graph } = check_one(path, args.graph)?;
         all_good &= problems.is_empty();
         if output.is_json() {
             let mut report = json!({
-                "file": file, "valid": problems.is_empty(), "details": details(&problems),
+                "file": file,
+                "valid": problems.is_empty(),
+                "details": details("InvalidValue", &problems),
             });
+            if !warnings.is_empty() {
+                report["warnings"] = json!(details("JobsetWarning", &warnings));
+            }
             if let Some(graph) = graph {
                 report["graph"] = graph.into();
             }
             reports.push(report);
-        } else if !problems.is_empty() {
+            continue;
+        }
+        output.warn(&file, &warnings)?;
+        if !problems.is_empty() {
             output.complain(&lines(&file, &problems))?;
         } else if let Some(graph) = graph {
             output.line(graph.trim_end())?;
@@ -60,11 +68,12 @@ pub(super) fn check(args: &CheckArgs, output: Output) -> Result<ExitCode, CliErr
 struct Checked {
     file: String,
     problems: Vec<Problem>,
+    warnings: Vec<Problem>,
     graph: Option<String>,
 }
 
 fn check_one(path: &str, format: Option<Format>) -> Result<Checked, CliError> {
-    let bad = |file, problems| Ok(Checked { file, problems, graph: None });
+    let bad = |file, problems| Ok(Checked { file, problems, warnings: Vec::new(), graph: None });
     let document = match Document::read(path) {
         Ok(document) => document,
         Err(CliError::Invalid { file, problems }) => return bad(file, problems),
@@ -80,5 +89,5 @@ fn check_one(path: &str, format: Option<Format>) -> Result<Checked, CliError> {
     let graph = format.map(|format| Graph::of(&definition, &jobset).render(format)).transpose();
     let graph =
         graph.map_err(|error| CliError::BadSetting(format!("{}: {error}", document.file)))?;
-    Ok(Checked { file: document.file, problems: Vec::new(), graph })
+    Ok(Checked { file: document.file, problems: Vec::new(), warnings: jobset.warnings, graph })
 }

@@ -98,7 +98,7 @@ impl CliError {
         }
         let (code, target, details) = match self {
             Self::Invalid { file, problems } => {
-                ("InvalidJobset", Some(file.clone()), details(problems))
+                ("InvalidJobset", Some(file.clone()), details("InvalidValue", problems))
             }
             Self::Unreadable { file, .. } => ("UnreadableFile", Some(file.clone()), Vec::new()),
             Self::BadSetting(_) => ("BadSetting", None, Vec::new()),
@@ -115,9 +115,9 @@ impl CliError {
 }
 
 /// Problems as the details of an envelope.
-pub(super) fn details(problems: &[Problem]) -> Vec<Detail> {
+pub(super) fn details(code: &str, problems: &[Problem]) -> Vec<Detail> {
     let detail = |problem: &Problem| Detail {
-        code: "InvalidValue".to_owned(),
+        code: code.to_owned(),
         message: problem.message.clone(),
         target: (!problem.path.is_empty()).then(|| problem.path.clone()),
     };

@@ -17,6 +17,7 @@ pub(super) fn start(cli: &Cli) -> Result<(), CliError> {
         Command::Run(_)
         | Command::Check(_)
         | Command::Op(_)
+        | Command::Interactive(_)
         | Command::Db(_)
         | Command::Completions(_) => "warn",
     };

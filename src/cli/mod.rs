@@ -8,7 +8,7 @@
 //! | exit code | means |
 //! |---|---|
 //! | 0 | it was done; for `run` and `op watch`: the operation succeeded |
-//! | 1 | the operation ended without success |
+//! | 1 | the operation ended without success; for `interactive`: a line of a script failed |
 //! | 2 | the input was rejected: a bad flag, an unreadable file, a jobset that is not valid |
 //! | 3 | it could not be done: no server, no database, no such operation |
 //! | 130 | interrupted by Ctrl-C |
@@ -21,6 +21,7 @@ mod document;
 mod error;
 mod follow;
 mod host;
+mod interactive;
 mod logs;
 mod op;
 mod output;
@@ -65,6 +66,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<ExitCode, CliError> {
         Command::Serve(args) => serve::serve(&global, args, output).await,
         Command::Worker(args) => serve::worker(&global, args).await,
         Command::Op(args) => op::op(&global, args, output).await,
+        Command::Interactive(args) => interactive::interactive(&global, args, output).await,
         Command::Db(args) => db::db(&global, &args, output).await,
         Command::Completions(args) => completions::completions(&args),
     }

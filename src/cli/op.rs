@@ -220,6 +220,20 @@ fn list(operations: &[Operation], is_narrow: bool, output: Output) -> Result<(),
     Ok(output.line(&text(&rows))?)
 }
 
+/// Prints why a step, or the operation, does not go on.
+pub(super) async fn explain(
+    client: &Client,
+    id: &str,
+    step: Option<&str>,
+    output: Output,
+) -> Result<(), CliError> {
+    match step {
+        Some(step) => why::print_step(&client.explain_step(id, step).await?, output)?,
+        None => why::print_operation(&client.explain_operation(id).await?, output)?,
+    }
+    Ok(())
+}
+
 pub(super) fn show(operation: &Operation, output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(operation)?);
@@ -245,7 +259,7 @@ pub(super) fn show(operation: &Operation, output: Output) -> Result<(), CliError
     Ok(())
 }
 
-fn steps(steps: &[Step], output: Output) -> Result<(), CliError> {
+pub(super) fn steps(steps: &[Step], output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(&json!({"value": steps}))?);
     }
@@ -263,7 +277,7 @@ fn steps(steps: &[Step], output: Output) -> Result<(), CliError> {
     Ok(output.line(&text(&rows))?)
 }
 
-async fn events(client: &Client, id: &str, output: Output) -> Result<(), CliError> {
+pub(super) async fn events(client: &Client, id: &str, output: Output) -> Result<(), CliError> {
     let mut all: Vec<Event> = Vec::new();
     loop {
         let page = client.events(id, all.last().map_or(0, |event| event.seq)).await?;

@@ -6,6 +6,8 @@ use anstream::{AutoStream, ColorChoice};
 use clap::builder::styling::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::domain::Problem;
+
 /// How to print.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Output {
@@ -59,6 +61,12 @@ impl Output {
     #[expect(clippy::unused_self, reason = "all output goes through here")]
     pub(super) fn complain(self, text: &str) -> io::Result<()> {
         writeln!(anstream::stderr().lock(), "{text}")
+    }
+
+    /// What the author of a file may not have meant: `FILE: warning: path: message`, a line each.
+    pub(super) fn warn(self, file: &str, warnings: &[Problem]) -> io::Result<()> {
+        let word = self.paint(AnsiColor::Yellow.on_default(), "warning");
+        warnings.iter().try_for_each(|warning| self.complain(&format!("{file}: {word}: {warning}")))
     }
 
     /// Text that stands out where colours are on.

@@ -73,7 +73,7 @@ pub(super) async fn people(
     }
 }
 
-fn waiting(prompts: &[Prompt], output: Output) -> Result<(), CliError> {
+pub(super) fn waiting(prompts: &[Prompt], output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(&json!({"value": prompts}))?);
     }
@@ -113,7 +113,7 @@ async fn send(client: &Client, args: SendArgs, output: Output) -> Result<(), Cli
     sent(&client.send_message(&args.id, &request).await?, output)
 }
 
-fn sent(sent: &MessageSent, output: Output) -> Result<(), CliError> {
+pub(super) fn sent(sent: &MessageSent, output: Output) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(sent)?);
     }

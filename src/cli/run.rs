@@ -106,14 +106,17 @@ async fn submit(
 ) -> Result<ExitCode, CliError> {
     let file = document.file;
     let submitted =
-        client.submit_json(document.json).await.map_err(|error| rejected(file, error))?;
+        client.submit_json(document.json).await.map_err(|error| rejected(&file, error))?;
+    let told = submitted.operation.warnings.iter();
+    let told = told.map(|d| Problem::new(d.target.clone().unwrap_or_default(), d.message.clone()));
+    output.warn(&file, &told.collect::<Vec<_>>())?;
     let id = &submitted.operation.id;
     let follow = Follow { client, id, on_interrupt: OnInterrupt::Cancel, remains, output };
     follow.to_the_end(signals).await
 }
 
 /// The details of a refusal as problems of the file.
-fn rejected(file: String, error: ClientError) -> CliError {
+fn rejected(file: &str, error: ClientError) -> CliError {
     let ClientError::Refused(_, envelope) = &error else { return error.into() };
     if !error.is_rejection() || envelope.error.details.is_empty() {
         return error.into();
@@ -122,5 +125,5 @@ fn rejected(file: String, error: ClientError) -> CliError {
     let problems = details.map(|detail| {
         Problem::new(detail.target.clone().unwrap_or_default(), detail.message.clone())
     });
-    CliError::Invalid { file, problems: problems.collect() }
+    CliError::Invalid { file: file.to_owned(), problems: problems.collect() }
 }

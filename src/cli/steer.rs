@@ -60,7 +60,7 @@ pub(super) enum SteerCommand {
 }
 
 /// What a condition is that every step fits, in the query language.
-const EVERY_STEP: &str = "n ge 0";
+pub(super) const EVERY_STEP: &str = "n ge 0";
 
 /// Which steps are meant. What is given together must all hold.
 #[derive(Debug, Args)]
@@ -226,7 +226,11 @@ pub(super) async fn steer(
 }
 
 /// Says which steps were moved and which were not.
-fn tell(steered: &Steered, request: &SteerRequest, output: Output) -> Result<(), CliError> {
+pub(super) fn tell(
+    steered: &Steered,
+    request: &SteerRequest,
+    output: Output,
+) -> Result<(), CliError> {
     if output.is_json() {
         return Ok(output.json(steered)?);
     }

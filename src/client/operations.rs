@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, retry_after};
 use super::{Client, ClientError};
-use crate::wire::{JobsetDocument, Operation};
+use crate::wire::{Jobset, JobsetDocument, Operation};
 
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
@@ -142,6 +142,14 @@ impl Client {
             }
         }
         self.collect(url, question.top.unwrap_or(usize::MAX)).await
+    }
+
+    /// The jobset that an operation runs.
+    ///
+    /// # Errors
+    /// As for [`Client::operation`].
+    pub async fn jobset(&self, id: &str) -> Result<Jobset, ClientError> {
+        self.get(&self.url(&["jobsets", id])).await
     }
 
     /// The shared data of an operation.

@@ -86,6 +86,17 @@ impl Client {
         self.get(&url).await
     }
 
+    /// How many events there are so far: as they are numbered without gaps, the number of the latest.
+    ///
+    /// # Errors
+    /// As for [`Client::steps`].
+    pub async fn event_count(&self, id: &str) -> Result<u32, ClientError> {
+        let mut url = self.url(&["operations", id, "events"]);
+        url.query_pairs_mut().append_pair("$top", "1").append_pair("$count", "true");
+        let page: Page<Event> = self.get(&url).await?;
+        Ok(page.count.and_then(|count| count.try_into().ok()).unwrap_or_default())
+    }
+
     /// The steps and their guards as a drawing in `format`, with their present states.
     ///
     /// # Errors

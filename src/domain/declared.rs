@@ -1,8 +1,7 @@
 //! What a definition declares, with numbers in place of names: its machines, its guards, and the order
 //! of its steps.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::action::Action;
@@ -50,12 +49,23 @@ impl Machines {
         own.unwrap_or_else(|| default_machine())
     }
 
+    /// How many guard terms the machine of a step has.
+    fn terms(&self, step: &StepDefinition) -> usize {
+        self.of(step).whens().iter().flatten().map(|clause| clause.terms.len()).sum()
+    }
+
     /// The built-in action of that name or one that a machine names.
     pub(super) fn action(&self, name: &str) -> Option<Action> {
         Action::parse(name).or_else(|| {
             let index = self.actions.iter().position(|action| action == name)?;
             Action::own(index)
         })
+    }
+
+    /// The name of an action.
+    pub(super) fn action_name(&self, action: Action) -> &str {
+        let own = action.own_index().and_then(|index| self.actions.get(index));
+        own.map_or_else(|| action.name(), String::as_str)
     }
 
     /// The names of the actions that they name themselves.
@@ -92,6 +102,11 @@ impl Declared {
         let index: HashMap<&str, u32> =
             (0_u32..).zip(&definition.steps).map(|(n, step)| (step.name.as_str(), n)).collect();
         let resolve = Resolve { definition, machines, index };
+        // Each step has those of its machine: few words ask for more than there is memory.
+        let of_machines = definition.steps.iter().map(|step| machines.terms(step)).sum();
+        if let Some(problem) = too_many(of_machines, limits) {
+            return Err(vec![problem]);
+        }
         let mut pairs: Vec<[Vec<Term>; 2]> = vec![[Vec::new(), Vec::new()]; definition.steps.len()];
         for (kind, list) in
             [&definition.success_pairs, &definition.failure_pairs].into_iter().enumerate()
@@ -124,14 +139,7 @@ impl Declared {
         }
         let all = declared.entry.iter().chain(declared.extra.iter().map(|(_, _, guard)| guard));
         let terms: usize = all.flatten().flatten().map(|group| group.terms.len()).sum();
-        if terms > limits.guard_terms {
-            let message = format!(
-                "the guards have {terms} terms in all, more than the limit of {}; \
-                 join steps by a milestone (a step without `run`)",
-                limits.guard_terms
-            );
-            problems.push(Problem::new("steps", message));
-        }
+        problems.extend(too_many(terms, limits));
         if problems.is_empty() { Ok(declared) } else { Err(problems) }
     }
 
@@ -145,6 +153,15 @@ impl Declared {
         }
         guards
     }
+}
+
+fn too_many(terms: usize, limits: &Limits) -> Option<Problem> {
+    let message = format!(
+        "the guards have {terms} terms in all, more than the limit of {}; \
+         join steps by a milestone (a step without `run`)",
+        limits.guard_terms
+    );
+    (terms > limits.guard_terms).then(|| Problem::new("steps", message))
 }
 
 /// Names of steps and states to numbers.
@@ -214,48 +231,4 @@ fn combine(when: Vec<Group>, paired: &Clause) -> Guard {
             .map(|group| std::iter::once(group).chain(paired.iter().cloned()).collect())
             .collect(),
     }
-}
-
-/// Positions in topological order; among steps that could come next, the order of the document.
-/// Alternatives in guards may form a harmless cycle: its first step in the document breaks it.
-pub(super) fn topological(guards: &[Guard]) -> Vec<u32> {
-    let mut sources: Vec<BTreeSet<u32>> = guards
-        .iter()
-        .map(|guard| guard.iter().flatten().flat_map(|g| &g.terms).map(|t| t.step).collect())
-        .collect();
-    let mut dependents = vec![Vec::new(); guards.len()];
-    for (n, list) in (0_u32..).zip(&sources) {
-        for source in list {
-            dependents[*source as usize].push(n);
-        }
-    }
-    let mut next: BinaryHeap<Reverse<u32>> = (0_u32..)
-        .zip(&sources)
-        .filter(|(_, list)| list.is_empty())
-        .map(|(n, _)| Reverse(n))
-        .collect();
-    let mut placed = vec![false; guards.len()];
-    let mut order = Vec::with_capacity(guards.len());
-    let mut first_unplaced = 0;
-    while order.len() < guards.len() {
-        let n = if let Some(Reverse(n)) = next.pop() {
-            n
-        } else {
-            while placed[first_unplaced as usize] {
-                first_unplaced += 1;
-            }
-            first_unplaced
-        };
-        if std::mem::replace(&mut placed[n as usize], true) {
-            continue;
-        }
-        order.push(n);
-        for dependent in &dependents[n as usize] {
-            let list = &mut sources[*dependent as usize];
-            if list.remove(&n) && list.is_empty() {
-                next.push(Reverse(*dependent));
-            }
-        }
-    }
-    order
 }

@@ -111,6 +111,9 @@ impl Run {
         }
         if from != to {
             self.leave(n, rule);
+        }
+        // An outcome may lead to the same work once more.
+        if from != to || rule.actor == Actor::Worker {
             self.enter_work(n, to, now);
         }
         self.consider(&jobset, n);
@@ -157,8 +160,10 @@ impl Run {
         let is_held = open.is_some_and(|open| open.holder.is_some());
         let is_admitted =
             !is_held && open.is_some_and(|open| open.admitted) && machine.takes_attempts(state);
+        // From one work to another the engine goes by itself, and ends the attempt of the first.
+        let is_working = state.class() == StepState::RUNNING;
         for rule in machine.automatic(state) {
-            let enters_work = self.target(n, rule).class() == StepState::RUNNING;
+            let enters_work = !is_working && self.target(n, rule).class() == StepState::RUNNING;
             // The guard admits a step to its first attempt. A further attempt continues what was
             // begun: its failure must not be hidden by calling it unreachable.
             if enters_work && is_admitted || !self.holds(n, rule) {
@@ -284,7 +289,7 @@ impl Run {
 }
 
 /// Whether a guard is put on a rule.
-fn is_on(on: On, rule: &Rule) -> bool {
+pub(super) fn is_on(on: On, rule: &Rule) -> bool {
     match on {
         On::Transition(when) => rule.when == Some(when),
         On::Action(action) => rule.action == action,

@@ -207,6 +207,18 @@ impl Guards {
         self.terms.len()
     }
 
+    /// How many guards there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.clauses_of_guard.len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.clauses_of_guard.is_empty()
+    }
+
     /// Whether guard `n` always holds.
     #[must_use]
     pub fn is_open(&self, n: u32) -> bool {

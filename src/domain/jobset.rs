@@ -6,11 +6,12 @@ use std::time::Duration;
 
 use super::action::Action;
 use super::analysis;
-use super::declared::{Declared, Machines, topological};
+use super::declared::{Declared, Machines};
 use super::definition::{Definition, OnFailure, Retry, StepDefinition, Work};
 use super::guard::{Counters, Guard, Guards};
 use super::limits::Limits;
 use super::machine::Machine;
+use super::order::{renumber, topological};
 use super::problem::{PROBLEMS_MAX, Problem, hint};
 use super::state::StepState;
 use super::validate;
@@ -29,7 +30,7 @@ pub struct Step {
 }
 
 /// What a guard beside the entry guards is put on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum On {
     /// On a transition of the step's machine: its place among the machine's conditions.
     Transition(u16),
@@ -78,6 +79,8 @@ pub struct Jobset {
     pub guards: Guards,
     /// The counters of a run in which no step has moved yet.
     pub fresh: Counters,
+    /// What its author may not have meant, each with its place in the document.
+    pub warnings: Vec<Problem>,
     /// What the guards after the entry guards are put on: the number of the step, and on what.
     extras: Vec<(u32, On)>,
     /// The same by step, with the number of the guard.
@@ -102,9 +105,14 @@ impl Jobset {
         }
         let declared = Declared::of(&definition, limits, &machines)?;
         let order = topological(&declared.for_order());
-        let jobset = Self::assemble(definition, &declared, &order, machines);
-        let problems = analysis::problems(&jobset, &order);
-        if problems.is_empty() { Ok(jobset) } else { Err(problems) }
+        let mut findings = analysis::of_machines(&definition);
+        let mut jobset = Self::assemble(definition, &declared, &order, machines);
+        analysis::of_jobset(&jobset, &order, &mut findings);
+        if !findings.errors.is_empty() {
+            return Err(findings.errors);
+        }
+        jobset.warnings = findings.warnings;
+        Ok(jobset)
     }
 
     fn assemble(
@@ -137,6 +145,7 @@ impl Jobset {
         let states: Vec<StepState> = steps.iter().map(|step| step.initial).collect();
         Self {
             fresh: guards.count(&states),
+            warnings: Vec::new(),
             name: definition.name,
             deadline: definition.deadline,
             max_concurrency: definition.max_concurrency,
@@ -261,14 +270,6 @@ fn steps(
         Step { handlers, machine, initial, definition: step }
     };
     order.iter().zip(handlers).map(make).collect()
-}
-
-fn renumber(guard: &Guard, number: &[u32]) -> Guard {
-    let mut guard = guard.clone();
-    for term in guard.iter_mut().flatten().flat_map(|group| &mut group.terms) {
-        term.step = number[term.step as usize];
-    }
-    guard
 }
 
 /// "No step is called `name`", with the nearest name.

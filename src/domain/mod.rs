@@ -31,7 +31,10 @@ mod analysis;
 mod declared;
 mod follow;
 mod jobset;
+mod order;
 mod run;
+#[cfg(test)]
+mod testing;
 mod validate;
 
 pub use action::{Action, Actor};

@@ -165,7 +165,7 @@ impl<'a> Check<'a> {
         let mut actions = self.machines.action(name).into_iter();
         let rules = |action| machine.rules().iter().filter(move |rule| rule.action == action);
         let Some(action) = actions.find(|action| rules(*action).next().is_some()) else {
-            let known = machine.rules().iter().map(|rule| rule.action.name());
+            let known = machine.rules().iter().map(|rule| self.machines.action_name(rule.action));
             let message = format!("its machine has no action `{}`", name.escape_debug());
             return self.add(path, format!("{message}{}", hint(name, known)));
         };

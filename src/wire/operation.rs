@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::error::ErrorBody;
+use super::error::{Detail, ErrorBody};
 
 /// A run of a jobset.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -60,6 +60,9 @@ pub struct Operation {
     /// Whether a step waits for a person: it is held, or is an instruction that nobody replied to yet.
     /// Prompts of running programs are found under `/waiting` only.
     pub attention: bool,
+    /// What the author of the jobset may not have meant. Told only by the answer that takes it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<Detail>,
 }
 
 /// A definition that was submitted.

@@ -69,7 +69,9 @@ async fn row_193_every_documented_route_answers() {
     service.ended(&format!("/v1.0/operations/{id}")).await;
     let document = document();
     for (path, method, operation) in operations(&document) {
-        let url = path.replace("{id}", &id).replace("{name}", "only");
+        let is_verb = operation["operationId"] == "steerOperations";
+        let url = path.replace("{id}", if is_verb { "pause" } else { &id });
+        let url = url.replace("{name}", "only").replace("{verb}", "pause");
         let url = url.replace("{promptId}", "0-1-1");
         let body = operation.get("requestBody").map(|_| b"{\"x\": 1}".to_vec());
         let json = [("content-type", "application/json")];

@@ -18,6 +18,7 @@ mod hygiene;
 mod list;
 mod live;
 mod live_client;
+mod machines;
 mod monitor;
 mod people;
 mod query;

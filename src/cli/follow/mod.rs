@@ -20,8 +20,9 @@ use super::output::Output;
 use super::signals::Signals;
 use crate::client::{Client, ClientError};
 use crate::wire::{Event, Operation};
-use moves::{Move, Moves};
-use watch::{Update, watch};
+pub(super) use moves::{Move, Moves};
+pub(super) use summary::quoted;
+pub(super) use watch::{Update, watch};
 
 /// How often a terminal is drawn while nothing happens.
 const TICK: Duration = Duration::from_millis(200);
@@ -75,6 +76,11 @@ trait Reporter {
 }
 
 impl Follow<'_> {
+    /// How the operation ended, in a line, and where it is found.
+    pub(super) fn summary(self, ended: &Operation) -> String {
+        summary::line(self, ended)
+    }
+
     /// Follows the operation to its end, tells it, and hands back the exit code.
     pub(super) async fn to_the_end(self, signals: &mut Signals) -> Result<ExitCode, CliError> {
         let mut reporter = self.reporter();
@@ -124,7 +130,7 @@ impl Follow<'_> {
                 },
                 () = signals.next() => return Err(CliError::Interrupted),
             }
-            self.output.line(&summary::line(self, &ended))?;
+            self.output.line(&self.summary(&ended))?;
         }
         Ok(match ended.status.as_str() {
             _ if interrupted => ExitCode::from(INTERRUPTED),

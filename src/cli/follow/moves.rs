@@ -10,26 +10,26 @@ use crate::wire::Event;
 
 /// A step went from one state to another.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Move {
-    pub(super) step: String,
-    pub(super) attempt: u32,
-    pub(super) action: String,
-    pub(super) to: String,
+pub(in crate::cli) struct Move {
+    pub(in crate::cli) step: String,
+    pub(in crate::cli) attempt: u32,
+    pub(in crate::cli) action: String,
+    pub(in crate::cli) to: String,
     /// How long the attempt ran that ends with this move.
-    pub(super) took: Option<Duration>,
+    pub(in crate::cli) took: Option<Duration>,
 }
 
 /// The steps as far as the history was read.
 #[derive(Debug, Default)]
-pub(super) struct Moves {
+pub(in crate::cli) struct Moves {
     started: HashMap<String, DateTime<Utc>>,
     /// The steps that ended badly or are held after a failure, in the order in which they did.
-    pub(super) troubled: Vec<String>,
+    pub(in crate::cli) troubled: Vec<String>,
 }
 
 impl Moves {
     /// The move that an event tells of.
-    pub(super) fn read(&mut self, event: &Event) -> Option<Move> {
+    pub(in crate::cli) fn read(&mut self, event: &Event) -> Option<Move> {
         let step = event.step.clone()?;
         let to = event.to.clone()?;
         self.troubled.retain(|name| *name != step);
@@ -51,17 +51,17 @@ impl Moves {
 
 impl Move {
     /// Whether the step only became ready to run, which is no news.
-    pub(super) fn is_preparation(&self) -> bool {
+    pub(in crate::cli) fn is_preparation(&self) -> bool {
         self.action == "start"
     }
 
     /// Whether an attempt begins.
-    pub(super) fn is_begin(&self) -> bool {
+    pub(in crate::cli) fn is_begin(&self) -> bool {
         self.to == "Running"
     }
 
     /// The move as a line: `Failed       unit  attempt 2, 3.2 s`.
-    pub(super) fn line(&self, output: Output) -> String {
+    pub(in crate::cli) fn line(&self, output: Output) -> String {
         let mut remarks = Vec::new();
         if self.attempt > 1 || self.action == "retry" {
             remarks.push(format!("attempt {}", self.attempt));

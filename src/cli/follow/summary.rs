@@ -91,7 +91,7 @@ pub(super) fn line(follow: Follow<'_>, operation: &Operation) -> String {
 }
 
 /// A word as a shell reads it.
-fn quoted(word: &str) -> String {
+pub(in crate::cli) fn quoted(word: &str) -> String {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.:@%+=,/".contains(&byte);
     if word.bytes().all(plain) {
         return word.to_owned();

@@ -21,7 +21,7 @@ const BACKLOG: usize = 4;
 
 /// What is new.
 #[derive(Debug)]
-pub(super) enum Update {
+pub(in crate::cli) enum Update {
     /// These events, in order.
     Events(Vec<Event>),
     /// The operation has changed.
@@ -48,7 +48,10 @@ impl From<ClientError> for Stop {
 type Updates = mpsc::Sender<Result<Update, ClientError>>;
 
 /// Watches an operation until it has ended or the receiver is dropped.
-pub(super) fn watch(client: Client, id: String) -> mpsc::Receiver<Result<Update, ClientError>> {
+pub(in crate::cli) fn watch(
+    client: Client,
+    id: String,
+) -> mpsc::Receiver<Result<Update, ClientError>> {
     let (updates, receiver) = mpsc::channel(BACKLOG);
     tokio::spawn(async move {
         let watcher = Watcher { client, id, updates: updates.clone(), etag: None, seen: 0 };

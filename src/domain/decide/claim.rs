@@ -52,7 +52,8 @@ impl Run {
     fn claim_rule(&self, step: u32, waited: Option<OpenAttempt>) -> Option<Rule> {
         let machine = self.jobset.machine(step);
         let state = self.steps[step as usize];
-        if waited.is_some_and(|open| open.admitted) {
+        // One that was admitted to work which it has left since has to enter it again.
+        if waited.is_some_and(|open| open.admitted) && machine.takes_attempts(state) {
             let mut rules = machine.rules_from(state).iter();
             return rules.find(|rule| rule.action == Action::RUN).copied();
         }

@@ -7,6 +7,8 @@
 mod claim;
 mod fork;
 mod lose;
+#[cfg(test)]
+mod model;
 mod settle;
 mod steer;
 mod stop;

@@ -114,6 +114,11 @@ impl Run {
         let next = OpenAttempt::fresh(open.attempt + 1, now);
         self.set_open(step, (!is_last).then_some(next));
         self.follow(step, &rule, open.named(), now);
+        // An operation that is being stopped does not go on to what would come next.
+        if self.stop.is_some() && !self.steps[step as usize].is_ended() {
+            self.set_open(step, None);
+            self.act(step, Action::CANCEL, open.named(), now);
+        }
         self.advance(now);
     }
 

@@ -12,19 +12,20 @@ use uuid::Uuid;
 
 use super::{Cause, Ending, Stopped};
 use super::{Selection, Steer, Verb};
+use crate::domain::analysis::reach::Reach;
 use crate::domain::definition::{
     ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition,
 };
 use crate::domain::explain;
-use crate::domain::machine::{Target, default_machine};
+use crate::domain::machine::{Rule, Target, default_machine};
 use crate::domain::run::{Fact, Run, Snapshot};
 use crate::domain::{Action, Actor, Jobset, Limits, OperationState, Phase, StepState, Stop};
 
-fn start() -> DateTime<Utc> {
+pub(super) fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
-fn name(n: usize) -> String {
+pub(super) fn name(n: usize) -> String {
     format!("s{n}")
 }
 
@@ -88,7 +89,7 @@ fn jobset() -> impl Strategy<Value = Arc<Jobset>> {
 }
 
 #[derive(Clone, Debug)]
-enum Move {
+pub(super) enum Move {
     Claim(usize),
     Settle(usize, Ending),
     Lose,
@@ -99,7 +100,7 @@ enum Move {
 }
 
 /// What operators may do; and one thing that they may not.
-fn operator_actions() -> Vec<Action> {
+pub(super) fn operator_actions() -> Vec<Action> {
     let rules = default_machine().rules().iter();
     let by_operator = rules.filter(|rule| rule.actor == Actor::Operator);
     let actions: BTreeSet<Action> = by_operator.map(|rule| rule.action).collect();
@@ -107,16 +108,16 @@ fn operator_actions() -> Vec<Action> {
     steps.chain([Action::SUCCEED]).collect()
 }
 
-fn steer() -> impl Strategy<Value = Move> {
+fn steer(actions: Vec<Action>) -> impl Strategy<Value = Move> {
     let verb = prop_oneof![
-        12 => prop::sample::select(operator_actions()).prop_map(Verb::Take),
+        12 => prop::sample::select(actions).prop_map(Verb::Take),
         1 => (1..3_u32).prop_map(Verb::Next),
         2 => any::<bool>().prop_map(|cascade| Verb::Rerun { cascade }),
     ];
     (verb, prop::collection::vec(0..6_u32, 1..3)).prop_map(|(verb, steps)| Move::Steer(verb, steps))
 }
 
-fn moves() -> impl Strategy<Value = Move> {
+pub(super) fn moves(actions: Vec<Action>) -> impl Strategy<Value = Move> {
     let ending = prop::sample::select(vec![
         Ending::Succeeded,
         Ending::Succeeded,
@@ -129,28 +130,31 @@ fn moves() -> impl Strategy<Value = Move> {
         6 => (1..4_usize).prop_map(Move::Claim),
         10 => (0..4_usize, ending).prop_map(|(which, ending)| Move::Settle(which, ending)),
         1 => Just(Move::Lose),
-        8 => steer(),
+        8 => steer(actions),
         1 => any::<bool>().prop_map(Move::Pause),
         3 => Just(Move::Later),
         1 => prop::sample::select(vec![Stop::Cancel, Stop::Deadline]).prop_map(Move::Stop),
     ]
 }
 
-const WORKER: i64 = 7;
+pub(super) const WORKER: i64 = 7;
 
-struct Walk {
-    run: Run,
+pub(super) struct Walk {
+    pub(super) run: Run,
     now: DateTime<Utc>,
     version: i32,
-    used: BTreeSet<(StepState, Action)>,
+    /// Step, the state it left, by which action, the state it entered.
+    pub(super) used: BTreeSet<(u32, StepState, Action, StepState)>,
     /// The last attempt of each step, by the history.
     last: BTreeMap<u32, u32>,
+    /// What the analysis says that can be reached.
+    reach: Reach,
     /// The attempts that were run.
     run_once: BTreeSet<(u32, u32)>,
 }
 
 impl Walk {
-    fn new(jobset: &Arc<Jobset>) -> Self {
+    pub(super) fn new(jobset: &Arc<Jobset>) -> Self {
         let now = start();
         let run = Run::submit(Uuid::from_u128(1), Arc::clone(jobset), now);
         let mut walk = Self {
@@ -159,13 +163,22 @@ impl Walk {
             version: 0,
             used: BTreeSet::new(),
             last: BTreeMap::new(),
+            reach: Reach::of(jobset),
             run_once: BTreeSet::new(),
         };
         walk.check(false);
         walk
     }
 
-    fn take(&mut self, step: &Move) {
+    /// Whether one of those steps was moved by that rule.
+    pub(super) fn has_used(&self, rule: &Rule, is_meant: impl Fn(u32) -> bool) -> bool {
+        self.used.iter().any(|(n, from, action, to)| {
+            let leads = matches!(rule.to, Target::Before) || rule.to == Target::State(*to);
+            is_meant(*n) && (*from, *action) == (rule.from, rule.action) && leads
+        })
+    }
+
+    pub(super) fn take(&mut self, step: &Move) {
         let was_final = self.run.state().is_final();
         match step {
             Move::Claim(limit) => {
@@ -237,7 +250,8 @@ impl Walk {
                     Target::Before => true,
                 };
                 assert!(rules.any(|rule| leads(&rule.to)), "no rule {from:?} {action:?} {to:?}");
-                self.used.insert((from, action));
+                assert!(self.reach.states(step).has(to), "{to:?} of step {step} is out of reach");
+                self.used.insert((step, from, action, to));
                 self.last.insert(step, attempt);
                 if worker.is_some() && to.class() == StepState::RUNNING && action != Action::HOLD {
                     // Its attempt is told with the claim; none is ever used again.
@@ -288,7 +302,7 @@ impl Walk {
     }
 
     /// From any state, workers that do their work bring the run to its end or to a person.
-    fn finish(&mut self) {
+    pub(super) fn finish(&mut self) {
         for _ in 0..100 {
             if self.run.state().is_final() {
                 let ended = self.run.count_phase(Phase::Ended);
@@ -305,7 +319,7 @@ impl Walk {
 }
 
 /// Many drawn jobsets are refused and drawn again.
-fn config() -> ProptestConfig {
+pub(super) fn config() -> ProptestConfig {
     ProptestConfig { max_local_rejects: 1_000_000, ..ProptestConfig::default() }
 }
 
@@ -315,7 +329,7 @@ proptest! {
     #[test]
     fn any_walk_stays_consistent_and_ends(
         jobset in jobset(),
-        moves in prop::collection::vec(moves(), 0..40),
+        moves in prop::collection::vec(moves(operator_actions()), 0..40),
     ) {
         let mut walk = Walk::new(&jobset);
         for step in &moves {
@@ -335,13 +349,15 @@ fn walks_use_every_rule_of_the_default_machine() {
     let rules = default_machine().rules().iter().filter(|rule| rule.from != StepState::READY);
     let mut missing: Vec<_> = rules.collect();
     for _ in 0..10_000 {
-        let drawn = (jobset(), prop::collection::vec(moves(), 60)).new_tree(&mut runner).unwrap();
+        let drawn = (jobset(), prop::collection::vec(moves(operator_actions()), 60))
+            .new_tree(&mut runner)
+            .unwrap();
         let (jobset, moves) = drawn.current();
         let mut walk = Walk::new(&jobset);
         for step in &moves {
             walk.take(step);
         }
-        missing.retain(|rule| !walk.used.contains(&(rule.from, rule.action)));
+        missing.retain(|rule| !walk.has_used(rule, |_| true));
         if missing.is_empty() {
             break;
         }

@@ -6,6 +6,8 @@
 
 mod default;
 mod own;
+#[cfg(test)]
+mod tests;
 
 use std::ops::Range;
 

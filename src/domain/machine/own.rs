@@ -37,12 +37,19 @@ const FREE: [Action; 15] = [
     Action::UNBLOCK,
 ];
 
+/// How many transitions a machine may have.
+const TRANSITIONS_MAX: usize = 1_000;
+
 /// Compiles the machine `name`; `actions` are the names of the actions of all machines so far.
 pub(in crate::domain) fn compile(
     name: &str,
     definition: &MachineDefinition,
     actions: &mut Vec<String>,
 ) -> Result<Machine, Vec<Problem>> {
+    if definition.transitions.len() > TRANSITIONS_MAX {
+        let message = format!("a machine may have at most {TRANSITIONS_MAX} transitions");
+        return Err(vec![Problem::new(format!("machines.{name}.transitions"), message)]);
+    }
     let mut builder = Builder {
         path: format!("machines.{name}"),
         definition,
@@ -52,6 +59,11 @@ pub(in crate::domain) fn compile(
     };
     builder.number_states();
     let initial = builder.code(&format!("machines.{name}.initial"), &definition.initial);
+    if definition.states.get(&definition.initial).is_some_and(|state| state.work.is_some()) {
+        let message = "a step cannot begin with work: its guards are asked on the way there; begin \
+                       in a state without `run` that an automatic transition leads out of";
+        builder.add(format!("machines.{name}.initial"), message);
+    }
     let rules = builder.rules(initial);
     let states = builder.states();
     let problems = builder.problems;
@@ -84,6 +96,10 @@ impl<'a> Builder<'a> {
             let path = format!("{}.states.{name}", self.path);
             if SERVICE.iter().any(|service| service.name().eq_ignore_ascii_case(name)) {
                 self.add(&path, format!("every machine has a state `{name}`; choose another name"));
+            }
+            let is_same = |other: &&String| *other < name && other.eq_ignore_ascii_case(name);
+            if let Some(other) = self.definition.states.keys().find(is_same) {
+                self.add(&path, format!("differs from `{other}` in nothing but case"));
             }
             let class = self.class(&path, name, state);
             let index = used.entry(class).or_default();
@@ -256,15 +272,19 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// A cycle of automatic transitions without work would turn for ever in no time.
+    /// A cycle of automatic transitions without work, or from work to work, would turn for ever in no
+    /// time: only a worker's claim takes its time.
     fn refuse_spinning(&mut self, rules: &[Rule]) {
         let next = |from: StepState| {
-            rules.iter().filter(move |rule| rule.from == from).filter_map(|rule| match rule.to {
-                Target::State(to) => {
-                    let spins = rule.actor == Actor::Engine && to.phase() != Phase::Active;
-                    spins.then_some(to)
+            rules.iter().filter(move |rule| rule.from == from).filter_map(move |rule| {
+                match rule.to {
+                    Target::State(to) => {
+                        let is_claim = to.phase() == Phase::Active && from.phase() != Phase::Active;
+                        let spins = rule.actor == Actor::Engine && !is_claim;
+                        spins.then_some(to)
+                    }
+                    Target::Before => None,
                 }
-                Target::Before => None,
             })
         };
         for start in self.codes.values().copied().collect::<Vec<_>>() {

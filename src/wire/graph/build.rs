@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use super::{Class, Edge, EdgeKind, Graph, Node};
 use crate::domain::definition::{ClauseDefinition, Need, StepDefinition};
-use crate::domain::{Definition, Jobset};
+use crate::domain::{Action, Definition, Jobset};
 
 impl Graph {
     /// The graph of a definition whose compiled form is `jobset`: steps without states, in the order
@@ -36,7 +36,15 @@ impl Graph {
             }
         }
         for (to, step) in &steps {
-            edges.extend(guards(*to, &step.when, number));
+            let begin = edges.len();
+            for (action, when) in conditions(definition, step) {
+                for edge in guards(*to, action, when, number) {
+                    // Several transitions of a machine may ask the same.
+                    if !edges[begin..].contains(&edge) {
+                        edges.push(edge);
+                    }
+                }
+            }
         }
         edges.sort_by_key(|edge| (edge.from, edge.to));
         let node = |(n, step): &(usize, &StepDefinition)| Node {
@@ -58,9 +66,27 @@ impl Graph {
     }
 }
 
-/// The arrows of a `when`. Terms that several of its alternatives share are one arrow.
+/// What a step waits for, beside its pairs: its `when`, the guards on its actions and those in its
+/// machine, each but the first with the action that it is put on.
+fn conditions<'a>(
+    definition: &'a Definition,
+    step: &'a StepDefinition,
+) -> impl Iterator<Item = (Option<&'a str>, &'a [ClauseDefinition])> {
+    let run = |action: &str| action == Action::RUN.name();
+    let guards = step
+        .guards
+        .iter()
+        .map(move |(action, when)| ((!run(action)).then_some(action.as_str()), when.as_slice()));
+    let machine = step.machine.as_ref().and_then(|name| definition.machines.get(name));
+    let transitions = machine.into_iter().flat_map(|machine| &machine.transitions);
+    let transitions = transitions.map(|t| (Some(t.action.as_str()), t.when.as_slice()));
+    std::iter::once((None, step.when.as_slice())).chain(guards).chain(transitions)
+}
+
+/// The arrows of a condition. Terms that several of its alternatives share are one arrow.
 fn guards(
     to: usize,
+    action: Option<&str>,
     when: &[ClauseDefinition],
     number: impl Fn(&str) -> Option<usize>,
 ) -> Vec<Edge> {
@@ -78,7 +104,7 @@ fn guards(
         }
     }
     let edge = |(from, text, options): (usize, String, Vec<usize>)| {
-        let label = match options[..] {
+        let mut label = match options[..] {
             _ if options.len() == when.len() => text,
             [option] => format!("option {option}: {text}"),
             _ => {
@@ -86,6 +112,9 @@ fn guards(
                 format!("options {}: {text}", options.join(", "))
             }
         };
+        if let Some(action) = action {
+            label = format!("{action}: {label}");
+        }
         Edge { from, to, kind: EdgeKind::Guard(label) }
     };
     found.into_iter().map(edge).collect()
@@ -107,5 +136,63 @@ fn note(need: Need, pairs: usize) -> Option<String> {
             Some(format!("needs {number} of {pairs} pairs"))
         }
         Need::All | Need::Any | Need::AtLeast(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::super::Format;
+    use super::*;
+    use crate::domain::Limits;
+    use crate::wire::read_jobset;
+
+    /// A jobset with conditions on actions and in a machine; one has a name that has to be escaped.
+    const DOORS: &str = r#"{
+        "name": "doors",
+        "machines": {"door": {
+            "initial": "Shut",
+            "states": {"Shut": {}, "Op\"en": {}, "Done": {"final": "succeeded"}},
+            "transitions": [
+                {"from": "Shut", "action": "open", "to": "Op\"en", "when": [
+                    {"key": ["Succeeded"]}, {"key": ["Failed"], "lamp": ["Running"]}
+                ]},
+                {"from": "Op\"en", "action": "shut", "to": "Done", "automatic": true,
+                 "when": {"lamp": ["Succeeded"]}},
+                {"from": "Shut", "action": "shut", "to": "Done", "when": {"lamp": ["Succeeded"]}}
+            ]
+        }},
+        "steps": [
+            {"name": "key", "guards": {"pause": {"x": ["Op\"en"]}, "run": {"lamp": ["Running"]}}},
+            {"name": "x", "machine": "door"},
+            {"name": "lamp"}
+        ]
+    }"#;
+
+    #[test]
+    fn conditions_of_actions_stand_with_their_action() {
+        let definition = read_jobset(DOORS.as_bytes()).unwrap().into_definition();
+        let jobset = Jobset::compile(definition.clone(), &Limits::default()).unwrap();
+        let graph = Graph::of(&definition, &jobset);
+        let expected = expect![[r#"
+            ---
+            title: "doors"
+            ---
+            flowchart LR
+              n0["lamp"]:::neutral
+              n1["key"]:::neutral
+              n2["x"]:::neutral
+              n0 -.->|"Running"| n1
+              n0 -.->|"open#58; option 2#58; Running"| n2
+              n0 -.->|"shut#58; Succeeded"| n2
+              n1 -.->|"open#58; option 1#58; Succeeded"| n2
+              n1 -.->|"open#58; option 2#58; Failed"| n2
+              n2 -.->|"pause#58; Op#34;en"| n1
+              classDef neutral fill:#ffffff,stroke:#374151,color:#111827
+              linkStyle 0,1,2,3,4,5 stroke:#1d4ed8,stroke-dasharray:2 4
+        "#]];
+        expected.assert_eq(&graph.render(Format::Mermaid).unwrap());
+        assert!(graph.render(Format::Svg).unwrap().contains("pause: Op&quot;en"));
     }
 }
