@@ -238,6 +238,9 @@ async fn many_operations_at_once() {
     assert_eq!((told.len(), refused.len()), (3, 1), "{done}");
     assert!(urls[0].ends_with(refused[0]["id"].as_str().unwrap()));
     assert_eq!(refused[0]["error"]["code"], "TransitionNotAllowed");
+    // Who names steps does not mean whole operations.
+    bulk(&service, "cancel", filter, &named).await.error(400);
+    bulk(&service, "cancel", filter, &json!({"tags": {"kind": "test"}})).await.error(400);
     // All are ended, after a trial of it.
     let trial = bulk(&service, "cancel", filter, &json!({"dryRun": true})).await.expect(200).json();
     for operation in trial["value"].as_array().unwrap() {
