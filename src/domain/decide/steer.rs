@@ -7,6 +7,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::action::{Action, Actor};
 use crate::domain::definition::OnFailure;
+use crate::domain::follow::is_on;
 use crate::domain::jobset::Jobset;
 use crate::domain::machine::{Condition, Rule};
 use crate::domain::run::{OpenAttempt, Run};
@@ -80,6 +81,9 @@ pub struct Steered {
     /// The steps that were named and not moved.
     pub refused: Vec<Refused>,
 }
+
+/// So many terms of a guard are told.
+const UNMET_MAX: usize = 3;
 
 impl Selection {
     /// Whether it leaves the choice of the steps to the verb.
@@ -186,8 +190,10 @@ impl Run {
                 }
             });
         }
+        let first = rules.peek().copied();
         let Some(rule) = rules.find(|rule| self.guards_hold(jobset, n, rule)) else {
-            return Err(format!("the guard of `{verb}` on `{name}` does not hold"));
+            let unmet = first.map(|rule| self.unmet(n, rule)).unwrap_or_default();
+            return Err(format!("the guard of `{verb}` on `{name}` does not hold{unmet}"));
         };
         if rule.condition == Condition::BackingOff && !self.is_backing_off(n) {
             return Err(format!("`{name}` is {at} and waits for no back-off to pass"));
@@ -198,6 +204,25 @@ impl Run {
             return Err(format!("`{name}` is {not}held on failure already"));
         }
         Ok(*rule)
+    }
+
+    /// What the guards on a rule ask for and do not find, for people; a few terms.
+    fn unmet(&self, n: u32, rule: &Rule) -> String {
+        let jobset = &*self.jobset;
+        let mut words = Vec::new();
+        for (_, guard) in jobset.extras_of(n).iter().filter(|(on, _)| is_on(*on, rule)) {
+            let terms = jobset.guards.clauses(*guard).flatten().flat_map(|(_, terms)| terms);
+            let unmet = terms.filter(|term| !term.states.has(self.steps[term.step as usize]));
+            words.extend(unmet.take(UNMET_MAX).map(|term| {
+                let name = |state| jobset.state_name(term.step, state);
+                let asked: Vec<&str> = term.states.iter().map(name).collect();
+                let step = &jobset.step(term.step).definition.name;
+                let state = name(self.steps[term.step as usize]);
+                format!("`{step}` is {state}, not {}", asked.join(" or "))
+            }));
+        }
+        words.truncate(UNMET_MAX);
+        if words.is_empty() { String::new() } else { format!(": {}", words.join("; ")) }
     }
 
     /// Whether step `n` is held for an operator when it fails.

@@ -6,6 +6,7 @@ use super::guards::Tally;
 use super::web::{Grouped, Reason, Web, for_each_alive, for_each_dead, moving_verbs};
 use super::{Around, Because, Kind};
 use crate::domain::action::Action;
+use crate::domain::definition::Work;
 use crate::domain::duration;
 use crate::domain::guard::Term;
 use crate::domain::jobset::Jobset;
@@ -299,6 +300,15 @@ fn running(
     let worker = open.holder.unwrap_or_default();
     let (attempt, since) = (open.attempt, time(open.since));
     let limit = until.map(|until| format!(", which may take until {}", time(until)));
+    if let Work::Instruction(instruction) = run.jobset.step(n).work(run.steps[n as usize]) {
+        let who = instruction.who.as_deref().unwrap_or("a person");
+        let limit = limit.unwrap_or_default();
+        let message = format!(
+            "`{name}` waits since {} for {who} to reply to its prompt{limit}",
+            time(open.since)
+        );
+        return Because { until, verbs: moving_verbs(run, n), ..plain(Kind::Person, message) };
+    }
     let message = format!(
         "`{name}` is {state}: worker {worker} has had attempt {attempt} of it since {since}{}",
         limit.unwrap_or_default()
