@@ -18,12 +18,14 @@ fn evaluated(method: &Method, path: &str) -> Option<HeaderName> {
     let is_operation = path.ends_with("/operations/{id}");
     let is_context = path.ends_with("/operations/{id}/context");
     let is_graph = path.ends_with("/operations/{id}/graph");
+    let is_verb = path.ends_with("/operations/{id}/{verb}");
     match *method {
         Method::GET | Method::HEAD if is_operation || is_context || is_graph => {
             Some(header::IF_NONE_MATCH)
         }
         Method::DELETE if is_operation => Some(header::IF_MATCH),
         Method::PATCH if is_context => Some(header::IF_MATCH),
+        Method::POST if is_verb => Some(header::IF_MATCH),
         _ => None,
     }
 }

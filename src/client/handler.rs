@@ -365,9 +365,10 @@ impl OperationHandler {
         let none = Reran { steps: Vec::new(), operation: None };
         let Some(selected) = self.select(tags).await? else { return Ok(none) };
         let mut request = selected.request(dry_run);
-        match self.client.steer(&self.id, &Verb::Rerun, &request).await? {
-            SteerOutcome::Steered(steered) => Ok(Reran { steps: ids(steered.value), ..none }),
-            SteerOutcome::Forked(submitted) => {
+        match self.client.steer(&self.id, &Verb::Rerun, &request).await {
+            Err(error) => none_allows(error).map(|_| none),
+            Ok(SteerOutcome::Steered(steered)) => Ok(Reran { steps: ids(steered.value), ..none }),
+            Ok(SteerOutcome::Forked(submitted)) => {
                 // What has ended does not change any more, so it still says what was chosen.
                 request.dry_run = true;
                 let chosen = self.client.steer(&self.id, &Verb::Rerun, &request).await?;
@@ -410,8 +411,8 @@ impl OperationHandler {
         tags: &Tags,
     ) -> Result<Vec<StepId>, ClientError> {
         let Some(selected) = self.select(tags).await? else { return Ok(Vec::new()) };
-        let outcome = self.client.steer(&self.id, verb, &selected.request(dry_run)).await?;
-        Ok(ids(outcome.moved().to_vec()))
+        let answer = self.client.steer(&self.id, verb, &selected.request(dry_run)).await;
+        answer.map(|outcome| ids(outcome.moved().to_vec())).or_else(none_allows)
     }
 
     /// No steps, where the reason for an error is that the operation has ended.
@@ -459,6 +460,15 @@ impl Selected {
 
 fn ids(moved: Vec<MovedStep>) -> Vec<StepId> {
     moved.into_iter().map(|MovedStep { n, name, .. }| StepId { n, name }).collect()
+}
+
+/// Tags choose steps, they do not name them: that none of those allows a call is no error. The server
+/// is told names in place of the automatic tags, and refuses then.
+fn none_allows(error: ClientError) -> Result<Vec<StepId>, ClientError> {
+    match error {
+        ClientError::Refused(_, body) if body.error.code == "TransitionNotAllowed" => Ok(vec![]),
+        error => Err(error),
+    }
 }
 
 fn is_final(operation: &Operation) -> bool {

@@ -22,5 +22,8 @@ mod machines;
 mod monitor;
 mod people;
 mod query;
+mod steer;
+#[path = "../support/steering.rs"]
+mod steering;
 mod submit;
 mod support;

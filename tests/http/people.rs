@@ -60,10 +60,6 @@ impl Service {
         self.post_json(&format!("{url}/prompts/{id}/reply"), body).await
     }
 
-    async fn step(&self, url: &str, name: &str) -> Value {
-        self.get(&format!("{url}/steps/{name}")).await.expect(200).json()
-    }
-
     async fn messages(&self, url: &str, step: &str) -> Vec<Value> {
         let page = self.get(&format!("{url}/steps/{step}/messages")).await.expect(200).json();
         page["value"].as_array().expect("a list").clone()

@@ -345,6 +345,7 @@ impl Service {
                 answer.header("etag").clone_into(&mut known);
             } else {
                 answer.expect(304);
+                assert!(Instant::now() < deadline, "{url} does not change any more");
             }
         }
     }

@@ -56,6 +56,12 @@ pub(in crate::api) async fn steer_many(
     }
     let query = query.only(&["$filter", "$top"])?;
     let request = read(&bytes, None)?;
+    let whole = wire::SteerRequest { dry_run: request.dry_run, ..Default::default() };
+    // Who names steps does not mean the whole operation.
+    if verb == CANCEL && request != whole {
+        let message = "`cancel` ends whole operations and takes nothing but `dryRun`";
+        return Err(ApiError::bad_request("InvalidRequest", message));
+    }
     let now = state.engine.now();
     let asked = Asked::of(&query, &headers, &state.settings, operation_model(), now)?;
     let Some(filter) = asked.filter.clone() else {

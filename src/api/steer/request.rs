@@ -81,9 +81,14 @@ pub(super) fn unknown_verb(name: &str, known: &[&str]) -> ApiError {
 
 /// Reads the body, which may be empty; `filter` is the parameter `$filter`.
 pub(super) fn read(bytes: &[u8], filter: Option<&str>) -> Result<wire::SteerRequest, ApiError> {
-    let mut request = if bytes.trim_ascii().is_empty() {
+    let text = bytes.trim_ascii();
+    let mut request = if text.is_empty() {
         wire::SteerRequest::default()
     } else {
+        // serde takes a list for the fields of an object in their order: `[]` would be all steps.
+        if text.first() == Some(&b'[') {
+            return Err(bad("", "the request must be a JSON object"));
+        }
         let mut reader = serde_json::Deserializer::from_slice(bytes);
         let request: wire::SteerRequest =
             serde_path_to_error::deserialize(&mut reader).map_err(|error| {
