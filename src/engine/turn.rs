@@ -170,7 +170,7 @@ impl Turn {
             return ask.answer(Err(EngineError::NotCancellable));
         }
         let stopped = cached.run.stop_for(asked.reason, self.now);
-        if stopped == Stopped::Began {
+        if matches!(stopped, Stopped::Began(_)) {
             self.touched.insert(asked.operation);
             if asked.cancellation.is_some() {
                 cached.flags |= HAS_DATA;

@@ -261,7 +261,8 @@ async fn row_3_3_instruction_is_ended_by_a_cancellation() {
     let service = service().await;
     let (submitted, prompt) = service.asked(&instruction("wait")).await;
     let url = &submitted.url;
-    service.delete(url).await.expect(202);
+    // 202 while it is being ended, 200 once it has.
+    assert!([200, 202].contains(&service.delete(url).await.status));
     assert_eq!(service.ended(url).await["state"], "Cancelled");
     assert_eq!(service.step(url, "ask").await["state"], "Cancelled");
     let error = service.reply(url, &prompt, &json!({})).await.error(410);

@@ -13,9 +13,9 @@ use crate::api::error::ApiError;
 use crate::api::extract::JsonBytes;
 use crate::api::query::Query;
 use crate::api::state::ApiState;
-use crate::domain::decide::Moved;
-use crate::domain::{StepState, Stop};
-use crate::engine::{FindAsked, Found, StopAsked, operation_model};
+use crate::domain::Stop;
+use crate::domain::decide::Stopped;
+use crate::engine::{EngineError, FindAsked, Found, StopAsked, operation_model};
 use crate::wire;
 
 /// Operations that are steered at the same time.
@@ -127,22 +127,19 @@ async fn steer_one(
     }
 }
 
-/// Cancels an operation; tells the steps that are Cancelled at once.
+/// Cancels an operation; tells the steps that are Cancelled at once. Those that run follow when their
+/// processes are gone.
 async fn cancel(
     state: &ApiState,
     found: &Found,
     request: &wire::SteerRequest,
 ) -> Result<Done, ApiError> {
-    let mut trial = found.run();
-    let before = trial.steps().to_vec();
-    trial.stop_for(Stop::Cancel, state.engine.now());
-    let value = (0_u32..)
-        .zip(before)
-        .filter(|(_, from)| !from.is_ended())
-        .map(|(step, from)| Moved { step, from, to: StepState::CANCELLED })
-        .map(|moved| moved_step(&found.compiled.jobset, moved))
-        .collect();
-    if !request.dry_run {
+    let stopped = if request.dry_run {
+        if !found.compiled.jobset.cancellable {
+            return Err(EngineError::NotCancellable.into());
+        }
+        found.run().stop_for(Stop::Cancel, state.engine.now())
+    } else {
         let asked_at = state.engine.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let asked = StopAsked {
             operation: found.view.id,
@@ -150,9 +147,13 @@ async fn cancel(
             expected: None,
             cancellation: Some(json!({"requestedDateTime": asked_at})),
         };
-        state.engine.stop(asked).await?;
-    } else if !found.compiled.jobset.cancellable {
-        return Err(crate::engine::EngineError::NotCancellable.into());
-    }
+        state.engine.stop(asked).await?.stopped
+    };
+    let moved = match stopped {
+        Stopped::Began(moved) => moved,
+        Stopped::AlreadyFinal | Stopped::AlreadyStopping => Vec::new(),
+    };
+    let jobset = &found.compiled.jobset;
+    let value = moved.into_iter().map(|moved| moved_step(jobset, moved)).collect();
     Ok(Done::Steered(wire::Steered { value, ..wire::Steered::default() }))
 }

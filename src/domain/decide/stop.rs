@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 
+use super::Moved;
 use crate::domain::action::Action;
 use crate::domain::operation::Stop;
 use crate::domain::run::{Fact, Kill, OpenAttempt, Run};
@@ -13,8 +14,9 @@ pub enum Stopped {
     AlreadyFinal,
     /// Nothing: it is being stopped already.
     AlreadyStopping,
-    /// The operation is being stopped, or has ended at once because no attempt was under way.
-    Began,
+    /// The operation is being stopped, or has ended at once because no attempt was under way. These
+    /// steps are Cancelled already; those that run will be once their processes are gone.
+    Began(Vec<Moved>),
 }
 
 impl Run {
@@ -32,6 +34,7 @@ impl Run {
             self.enter(reason.stopping(), now);
         }
         self.unfile_all();
+        let mut moved = Vec::new();
         for step in 0..self.jobset.len() {
             let open = self.open.get(&step).copied();
             let held = open.and_then(|open| Some((open, open.holder?)));
@@ -43,14 +46,15 @@ impl Run {
                 _ if self.steps[step as usize].is_ended() => {}
                 // The process of an attempt that its step has left is being ended already.
                 _ => {
-                    let named = (self.latest(step), None);
+                    let (named, from) = ((self.latest(step), None), self.steps[step as usize]);
                     self.set_open(step, open.filter(|_| held.is_some()));
                     self.act(step, Action::CANCEL, named, now);
+                    moved.push(Moved { step, from, to: self.steps[step as usize] });
                 }
             }
         }
         self.conclude(now);
-        Stopped::Began
+        Stopped::Began(moved)
     }
 
     /// Holds the operation back as a whole: what runs goes on, nothing new starts.

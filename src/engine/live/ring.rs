@@ -9,12 +9,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::{LiveEvent, Span, lock};
-use crate::engine::Engine;
+use crate::engine::{Engine, created_at};
 
 /// Entries kept for those who are slow or come back.
 const ENTRIES_MAX: usize = 16_384;
@@ -59,6 +60,8 @@ pub(super) struct Ring {
 struct Inner {
     /// `None` while it is not fed.
     epoch: Option<Arc<str>>,
+    /// When it began to be fed.
+    since: DateTime<Utc>,
     /// How many entries were dropped: the number of the one before the first.
     dropped: u64,
     entries: VecDeque<Entry>,
@@ -111,7 +114,11 @@ impl Ring {
     pub(super) fn after(&self, operation: &Uuid, span: Span) -> Option<i32> {
         let inner = lock(&self.inner);
         inner.epoch.as_ref()?;
-        let after = inner.seen.get(operation).copied().unwrap_or(span.before);
+        // News may come in another order than what it tells of. What is known of an operation that
+        // is younger than the list is all of it; of an older one, what came before may be missed.
+        let is_young = created_at(*operation) > inner.since;
+        let first = if is_young { 0 } else { span.before };
+        let after = inner.seen.get(operation).copied().unwrap_or(first);
         (after < span.to).then_some(after)
     }
 
@@ -156,10 +163,14 @@ impl Ring {
         self: &Arc<Self>,
         place: Option<&str>,
         epoch: impl FnOnce() -> Arc<str>,
+        now: DateTime<Utc>,
     ) -> RingFollower {
         let mut inner = lock(&self.inner);
         inner.followers += 1;
         inner.left = None;
+        if inner.epoch.is_none() {
+            inner.since = now;
+        }
         let epoch = Arc::clone(inner.epoch.get_or_insert_with(epoch));
         self.fed.store(true, Ordering::Release);
         let known = |place: &str| {
@@ -203,7 +214,7 @@ impl Engine {
             // The milliseconds and what is random.
             format!("{}{}", &id[4..12], &id[24..]).into()
         };
-        self.shared.live.ring.join(place, epoch)
+        self.shared.live.ring.join(place, epoch, self.now())
     }
 }
 
@@ -294,7 +305,7 @@ mod tests {
     }
 
     fn follow(ring: &Arc<Ring>, place: Option<&str>) -> RingFollower {
-        ring.join(place, || "epoch".into())
+        ring.join(place, || "epoch".into(), DateTime::<Utc>::MAX_UTC)
     }
 
     /// The numbers of what is told now; 0 where something was lost.
@@ -325,6 +336,13 @@ mod tests {
         ring.tell(a, 4, &[4, 5, 6, 7].map(|seq| event(a, seq)));
         ring.tell(b, 0, &[event(b, 1)]);
         assert_eq!(told(&mut follower), [3, 4, 5, 6, 7, 1]);
+    }
+
+    #[test]
+    fn news_of_a_young_operation_may_come_in_any_order() {
+        let (ring, young) = (Arc::<Ring>::default(), Uuid::now_v7());
+        let _follower = ring.join(None, || "epoch".into(), DateTime::UNIX_EPOCH);
+        assert_eq!(ring.after(&young, Span { before: 1, to: 4 }), Some(0));
     }
 
     #[test]
