@@ -340,7 +340,9 @@ mod tests {
 
     #[test]
     fn news_of_a_young_operation_may_come_in_any_order() {
-        let (ring, young) = (Arc::<Ring>::default(), Uuid::now_v7());
+        let ring = Arc::<Ring>::default();
+        let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
+        let young = crate::engine::clock::Clock::new(now).new_id();
         let _follower = ring.join(None, || "epoch".into(), DateTime::UNIX_EPOCH);
         assert_eq!(ring.after(&young, Span { before: 1, to: 4 }), Some(0));
     }
