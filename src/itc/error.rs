@@ -4,7 +4,6 @@ use std::fmt;
 
 /// Why an operation on stamps is refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
 pub enum Error {
     /// Two ids that are to be joined own the same part of the interval, so one of the two stamps is a
     /// copy: the sum is defined for disjoint ids only (the paper's section 5.2).
