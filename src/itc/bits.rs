@@ -1,5 +1,5 @@
-//! The binary form: the encoding of the paper (its section on the encoding, and `encode/1` of its
-//! author's program in Erlang), bit by bit, the highest bit of a byte first.
+//! The binary form: the encoding of the paper, as `encode/1` of its first author writes it
+//! (ricardobcl/Interval-Tree-Clocks, `erlang/itc.erl`), bit by bit, the highest bit of a byte first.
 //!
 //! ```text
 //! id      0:2 b:1            the leaf b
@@ -19,15 +19,15 @@
 //!
 //! Each stamp has one form: the first that fits. The decoder refuses every other one.
 
+use super::DEPTH_MAX;
 use super::error::{DecodeError, Error, Unit};
 use super::event::Event;
 use super::id::Id;
 use super::stamp::Stamp;
-use super::{COUNTER_MAX, DEPTH_MAX};
 
 /// The width with which a number begins.
 const WIDTH_MIN: u32 = 2;
-/// Wider ones are larger than [`COUNTER_MAX`].
+/// Wider ones are larger than [`COUNTER_MAX`](super::COUNTER_MAX).
 const WIDTH_MAX: u32 = 53;
 const LONGER: &str = "a 0 that has a shorter form";
 
@@ -296,10 +296,7 @@ impl Reader<'_> {
                 return Err(wrong(begin, Error::Overflow.to_string()));
             }
         }
-        let number = passed + self.bits(width)?;
-        if number > COUNTER_MAX {
-            return Err(wrong(begin, Error::Overflow.to_string()));
-        }
-        Ok(number)
+        // What is too large all the same is refused by the tree that it is for.
+        Ok(passed + self.bits(width)?)
     }
 }

@@ -6,18 +6,18 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Two ids that are to be joined own the same part of the interval, so one of the two stamps is a
-    /// copy: the sum is defined for disjoint ids only (the paper's section 5.2).
+    /// copy: the sum is defined for disjoint ids only (the paper, join).
     Overlap {
         /// The way from the root of the ids to the part, as `left.right`; empty for the root.
         place: String,
     },
-    /// A stamp that owns nothing cannot have an event (section 3.1: an anonymous stamp).
+    /// A stamp that owns nothing cannot have an event (the paper calls it anonymous).
     Anonymous,
     /// A tree would have more than [`DEPTH_MAX`](super::DEPTH_MAX) levels.
     TooDeep,
     /// A place would count more than [`COUNTER_MAX`](super::COUNTER_MAX) events.
     Overflow,
-    /// A tree is not in normal form (sections 5.1 and 5.2).
+    /// A tree is not in normal form (the paper, normal form).
     NotNormal,
     /// Changes meet, and a node among them still has the conflict of an earlier meeting, of which one
     /// of three values would be lost.

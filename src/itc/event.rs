@@ -1,4 +1,5 @@
-//! Event trees: how many events are known at each place of the interval (the paper's section 5.1).
+//! Event trees: how many events are known at each place of the interval. The paper's names are in
+//! brackets.
 
 use std::fmt;
 
@@ -30,7 +31,7 @@ struct Branch {
 
 static ZERO: Event = Event(Shape::Leaf(0));
 
-/// What it costs to grow a tree somewhere. The paper (section 5.3.3) adds a number larger than any
+/// What it costs to grow a tree somewhere. The paper adds a number larger than any
 /// depth for each leaf that has to be expanded; a pair has no such number, so trees of any depth are
 /// compared right.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -189,7 +190,7 @@ impl Event {
         self
     }
 
-    /// Whether `other` knows everywhere at least as much (section 5.3.1, leq).
+    /// Whether `other` knows everywhere at least as much (comparison: `leq`).
     #[must_use]
     pub fn leq(&self, other: &Self) -> bool {
         self.leq_at(0, other, 0)
@@ -210,7 +211,7 @@ impl Event {
         left1.leq_at(base, left2, other_base) && right1.leq_at(base, right2, other_base)
     }
 
-    /// The larger of the two numbers at each place (section 5.3.4, join).
+    /// The larger of the two numbers at each place (`join`).
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {
         self.join_at(0, other, 0)
@@ -231,7 +232,7 @@ impl Event {
         Self::norm(common, left, right)
     }
 
-    /// Counts one event more at places that `id` owns (section 5.3.3): by what makes the tree simpler,
+    /// Counts one event more at places that `id` owns (`event`): by what makes the tree simpler,
     /// else by what makes it larger as little as possible.
     pub(super) fn grown(&self, id: &Id) -> Result<Self, Error> {
         let filled = self.filled(id);
@@ -246,7 +247,7 @@ impl Event {
         self.inflated(&mut way, 0)
     }
 
-    /// Section 5.3.3, fill: raises what is owned to what is known around it, as far as that makes the
+    /// (`fill`) Raises what is owned to what is known around it, as far as that makes the
     /// tree simpler.
     fn filled(&self, id: &Id) -> Self {
         let (Some((left, right)), false) = (self.children(), id.is_zero()) else {
@@ -268,7 +269,7 @@ impl Event {
         Self::norm(self.base(), left, right)
     }
 
-    /// Section 5.3.3, grow: where it is cheapest, as the way there from its end. Ties go right.
+    /// (`grow`) Where it is cheapest, as the way there from its end. Ties go right.
     fn cheapest(&self, id: &Id) -> (Cost, Vec<Side>) {
         let Some((id_left, id_right)) = id.children() else {
             let cost =

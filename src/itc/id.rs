@@ -1,4 +1,4 @@
-//! Ids: the part of the interval that a stamp owns (the paper's section 5.2).
+//! Ids: the part of the interval that a stamp owns. The paper's names are in brackets.
 
 use std::fmt;
 
@@ -93,7 +93,7 @@ impl Id {
         if self.depth() > DEPTH_MAX { Err(Error::TooDeep) } else { Ok(self) }
     }
 
-    /// Two ids that own together what this one owns (section 5.3.2, split). Half of nothing is nothing.
+    /// Two ids that own together what this one owns (`split`). Half of nothing is nothing.
     pub(super) fn split(&self) -> Result<(Self, Self), Error> {
         let (left, right) = self.halves();
         Ok((left.checked()?, right.checked()?))
@@ -118,7 +118,7 @@ impl Id {
         }
     }
 
-    /// What two disjoint ids own together (section 5.3.4, sum).
+    /// What two disjoint ids own together (`sum`).
     pub(super) fn sum(&self, other: &Self) -> Result<Self, Error> {
         self.sum_at(other, &mut Vec::new())
     }

@@ -40,8 +40,8 @@
 //!
 //! Considered and rejected: trees in one flat array, which need no recursion. Fill, grow and norm
 //! replace subtrees by others of another size, so each would copy the array at each level. Saturating
-//! counters: an event must be strictly after what was before it (the paper's section 3.2).
-//! Deliberately absent: `send`, `receive` and `sync`, which are compositions (section 3.2).
+//! counters: an event must be strictly after what was before it (the paper, fork-event-join model).
+//! Deliberately absent: `send`, `receive` and `sync`, which are compositions of the others.
 
 mod bits;
 mod error;

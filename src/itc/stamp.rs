@@ -1,4 +1,4 @@
-//! Stamps: what is owned and what is known (the paper's sections 3 and 5).
+//! Stamps: what is owned and what is known (the paper's fork-event-join model).
 
 use std::fmt;
 use std::str::FromStr;
@@ -38,7 +38,7 @@ impl Stamp {
         Self { id, events }
     }
 
-    /// The first stamp, which owns all and knows nothing: `(1, 0)` (section 5.3).
+    /// The first stamp, which owns all and knows nothing: `(1, 0)`.
     #[must_use]
     pub fn seed() -> Self {
         Self { id: Id::ONE, events: Event::zero() }
@@ -62,7 +62,7 @@ impl Stamp {
         self.id.nodes() + self.events.nodes()
     }
 
-    /// Two stamps that know the same and share what this one owns (section 5.3.2).
+    /// Two stamps that know the same and share what this one owns (the paper, fork).
     ///
     /// ```
     /// # use sutbot::itc::Stamp;
@@ -110,7 +110,7 @@ impl Stamp {
     }
 
     /// One event more at what is owned: strictly after this stamp, and at most as much after others as
-    /// it has to be (section 5.3.3: fill, else grow).
+    /// it has to be (the paper, event: fill, else grow).
     ///
     /// # Errors
     /// [`Error::Anonymous`], [`Error::Overflow`].
@@ -118,7 +118,7 @@ impl Stamp {
         Ok(Self::new(self.id.clone(), self.events.grown(&self.id)?))
     }
 
-    /// A stamp that owns what both own and knows what one of them knows (section 5.3.4).
+    /// A stamp that owns what both own and knows what one of them knows (the paper, join).
     ///
     /// # Errors
     /// [`Error::Overlap`] if both own the same, so that one of them is a copy.
@@ -142,7 +142,8 @@ impl Stamp {
         Ok(open.pop())
     }
 
-    /// An anonymous stamp, which owns nothing and knows the same: for messages and logs (section 3.1).
+    /// An anonymous stamp, which owns nothing and knows the same: for messages and logs (the
+    /// paper, peek).
     ///
     /// ```
     /// # use sutbot::itc::{Causality, Error, Stamp};
@@ -158,7 +159,7 @@ impl Stamp {
         Self::new(Id::ZERO, self.events.clone())
     }
 
-    /// Whether `other` knows all that this one knows (section 5.3.1). Ids do not matter.
+    /// Whether `other` knows all that this one knows (the paper, comparison). Ids do not matter.
     #[must_use]
     pub fn leq(&self, other: &Self) -> bool {
         self.events.leq(&other.events)
@@ -201,7 +202,7 @@ impl Stamp {
         text::parse(text, nodes_max)
     }
 
-    /// The binary form: the bits of the paper's encoding (section 7), the id first, then zeros up to a
+    /// The binary form: the bits of the paper's encoding, the id first, then zeros up to a
     /// whole byte.
     ///
     /// ```

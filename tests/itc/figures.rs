@@ -21,9 +21,11 @@ fn random_graph(random: &mut Random, steps: usize) -> Graph {
     (0..steps).map(before).collect()
 }
 
-/// A step starts when those before it have ended: it joins what they forked for it, has three events
-/// (claimed, started, ended) and forks for those after it. Answers the size of each stamp.
-fn walk(graph: &Graph) -> Vec<usize> {
+/// A step starts when those before it have ended: it joins what they forked for it, has events
+/// (claimed, started, ended; up to `more` if it is tried again) and forks for those after it. Answers
+/// the size of each stamp.
+fn walk(graph: &Graph, more: usize) -> Vec<usize> {
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
     let mut after = vec![0; graph.len()];
     for step in graph.iter().flatten() {
         after[*step] += 1;
@@ -37,7 +39,8 @@ fn walk(graph: &Graph) -> Vec<usize> {
         let parts: Vec<Stamp> = parts.collect();
         let joined = Stamp::join_many(parts).expect("parts");
         let mut stamp = joined.or_else(|| starts.pop()).expect("one for each root");
-        for _ in 0..3 {
+        sizes.push(stamp.encode().len());
+        for _ in 0..3 + random.below(more + 1) {
             stamp = stamp.event().expect("few");
             sizes.push(stamp.encode().len());
         }
@@ -54,12 +57,18 @@ fn walk(graph: &Graph) -> Vec<usize> {
 }
 
 fn show(name: &str, graphs: &[Graph]) {
-    let begin = Instant::now();
-    let mut sizes: Vec<usize> = graphs.iter().flat_map(walk).collect();
-    let took = begin.elapsed();
-    sizes.sort_unstable();
-    let (count, median, most) = (sizes.len(), sizes[sizes.len() / 2], sizes[sizes.len() - 1]);
-    println!("{name}: {count} stamps, median {median} B, max {most} B, {took:?}");
+    for more in [0, 6] {
+        let begin = Instant::now();
+        let mut sizes: Vec<usize> = graphs.iter().flat_map(|graph| walk(graph, more)).collect();
+        let took = begin.elapsed();
+        sizes.sort_unstable();
+        let (count, median, most) = (sizes.len(), sizes[sizes.len() / 2], sizes[sizes.len() - 1]);
+        let most_events = 3 + more;
+        println!(
+            "{name}, 3 to {most_events} events: {count} stamps, median {median} B, max {most} B, \
+             {took:?}"
+        );
+    }
 }
 
 #[test]

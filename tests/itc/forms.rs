@@ -5,7 +5,7 @@ use sutbot::itc::{COUNTER_MAX, NODES_MAX, Stamp};
 
 use crate::support::{config, stamp, stamps};
 
-fn bits(text: &str) -> Vec<u8> {
+pub(crate) fn bits(text: &str) -> Vec<u8> {
     let digits: Vec<u8> = text.bytes().filter(|digit| *digit != b' ').collect();
     let byte = |chunk: &[u8]| {
         let value = chunk.iter().fold(0, |value, digit| value << 1 | (digit - b'0'));

@@ -78,7 +78,7 @@ proptest! {
     }
 }
 
-/// Figure 2 of the paper, step by step.
+/// The worked example of the paper, step by step.
 #[test]
 fn the_run_of_the_paper() {
     let (a, b) = Stamp::seed().fork().unwrap();

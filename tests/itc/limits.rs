@@ -4,6 +4,8 @@ use std::thread;
 
 use sutbot::itc::{DEPTH_MAX, Error, Id, Stamp};
 
+use crate::forms::bits;
+
 /// Half of what a thread of the service has, and this is without optimisation.
 const STACK_BYTES: usize = 1024 * 1024;
 
@@ -64,6 +66,10 @@ fn what_is_too_deep_is_refused_before_it_is_descended_into() {
         let mut zeros = vec![0; 100_000];
         zeros[0] = 0b0010_0000;
         assert!(Stamp::decode(&zeros, 10_000_000).is_err());
+        let deep = |levels: usize| bits(&format!("{}001 1000", "10".repeat(levels)));
+        assert!(Stamp::decode(&deep(DEPTH_MAX), 10_000).is_ok());
+        let error = Stamp::decode(&deep(DEPTH_MAX + 1), 10_000).unwrap_err();
+        assert_eq!(error.message, "the tree would have more than 1000 levels");
         let mut id = Id::ONE;
         for _ in 0..DEPTH_MAX {
             id = Id::branch(id, Id::ZERO).unwrap();

@@ -9,7 +9,7 @@ use crate::support::{check, config, stamp};
 const LEVELS: u32 = 5;
 const PLACES: usize = 1 << LEVELS;
 
-/// A tree of the text form for these numbers, which is the normal form of section 5.1.
+/// A tree of the text form for these numbers, which is the normal form of the paper.
 fn event_text(numbers: &[u64]) -> String {
     let least = *numbers.iter().min().expect("places");
     if numbers.iter().all(|number| *number == least) {

@@ -10,7 +10,7 @@ use sutbot::itc::{Causality, Stamp};
 
 use crate::support::{Clock, acts, config, run};
 
-/// A causal history: the set of all events that are known (section 2 of the paper).
+/// A causal history: the set of all events that are known.
 #[derive(Clone, Default)]
 struct History {
     known: BTreeSet<u32>,
