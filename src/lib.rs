@@ -11,6 +11,7 @@
 //! | room | what lives there |
 //! |---|---|
 //! | [`domain`] | pure: machine, guards, jobset, run, decisions, roll-up |
+//! | [`itc`] | pure: interval tree clocks, which tell what knew of what |
 //! | [`odata`] | pure: the query language, its check and its evaluation in memory |
 //! | [`wire`] | the shapes of the API and their conversion to and from the domain |
 //! | [`store`] | the only SQL |
@@ -47,6 +48,7 @@ pub mod cli;
 pub mod client;
 pub mod domain;
 pub mod engine;
+pub mod itc;
 pub mod odata;
 pub mod postgres;
 pub mod runner;

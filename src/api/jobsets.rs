@@ -19,7 +19,7 @@ use crate::engine::{Compiled, EngineError, Found};
 use crate::wire;
 
 /// Bodies from this size on are checked off the threads that answer requests.
-const LARGE_BODY: usize = 64 * 1024;
+pub(super) const LARGE_BODY: usize = 64 * 1024;
 
 /// Starts a jobset.
 ///

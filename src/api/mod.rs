@@ -16,6 +16,7 @@ mod extract;
 mod graph;
 mod health;
 mod jobsets;
+mod jvvset;
 mod live;
 mod messages;
 mod metrics;
@@ -68,6 +69,13 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(prompts::reply))
         .routes(routes!(messages::send))
         .routes(routes!(messages::list))
+        .routes(routes!(jvvset::new_node))
+        .routes(routes!(jvvset::fork))
+        .routes(routes!(jvvset::join))
+        .routes(routes!(jvvset::event))
+        .routes(routes!(jvvset::peek))
+        .routes(routes!(jvvset::compare))
+        .routes(routes!(jvvset::happened_before))
 }
 
 /// The routes beside the versions.

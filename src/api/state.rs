@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::ApiError;
 use super::metrics::Metrics;
 use crate::engine::Engine;
+use crate::itc;
 use crate::odata;
 
 /// How the API answers.
@@ -33,6 +34,8 @@ pub struct ApiSettings {
     pub cors_origins: Vec<String>,
     /// How many may follow events or output at once.
     pub max_followers: usize,
+    /// How many nodes the trees of a stamp may have.
+    pub max_stamp_nodes: usize,
     /// How long a stream of events is silent at the most.
     pub keep_alive: Duration,
 }
@@ -47,6 +50,7 @@ impl Default for ApiSettings {
             retry_after_seconds: 1,
             cors_origins: Vec::new(),
             max_followers: 10_000,
+            max_stamp_nodes: itc::NODES_MAX,
             keep_alive: Duration::from_secs(15),
         }
     }

@@ -50,6 +50,8 @@ pub struct HostSettings {
     pub max_page_size: usize,
     /// How many may follow events or output at once.
     pub max_followers: usize,
+    /// How many nodes the trees of a stamp may have.
+    pub max_stamp_nodes: usize,
     /// How long a stream of events is silent at the most.
     pub keep_alive: Duration,
     /// The output that is kept of one attempt, in bytes.
@@ -91,6 +93,7 @@ impl HostSettings {
             max_body_bytes: api.max_body_bytes,
             max_page_size: api.max_page_size,
             max_followers: api.max_followers,
+            max_stamp_nodes: api.max_stamp_nodes,
             keep_alive: api.keep_alive,
             output_cap_bytes: 16 * 1024 * 1024,
             lease: Duration::from_secs(6),
@@ -332,6 +335,7 @@ fn api_settings(settings: &HostSettings) -> ApiSettings {
         query_limits: settings.query_limits,
         cors_origins: settings.cors_origins.clone(),
         max_followers: settings.max_followers,
+        max_stamp_nodes: settings.max_stamp_nodes,
         keep_alive: settings.keep_alive,
         ..ApiSettings::default()
     }

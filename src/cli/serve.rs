@@ -16,6 +16,7 @@ use super::output::Output;
 use super::signals::Signals;
 use super::{Host, HostSettings};
 use crate::domain::{Limits, duration};
+use crate::itc;
 use crate::odata;
 
 /// Of a server that was not told otherwise.
@@ -153,6 +154,15 @@ struct LimitArgs {
     )]
     #[arg(default_value = "10000", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     followers: u32,
+    /// Nodes of the trees of a stamp
+    #[arg(
+        long = "max-stamp-nodes",
+        value_name = "N",
+        env = "MOTHER_MAX_STAMP_NODES",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = itc::NODES_MAX)]
+    stamp_nodes: usize,
     /// How long a stream of events is silent at the most
     #[arg(
         long,
@@ -258,6 +268,7 @@ pub(super) async fn serve(
         max_body_bytes: args.limits.body_bytes,
         max_page_size: args.limits.page_size,
         max_followers: args.limits.followers as usize,
+        max_stamp_nodes: args.limits.stamp_nodes,
         keep_alive: args.limits.keep_alive,
         limits: args.limits.of_jobsets(),
         query_limits: args.limits.of_queries(),

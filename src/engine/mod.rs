@@ -273,6 +273,12 @@ impl Engine {
         self.shared.clock.now()
     }
 
+    /// A new id, by the same clock.
+    #[must_use]
+    pub fn new_id(&self) -> Uuid {
+        self.shared.clock.new_id()
+    }
+
     /// How long requests wait for a place in a lane: commands that wait now.
     #[must_use]
     pub fn queued(&self) -> usize {

@@ -8,6 +8,7 @@ mod error;
 mod explain;
 pub mod graph;
 mod jobset;
+mod jvvset;
 mod live;
 mod machine;
 mod operation;
@@ -23,6 +24,11 @@ pub use explain::read_jobset;
 pub use jobset::{
     DurationText, InstructionDocument, JobsetDocument, NeedDocument, OnFailureDocument,
     RetryDocument, RunDocument, StartDocument, StdinDocument, StepDocument, decode_definition,
+};
+pub use jvvset::{
+    CausalityDocument, ChangedDocument, CompareRequest, Compared, EventRequest, HappenedBefore,
+    NewNodeRequest, NodeDocument, NodePair, StampDocument, StampTrees, TREE_DEPTH_MAX,
+    TreeDocument,
 };
 pub use live::{EventsEnd, EventsReset, OperationEvent, OutputEnd};
 pub use machine::{EndDocument, MachineDocument, StateDocument, TransitionDocument};

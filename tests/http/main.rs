@@ -15,6 +15,7 @@ mod document;
 mod explain;
 mod graph;
 mod hygiene;
+mod jvvset;
 mod list;
 mod live;
 mod live_client;
