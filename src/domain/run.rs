@@ -169,6 +169,23 @@ pub struct Snapshot {
     pub paused: bool,
 }
 
+impl Snapshot {
+    /// A run whose steps are in these states and to which nothing has happened yet.
+    pub(super) const fn fresh(steps: Vec<StepState>, now: DateTime<Utc>) -> Self {
+        Self {
+            state: OperationState::NotStarted,
+            stop: None,
+            version: 0,
+            entered: now,
+            last: now,
+            steps,
+            open: BTreeMap::new(),
+            notes: BTreeMap::new(),
+            paused: false,
+        }
+    }
+}
+
 /// One run of a jobset in memory.
 #[derive(Clone, Debug)]
 pub struct Run {
@@ -203,17 +220,7 @@ impl Run {
     pub(super) fn fresh(id: Uuid, jobset: Arc<Jobset>, now: DateTime<Utc>) -> Self {
         let steps = jobset.steps.iter().map(|step| step.initial).collect();
         let counters = jobset.fresh.clone();
-        let snapshot = Snapshot {
-            state: OperationState::NotStarted,
-            stop: None,
-            version: 0,
-            entered: now,
-            last: now,
-            steps,
-            open: BTreeMap::new(),
-            notes: BTreeMap::new(),
-            paused: false,
-        };
+        let snapshot = Snapshot::fresh(steps, now);
         Self::build(id, jobset, snapshot, counters)
     }
 

@@ -1,6 +1,6 @@
 //! Commands: what lanes are asked to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -68,7 +68,7 @@ pub(super) struct Fork {
     /// The new run.
     pub(super) run: Run,
     /// The steps that are run again.
-    pub(super) again: Vec<u32>,
+    pub(super) again: BTreeSet<u32>,
     /// What was edited, as it is stored.
     pub(super) edits: Option<Value>,
     /// The flags of the source that say what it has.

@@ -1,6 +1,6 @@
 //! Steering single steps, and forking an operation that has ended.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -49,7 +49,7 @@ impl Engine {
         let store = &self.shared.store;
         let last = last_attempts(store, source, &run).await?;
         let id = self.shared.clock.new_id();
-        let chosen = run.select(selection);
+        let chosen: BTreeSet<u32> = run.select(selection).into_iter().collect();
         let edits: Map<String, Value> = again
             .iter()
             .filter(|n| chosen.contains(n))
@@ -62,7 +62,7 @@ impl Engine {
         let fork = Box::new(Fork {
             source,
             run: run.fork(id, &again, &last, self.now()),
-            again,
+            again: again.into_iter().collect(),
             edits: (!edits.is_empty()).then_some(Value::Object(edits)),
             flags: crate::store::HAS_RESULT,
         });

@@ -5,6 +5,8 @@ mod request;
 
 pub(super) use bulk::{__path_steer_many, steer_many};
 
+use std::collections::BTreeSet;
+
 use axum::Json;
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -153,11 +155,12 @@ async fn select(
             odata::filter(filter, &model, limits).map_err(|error| refused("filter", error))?;
         let all = i64::from(jobset.len());
         let now = state.engine.now();
+        let named: Option<BTreeSet<u32>> = steps_meant.map(|steps| steps.into_iter().collect());
         let mut fitting = Vec::new();
         for step in steps(state, found, 0, all).await? {
             let fits =
                 eval::matches(&expr, &step, now).map_err(|error| refused("filter", error))?;
-            if fits && steps_meant.as_ref().is_none_or(|steps| steps.contains(&step.n)) {
+            if fits && named.as_ref().is_none_or(|named| named.contains(&step.n)) {
                 fitting.push(step.n);
             }
         }

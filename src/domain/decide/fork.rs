@@ -45,18 +45,7 @@ impl Run {
             let is_manual = step.initial == StepState::READY;
             steps[*n as usize] = if is_manual { step.machine.initial } else { step.initial };
         }
-        let snapshot = Snapshot {
-            state: OperationState::NotStarted,
-            stop: None,
-            version: 0,
-            entered: now,
-            last: now,
-            steps,
-            open: BTreeMap::new(),
-            notes: BTreeMap::new(),
-            paused: false,
-        };
-        let mut run = Self::restore(id, Arc::clone(&jobset), snapshot);
+        let mut run = Self::restore(id, Arc::clone(&jobset), Snapshot::fresh(steps, now));
         run.record(Fact::Submitted, now);
         run.note_state(OperationState::NotStarted);
         for n in 0..jobset.len() {

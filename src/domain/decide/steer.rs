@@ -142,7 +142,9 @@ impl Run {
     #[must_use]
     pub fn select(&self, selection: &Selection) -> Vec<u32> {
         let jobset = &*self.jobset;
-        let is_named = |n: &u32| selection.steps.as_ref().is_none_or(|steps| steps.contains(n));
+        let named: Option<BTreeSet<u32>> =
+            selection.steps.as_ref().map(|steps| steps.iter().copied().collect());
+        let is_named = |n: &u32| named.as_ref().is_none_or(|named| named.contains(n));
         let is_tagged = |n: &u32| {
             let tags = &jobset.step(*n).definition.tags;
             selection.tags.iter().all(|(key, value)| tags.get(key) == Some(value))
