@@ -7,9 +7,8 @@ use std::sync::Arc;
 use super::action::Action;
 use super::definition::{ClauseDefinition, Definition, Need, StepDefinition};
 use super::guard::{Clause, Group, Guard, Term};
-use super::jobset::On;
 use super::limits::Limits;
-use super::machine::{self, Machine, default_machine};
+use super::machine::{self, Machine, On, default_machine};
 use super::problem::{PROBLEMS_MAX, Problem};
 use super::state::StepState;
 

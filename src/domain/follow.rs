@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::action::{Action, Actor};
-use super::jobset::{Jobset, On};
+use super::jobset::Jobset;
 use super::machine::{Condition, Rule, Target};
 use super::run::{Fact, Incarnation, Kill, OpenAttempt, Run};
 use super::state::{Phase, StepState};
@@ -26,7 +26,7 @@ enum Next {
 impl Run {
     /// Whether the guards that the jobset puts on a rule hold; its condition is not asked.
     pub(super) fn guards_hold(&self, jobset: &Jobset, n: u32, rule: &Rule) -> bool {
-        let mut extras = jobset.extras_of(n).iter().filter(|(on, _)| is_on(*on, rule));
+        let mut extras = jobset.extras_of(n).iter().filter(|(on, _)| on.is_on(rule));
         extras.all(|(_, guard)| jobset.guards.holds(&self.counters, *guard))
     }
 
@@ -43,7 +43,7 @@ impl Run {
         jobset.machine(n).automatic(state).all(|rule| {
             let is_shut =
                 rule.condition == Condition::Entry && jobset.guards.is_dead(&self.counters, n);
-            let mut extras = jobset.extras_of(n).iter().filter(|(on, _)| is_on(*on, rule));
+            let mut extras = jobset.extras_of(n).iter().filter(|(on, _)| on.is_on(rule));
             is_shut || extras.any(|(_, guard)| jobset.guards.is_dead(&self.counters, *guard))
         })
     }
@@ -285,13 +285,5 @@ impl Run {
                 self.act(n, Action::CLOSE, (self.latest(n), None), now);
             }
         }
-    }
-}
-
-/// Whether a guard is put on a rule.
-pub(super) fn is_on(on: On, rule: &Rule) -> bool {
-    match on {
-        On::Transition(when) => rule.when == Some(when),
-        On::Action(action) => rule.action == action,
     }
 }

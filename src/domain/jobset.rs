@@ -10,7 +10,7 @@ use super::declared::{Declared, Machines};
 use super::definition::{Definition, OnFailure, Retry, StepDefinition, Work};
 use super::guard::{Counters, Guard, Guards};
 use super::limits::Limits;
-use super::machine::Machine;
+use super::machine::{Machine, On};
 use super::order::{renumber, topological};
 use super::problem::{PROBLEMS_MAX, Problem, hint};
 use super::state::StepState;
@@ -27,15 +27,6 @@ pub struct Step {
     pub machine: Arc<Machine>,
     /// The state it begins in.
     pub initial: StepState,
-}
-
-/// What a guard beside the entry guards is put on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum On {
-    /// On a transition of the step's machine: its place among the machine's conditions.
-    Transition(u16),
-    /// On an action of this step, wherever it leads from.
-    Action(Action),
 }
 
 impl Step {

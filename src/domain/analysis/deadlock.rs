@@ -10,7 +10,8 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::Findings;
 use super::model::{Budget, Model, Stuck};
-use crate::domain::jobset::{Jobset, On};
+use crate::domain::jobset::Jobset;
+use crate::domain::machine::On;
 
 /// Steps of a cycle with all that it depends on, from which on it is not run in the small.
 const STEPS_MAX: usize = 500;

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::Findings;
 use super::reach::Reach;
 use crate::domain::guard::Term;
-use crate::domain::jobset::{Jobset, On};
-use crate::domain::machine::Condition;
+use crate::domain::jobset::Jobset;
+use crate::domain::machine::{Condition, On};
 use crate::domain::state::{Phase, StepState};
 
 /// Adds what is found about the guards of each step.

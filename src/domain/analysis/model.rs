@@ -18,7 +18,6 @@ use std::collections::{BTreeSet, HashSet, VecDeque};
 use super::deadlock::guards;
 use crate::domain::action::{Action, Actor};
 use crate::domain::definition::OnFailure;
-use crate::domain::follow::is_on;
 use crate::domain::guard::{StateSet, Term};
 use crate::domain::jobset::Jobset;
 use crate::domain::machine::{Condition, Rule, Target};
@@ -214,7 +213,7 @@ impl<'a> Model<'a> {
     }
 
     fn guards_hold(&self, situation: &Situation, n: u32, rule: &Rule) -> bool {
-        let mut extras = self.jobset.extras_of(n).iter().filter(|(on, _)| is_on(*on, rule));
+        let mut extras = self.jobset.extras_of(n).iter().filter(|(on, _)| on.is_on(rule));
         extras.all(|(_, guard)| self.holds(situation, *guard))
     }
 
@@ -240,7 +239,7 @@ impl<'a> Model<'a> {
         };
         self.jobset.machine(n).automatic(situation[place]).all(|rule| {
             let is_shut = rule.condition == Condition::Entry && !self.evaluate(n, may);
-            let mut extras = self.jobset.extras_of(n).iter().filter(|(on, _)| is_on(*on, rule));
+            let mut extras = self.jobset.extras_of(n).iter().filter(|(on, _)| on.is_on(rule));
             is_shut || extras.any(|(_, guard)| !self.evaluate(*guard, may))
         })
     }

@@ -9,10 +9,9 @@ use std::collections::{HashMap, VecDeque};
 
 use crate::domain::action::{Action, Actor};
 use crate::domain::definition::OnFailure;
-use crate::domain::follow::is_on;
 use crate::domain::guard::{StateSet, Term};
-use crate::domain::jobset::{Jobset, On};
-use crate::domain::machine::{Condition, Machine, Rule, Target};
+use crate::domain::jobset::Jobset;
+use crate::domain::machine::{Condition, Machine, On, Rule, Target};
 use crate::domain::state::StepState;
 
 /// How many guard terms are looked at per term of the jobset before the analysis gives up. Steps are
@@ -195,7 +194,7 @@ fn remembered(machine: &Machine, kind: &Kind, state: StepState, reached: &mut St
 
 /// Whether a rule may ever be followed.
 fn allows(machine: &Machine, kind: &Kind, rule: &Rule) -> bool {
-    let is_shut = |on: On, can_hold: bool| !can_hold && is_on(on, rule);
+    let is_shut = |on: On, can_hold: bool| !can_hold && on.is_on(rule);
     if rule.condition == Condition::Entry && !kind.entry.1
         || kind.extras.iter().any(|(on, can_hold)| is_shut(*on, *can_hold))
     {
@@ -225,5 +224,5 @@ fn may_follow(machine: &Machine, kind: &Kind, rule: &Rule) -> bool {
 
 fn is_unguarded(kind: &Kind, rule: &Rule) -> bool {
     let is_entered = rule.condition == Condition::Entry && kind.entry.0;
-    !is_entered && !kind.extras.iter().any(|(on, _)| is_on(*on, rule))
+    !is_entered && !kind.extras.iter().any(|(on, _)| on.is_on(rule))
 }

@@ -7,7 +7,6 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::action::{Action, Actor};
 use crate::domain::definition::OnFailure;
-use crate::domain::follow::is_on;
 use crate::domain::jobset::Jobset;
 use crate::domain::machine::{Condition, Rule};
 use crate::domain::run::{OpenAttempt, Run};
@@ -212,7 +211,7 @@ impl Run {
     fn unmet(&self, n: u32, rule: &Rule) -> String {
         let jobset = &*self.jobset;
         let mut words = Vec::new();
-        for (_, guard) in jobset.extras_of(n).iter().filter(|(on, _)| is_on(*on, rule)) {
+        for (_, guard) in jobset.extras_of(n).iter().filter(|(on, _)| on.is_on(rule)) {
             let terms = jobset.guards.clauses(*guard).flatten().flat_map(|(_, terms)| terms);
             let unmet = terms.filter(|term| !term.states.has(self.steps[term.step as usize]));
             words.extend(unmet.take(UNMET_MAX).map(|term| {

@@ -1,8 +1,7 @@
 //! Guards as they stand now, term by term.
 
 use crate::domain::guard::Term;
-use crate::domain::jobset::On;
-use crate::domain::machine::{Condition, Rule};
+use crate::domain::machine::{Condition, On, Rule};
 use crate::domain::run::Run;
 use crate::domain::state::StepState;
 

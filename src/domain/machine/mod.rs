@@ -37,6 +37,25 @@ pub struct Rule {
     pub when: Option<u16>,
 }
 
+/// What a guard beside the entry guards is put on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum On {
+    /// On a transition of the step's machine: its place among the machine's conditions.
+    Transition(u16),
+    /// On an action of this step, wherever it leads from.
+    Action(Action),
+}
+
+impl On {
+    /// Whether it is put on `rule`.
+    pub(super) fn is_on(self, rule: &Rule) -> bool {
+        match self {
+            Self::Transition(when) => rule.when == Some(when),
+            Self::Action(action) => rule.action == action,
+        }
+    }
+}
+
 /// Where a rule leads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Target {
