@@ -11,9 +11,8 @@ use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::IntoResponse;
 use expect_test::{Expect, expect};
 use serde_json::{Value, json};
-use sutbot::client::{
-    Client, ClientError, GraphFormat, OperationHandler, SteerOutcome, Verb, make_api_client,
-};
+use sutbot::client::{Client, ClientError, OperationHandler, SteerOutcome, Verb, make_api_client};
+use sutbot::wire::graph::Format;
 use sutbot::wire::{MessageRequest, ReplyRequest, SteerRequest};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
@@ -204,7 +203,7 @@ async fn people_are_heard() {
     assert_eq!(client.waiting_everywhere().await.unwrap().len(), 2);
     let reply = ReplyRequest { value: Some(json!(3)), ..ReplyRequest::default() };
     assert_eq!(client.reply("7", "p1", &reply).await.unwrap().step, "c");
-    assert_eq!(client.graph("7", GraphFormat::Svg).await.unwrap(), b"\"drawing\"");
+    assert_eq!(client.graph("7", Format::Svg).await.unwrap(), b"\"drawing\"");
     fake.asked(&expect![[r#"
         POST /v1.0/operations/7/messages {"message":null,"tags":{"even":"true"}}
         GET /v1.0/operations/7/waiting

@@ -188,13 +188,9 @@ pub(super) fn step(
 /// What a client may do with a step now.
 fn actions(run: &Run, n: u32) -> Vec<String> {
     let jobset = run.jobset();
-    let mut actions: Vec<Action> =
-        jobset.machine(n).rules_from(run.steps()[n as usize]).iter().map(|r| r.action).collect();
-    actions.dedup();
-    let allowed = actions.into_iter().filter(|action| run.allowed(n, *action).is_ok());
     // That of the operation as a whole has its own method.
-    let steps = allowed.filter(|action| *action != Action::CANCEL);
-    steps.map(|action| jobset.action_name(action).to_owned()).collect()
+    let actions = run.actions(n).into_iter().filter(|action| *action != Action::CANCEL);
+    actions.map(|action| jobset.action_name(action).to_owned()).collect()
 }
 
 /// An attempt that ended.

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -18,6 +19,7 @@ use super::run::RunArgs;
 use super::serve::{ServeArgs, WorkerArgs};
 use crate::client::Client;
 use crate::postgres;
+use crate::wire::graph::Format;
 
 /// The server that is meant where none is named.
 const DEFAULT_SERVER: &str = "http://127.0.0.1:8080";
@@ -198,6 +200,11 @@ pub(super) fn pair(text: &str) -> Result<(String, String), String> {
         Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
         Some(_) | None => Err("write KEY=VALUE".to_owned()),
     }
+}
+
+/// What a graph is written in.
+pub(super) fn graph_format() -> impl TypedValueParser<Value = Format> {
+    PossibleValuesParser::new(Format::ALL.map(Format::name)).try_map(|name| name.parse::<Format>())
 }
 
 /// JSON, or text where it is none.

@@ -3,9 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use serde_json::json;
 
+use super::args::graph_format;
 use super::document::Document;
 use super::error::{CliError, REJECTED, details, lines};
 use super::output::Output;
@@ -18,12 +18,7 @@ pub(super) struct CheckArgs {
     #[arg(value_name = "FILE", required = true)]
     files: Vec<String>,
     /// Print the graph of each good file: what waits for what
-    #[arg(
-        long,
-        value_name = "FORMAT",
-        value_parser = PossibleValuesParser::new(Format::ALL.map(Format::name))
-            .try_map(|name| name.parse::<Format>())
-    )]
+    #[arg(long, value_name = "FORMAT", value_parser = graph_format())]
     graph: Option<Format>,
 }
 

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
-use super::args::Global;
+use super::args::{Global, graph_format};
 use super::error::CliError;
 use super::follow::{Follow, OnInterrupt};
 use super::output::Output;
@@ -15,7 +15,8 @@ use super::signals::Signals;
 use super::steer::{self, SteerCommand};
 use super::table::{ended_by, state, table, text};
 use super::{tail, why};
-use crate::client::{Client, GraphFormat, Question};
+use crate::client::{Client, Question};
+use crate::wire::graph::Format;
 use crate::wire::{Event, Operation, Step};
 
 #[derive(Debug, Args)]
@@ -59,7 +60,7 @@ enum OpCommand {
         /// The operation
         id: String,
         /// What the drawing is written in
-        #[arg(long, default_value = "dot")]
+        #[arg(long, default_value = "dot", value_parser = graph_format())]
         format: Format,
     },
     /// Say why an operation, or one of its steps, does not go on
@@ -130,23 +131,6 @@ impl Stream {
     }
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    Dot,
-    Mermaid,
-    Svg,
-}
-
-impl Format {
-    const fn graph(self) -> GraphFormat {
-        match self {
-            Self::Dot => GraphFormat::Dot,
-            Self::Mermaid => GraphFormat::Mermaid,
-            Self::Svg => GraphFormat::Svg,
-        }
-    }
-}
-
 pub(super) async fn op(
     global: &Global,
     args: OpArgs,
@@ -184,13 +168,10 @@ pub(super) async fn op(
             show(&client.cancel(&id, reason.as_deref()).await?, output)?;
         }
         OpCommand::Graph { id, format } => {
-            let drawing = client.graph(&id, format.graph()).await?;
+            let drawing = client.graph(&id, format).await?;
             std::io::stdout().lock().write_all(&drawing)?;
         }
-        OpCommand::Explain { id, step } => match step {
-            Some(step) => why::print_step(&client.explain_step(&id, &step).await?, output)?,
-            None => why::print_operation(&client.explain_operation(&id).await?, output)?,
-        },
+        OpCommand::Explain { id, step } => explain(&client, &id, step.as_deref(), output).await?,
         OpCommand::Steer(command) => return steer::steer(&client, command, output).await,
         OpCommand::People(command) => people::people(&client, command, output).await?,
     }

@@ -36,7 +36,8 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Refused`] with 404 when there is no such prompt, with 409 when it was replied
-    /// to before, and with 400 when the value does not fit its schema.
+    /// to before, with 410 when the attempt that asked has ended, and with 422 when the value does
+    /// not fit its schema.
     pub async fn reply(
         &self,
         id: &str,

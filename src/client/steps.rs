@@ -4,28 +4,8 @@ use reqwest::Url;
 use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
 
 use super::{Client, ClientError};
+use crate::wire::graph::Format;
 use crate::wire::{Event, OutputPiece, Page, Step};
-
-/// What a graph is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum GraphFormat {
-    /// The language of Graphviz.
-    Dot,
-    /// The language of Mermaid, which many wikis draw.
-    Mermaid,
-    /// A picture.
-    Svg,
-}
-
-impl GraphFormat {
-    const fn media_type(self) -> &'static str {
-        match self {
-            Self::Dot => "text/vnd.graphviz",
-            Self::Mermaid => "text/vnd.mermaid",
-            Self::Svg => "image/svg+xml",
-        }
-    }
-}
 
 impl Client {
     /// All steps in topological order.
@@ -101,7 +81,7 @@ impl Client {
     ///
     /// # Errors
     /// As for [`Client::steps`].
-    pub async fn graph(&self, id: &str, format: GraphFormat) -> Result<Vec<u8>, ClientError> {
+    pub async fn graph(&self, id: &str, format: Format) -> Result<Vec<u8>, ClientError> {
         let url = self.url(&["operations", id, "graph"]);
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static(format.media_type()));

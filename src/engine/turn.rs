@@ -293,7 +293,12 @@ impl Turn {
             return 0;
         }
         self.touched.insert(id);
-        for claim in cached.run.claim(slots, seat.incarnation, self.now) {
+        let claims = cached.run.claim(slots, seat.incarnation, self.now);
+        // One claim may take from another step what its guard asks for.
+        let unused = slots - claims.len();
+        self.taken -= unused;
+        seat.give(unused);
+        for claim in &claims {
             self.assignments.push(Assignment {
                 operation: id,
                 jobset: Arc::clone(cached.run.jobset()),
@@ -306,7 +311,7 @@ impl Turn {
                 has_edits: cached.flags & HAS_EDITS != 0,
             });
         }
-        slots
+        claims.len()
     }
 
     /// Collects what has to be stored.

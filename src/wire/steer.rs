@@ -120,12 +120,15 @@ pub struct SteeredOperations {
 }
 
 /// What a verb did to one of many operations.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[derive(Clone, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
 pub struct SteeredOperation {
     /// The operation.
     pub id: String,
     /// The steps that were (would be) moved.
     pub moved: Vec<MovedStep>,
+    /// The operation that was started instead, because this one had ended; only `rerun` does this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked: Option<String>,
     /// Why nothing was done to it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<super::Detail>,

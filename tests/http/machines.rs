@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::support::{service, targets};
+use crate::support::{own_service, service, targets};
 
 /// A door that is opened when the key was found, and that shuts by itself.
 fn door() -> Value {
@@ -178,4 +178,25 @@ async fn steps_begin_where_the_jobset_says() {
         assert!(targets(&error).contains(&"initialState"), "{error}");
         assert!(error["message"].as_str().unwrap().contains(words), "{error}");
     }
+}
+
+/// Of two steps that could be claimed together, the claim of one takes away what the other asks for.
+#[tokio::test]
+async fn a_claim_that_shuts_out_another_costs_no_slot() {
+    let service = own_service(|s| s.slots = 2).await;
+    let job = json!({"steps": [
+        {"name": "first", "run": {"shell": "true"}},
+        {"name": "early", "run": {"shell": "true"}, "when": {"first": ["Waiting"]}},
+    ]});
+    let url = service.submit(&job).await.url;
+    assert_eq!(service.ended(&url).await["state"], "Succeeded");
+    assert_eq!(service.step(&url, "early").await["state"], "Unreachable");
+    // Both slots are there: these two meet.
+    let meet = |own: &str, other: &str| {
+        let wait = format!("until [ -e $SUT_WORKSPACE/{other} ]; do sleep 0.02; done");
+        let shell = format!("touch $SUT_WORKSPACE/{own}; {wait}");
+        json!({"name": own, "run": {"shell": shell}, "timeout": "20s"})
+    };
+    let url = service.submit(&json!({"steps": [meet("a", "b"), meet("b", "a")]})).await.url;
+    assert_eq!(service.ended(&url).await["state"], "Succeeded");
 }

@@ -172,8 +172,8 @@ impl Storm {
             if !is_end {
                 self.take_note(id, &asked, &operation["moved"]);
             }
-            if operation["error"]["code"] == "Forked" {
-                self.note(&operation["error"]["target"]);
+            if operation["forked"].is_string() {
+                self.note(&operation["forked"]);
             }
         }
     }

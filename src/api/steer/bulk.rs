@@ -109,22 +109,13 @@ async fn steer_one(
     } else {
         carry_out(state, found, verb, request, None).await
     };
+    let mut steered = wire::SteeredOperation { id, ..wire::SteeredOperation::default() };
     match done {
-        Ok(Done::Steered(steered)) => {
-            wire::SteeredOperation { id, moved: steered.value, error: None }
-        }
-        Ok(Done::Forked(forked)) => {
-            let detail = wire::Detail {
-                code: "Forked".to_owned(),
-                message: "it had ended; a new operation was started".to_owned(),
-                target: Some(forked.view.id.to_string()),
-            };
-            wire::SteeredOperation { id, moved: Vec::new(), error: Some(detail) }
-        }
-        Err(error) => {
-            wire::SteeredOperation { id, moved: Vec::new(), error: Some(error.into_detail()) }
-        }
+        Ok(Done::Steered(done)) => steered.moved = done.value,
+        Ok(Done::Forked(forked)) => steered.forked = Some(forked.view.id.to_string()),
+        Err(error) => steered.error = Some(error.into_detail()),
     }
+    steered
 }
 
 /// Cancels an operation; tells the steps that are Cancelled at once. Those that run follow when their

@@ -7,8 +7,9 @@ use super::super::steer::EVERY_STEP;
 use super::choice::{Chosen, chosen};
 use super::complete::Names;
 use super::words::{Split, Word};
-use crate::client::{GraphFormat, Verb};
+use crate::client::Verb;
 use crate::domain::problem::hint;
+use crate::wire::graph::Format;
 use crate::wire::{ReplyRequest, ReplyStatus, ScopeDocument, SteerRequest};
 
 /// What a line asks for.
@@ -23,7 +24,7 @@ pub(super) enum Command {
     Send { step: String, message: Value },
     Output { step: String, attempt: Option<u32> },
     Events,
-    Graph(GraphFormat),
+    Graph(Format),
     Cancel,
     Wait,
     Help,
@@ -78,8 +79,6 @@ static OTHERS: [(&str, &str, &str); 14] = [
 
 /// What can be replied.
 pub(super) const REPLIES: [&str; 2] = ["done", "not-done"];
-/// What a graph can be written in.
-pub(super) const FORMATS: [&str; 3] = ["dot", "mermaid", "svg"];
 
 /// All first words of lines, but for the actions of the jobset.
 pub(super) fn first_words<'a>() -> impl Iterator<Item = &'a str> {
@@ -222,13 +221,9 @@ impl Said<'_> {
         Ok(Command::Output { step, attempt: words.get(1).map(number).transpose()? })
     }
 
-    fn format(&self) -> Result<GraphFormat, String> {
-        match self.at_most(1)?.first().map_or("dot", |word| &word.text) {
-            "dot" => Ok(GraphFormat::Dot),
-            "mermaid" => Ok(GraphFormat::Mermaid),
-            "svg" => Ok(GraphFormat::Svg),
-            other => Err(format!("there is no format `{other}`; say {}", FORMATS.join(" or "))),
-        }
+    fn format(&self) -> Result<Format, String> {
+        let name = self.at_most(1)?.first().map_or(Format::Dot.name(), |word| &word.text);
+        name.parse().map_err(|error| format!("there is no format `{name}`; {error}"))
     }
 }
 
@@ -381,7 +376,7 @@ mod tests {
         assert_eq!(parse("# skip all", &names()), Ok(None));
         assert_eq!(read("status"), Command::Status);
         assert_eq!(read("explain unit"), Command::Explain(Some("unit".to_owned())));
-        assert_eq!(read("graph svg"), Command::Graph(GraphFormat::Svg));
+        assert_eq!(read("graph svg"), Command::Graph(Format::Svg));
         let output = Command::Output { step: "unit".to_owned(), attempt: Some(2) };
         assert_eq!(read("output unit 2"), output);
         let steps = SteerRequest { states: Some(vec!["Error".to_owned()]), ..Default::default() };

@@ -6,10 +6,11 @@ use serde_json::Value;
 
 use super::super::follow::quoted;
 use super::choice::{OPTIONS, STATE, SWITCHES};
-use super::command::{FORMATS, REPLIES, first_words, is_verb};
+use super::command::{REPLIES, first_words, is_verb};
 use super::words::Split;
 use crate::domain::StepState;
 use crate::wire::Step;
+use crate::wire::graph::Format;
 
 /// The names of an operation.
 #[derive(Clone, Debug, Default)]
@@ -85,7 +86,7 @@ fn candidates(words: &[&str], partial: &str, names: &Names) -> Vec<String> {
         ["explain" | "output" | "send"] => names.steps.clone(),
         ["reply"] => names.prompts.iter().cloned().chain(strings(&REPLIES)).collect(),
         ["reply", prompt] if !REPLIES.contains(prompt) => strings(&REPLIES),
-        ["graph"] => strings(&FORMATS),
+        ["graph"] => strings(&Format::ALL.map(Format::name)),
         _ => Vec::new(),
     }
 }

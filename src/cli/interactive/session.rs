@@ -17,7 +17,8 @@ use super::command::{Command, help, parse};
 use super::complete::Names;
 use super::input::{Input, Marked, Question, Typed};
 use super::print::{Live, News, ending, greeting, has_ended};
-use crate::client::{Client, ClientError, GraphFormat, SteerOutcome, Verb};
+use crate::client::{Client, ClientError, SteerOutcome, Verb};
+use crate::wire::graph::Format;
 use crate::wire::{MessageRequest, Operation, ReplyRequest, SteerRequest, Step};
 
 /// How long the server may hold back the answer to `wait` while nothing changes.
@@ -312,7 +313,7 @@ impl Session {
         Ok(write(&bytes, !self.is_script())?)
     }
 
-    async fn graph(&self, format: GraphFormat) -> Result<(), CliError> {
+    async fn graph(&self, format: Format) -> Result<(), CliError> {
         let drawing = self.client.graph(&self.subject.id, format).await?;
         if self.output.is_json() {
             let drawing = Value::String(String::from_utf8_lossy(&drawing).into_owned());

@@ -207,6 +207,15 @@ impl Run {
         Ok(*rule)
     }
 
+    /// What an operator may do with step `n` now.
+    #[must_use]
+    pub fn actions(&self, n: u32) -> Vec<Action> {
+        let rules = self.jobset.machine(n).rules_from(self.steps[n as usize]);
+        let mut seen = BTreeSet::new();
+        let distinct = rules.iter().map(|rule| rule.action).filter(|action| seen.insert(*action));
+        distinct.filter(|action| self.allowed(n, *action).is_ok()).collect()
+    }
+
     /// What the guards on a rule ask for and do not find, for people; a few terms.
     fn unmet(&self, n: u32, rule: &Rule) -> String {
         let jobset = &*self.jobset;

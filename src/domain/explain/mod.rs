@@ -141,7 +141,7 @@ pub fn step(run: &Run, n: u32, around: &Around) -> StepExplained {
     let groups = web.groups();
     let because = groups.iter().take(CAUSES_MAX).map(|g| words::of_step(&web, g, around));
     let because = because.collect();
-    let actions = moves::actions(run, n);
+    let actions = run.actions(n);
     StepExplained {
         step: n,
         state: run.steps[n as usize],

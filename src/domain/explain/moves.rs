@@ -35,14 +35,6 @@ pub struct Elsewhere {
     pub from: Vec<StepState>,
 }
 
-/// What an operator may do with step `n` now.
-pub(super) fn actions(run: &Run, n: u32) -> Vec<Action> {
-    let rules = run.jobset.machine(n).rules_from(run.steps[n as usize]);
-    let mut seen = BTreeSet::new();
-    let distinct = rules.iter().map(|rule| rule.action).filter(|action| seen.insert(*action));
-    distinct.filter(|action| run.allowed(n, *action).is_ok()).collect()
-}
-
 /// Every rule from the state of step `n`.
 pub(super) fn moves(run: &Run, n: u32, now: DateTime<Utc>) -> Vec<Move> {
     let rules = run.jobset.machine(n).rules_from(run.steps[n as usize]);

@@ -389,7 +389,7 @@ pub(super) fn waiting_for(run: &Run, n: u32, now: DateTime<Utc>) -> Option<Vec<R
 /// What an operator may do with step `n` that moves it on.
 pub(super) fn moving_verbs(run: &Run, n: u32) -> Vec<Action> {
     let stays = [Action::HOLD, Action::UNHOLD, Action::PAUSE, Action::CANCEL];
-    let verbs = super::moves::actions(run, n).into_iter();
+    let verbs = run.actions(n).into_iter();
     verbs.filter(|action| !stays.contains(action)).collect()
 }
 
