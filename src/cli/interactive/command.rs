@@ -428,7 +428,7 @@ mod tests {
             status now: `now` is one word too many
             output: say which step: output STEP
             output unit x: `x` is not the number of an attempt
-            graph png: there is no format `png`; say dot or mermaid or svg
+            graph png: there is no format `png`; write dot, mermaid or svg
             steps --dry-run: `steps` takes names, KEY=VALUE and state:NAME, and no flags
             send unit: say `send STEP JSON`
             act: say which action: act NAME"#]]
