@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 /// Room, rooms of the crate that it may name, crates and modules that it may use only if they stand
 /// here.
 const ROOMS: [(&str, &[&str], &[&str]); 11] = [
-    ("domain", &[], &[]),
+    ("domain", &["itc"], &[]),
     ("itc", &[], &[]),
     ("odata", &[], &[]),
     ("wire", &["domain", "itc"], &["utoipa"]),

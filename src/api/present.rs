@@ -245,6 +245,7 @@ fn event_of(view: &EventView, names: &EventNames) -> wire::Event {
         to: text(&names.to),
         state: view.state.map(|state| state.name().to_owned()),
         worker: view.worker,
+        stamp: view.stamp.as_ref().map(ToString::to_string),
     }
 }
 

@@ -134,6 +134,7 @@ impl Row for wire::Event {
             "to" => self.to.as_deref().into(),
             "state" => self.state.as_deref().into(),
             "worker" => self.worker.into(),
+            "stamp" => self.stamp.as_deref().into(),
             _ => Value::Null,
         }
     }

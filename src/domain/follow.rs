@@ -95,6 +95,7 @@ impl Run {
     ) {
         let jobset = Arc::clone(&self.jobset);
         let (from, action, to) = (rule.from, rule.action, self.target(n, rule));
+        let stamp = self.stamp_move(n, rule);
         if rule.remembers {
             self.note(n, |note| note.before.push(from));
         } else if rule.to == Target::Before {
@@ -103,8 +104,8 @@ impl Run {
         self.steps[n as usize] = to;
         self.counts[usize::from(from.class().code())] -= 1;
         self.counts[usize::from(to.class().code())] += 1;
-        self.changes.moved.push(n);
-        self.record(Fact::Moved { step: n, attempt, action, from, to, worker }, now);
+        let fact = Fact::Moved { step: n, attempt, action, from, to, worker };
+        self.record_stamped(fact, stamp, now);
         jobset.guards.moved(&mut self.counters, n, from, to);
         if self.stop.is_some() {
             return;

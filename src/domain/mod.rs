@@ -33,6 +33,7 @@ mod follow;
 mod jobset;
 mod order;
 mod run;
+mod stamps;
 #[cfg(test)]
 mod testing;
 mod validate;
@@ -44,4 +45,5 @@ pub use limits::Limits;
 pub use operation::{OperationState, Status, Stop};
 pub use problem::Problem;
 pub use run::{Changes, Event, Fact, Incarnation, Kill, Note, OpenAttempt, Run, Snapshot};
+pub use stamps::{Branch, Stamps};
 pub use state::{Phase, StepState};

@@ -14,7 +14,9 @@ use super::action::Action;
 use super::guard::Counters;
 use super::jobset::Jobset;
 use super::operation::{OperationState, Stop};
+use super::stamps::Stamps;
 use super::state::{Phase, StepState};
+use crate::itc::{self, Stamp};
 
 /// A worker process from its start to its end. Never used again.
 pub type Incarnation = i64;
@@ -71,7 +73,7 @@ impl Note {
 }
 
 /// Something that happened to a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Event {
     /// Its number within the run, from 1 without gaps.
     pub seq: i32,
@@ -81,6 +83,9 @@ pub struct Event {
     pub fact: Fact,
     /// The state that the operation entered by it, if it entered one.
     pub state: Option<OperationState>,
+    /// Its stamp, encoded. `None` if the stamps of the run cannot be continued: its causal order is
+    /// lost then, and nothing else.
+    pub stamp: Option<Vec<u8>>,
 }
 
 /// What happened to a run.
@@ -140,7 +145,7 @@ pub struct Kill {
 pub struct Changes {
     /// What happened, in order.
     pub events: Vec<Event>,
-    /// The steps that are in another state than before; may repeat.
+    /// The steps of which something else is stored than before; may repeat.
     pub moved: Vec<u32>,
     /// The attempts whose processes must be ended.
     pub kills: Vec<Kill>,
@@ -167,6 +172,8 @@ pub struct Snapshot {
     pub notes: BTreeMap<u32, Note>,
     /// Whether nothing new is started.
     pub paused: bool,
+    /// What the stamps of further events are made from; `None` begins afresh.
+    pub stamps: Option<Stamps>,
 }
 
 impl Snapshot {
@@ -182,6 +189,7 @@ impl Snapshot {
             open: BTreeMap::new(),
             notes: BTreeMap::new(),
             paused: false,
+            stamps: None,
         }
     }
 }
@@ -200,6 +208,7 @@ pub struct Run {
     pub(super) open: BTreeMap<u32, OpenAttempt>,
     pub(super) notes: BTreeMap<u32, Note>,
     pub(super) paused: bool,
+    pub(super) stamps: Stamps,
     /// How many attempts workers have.
     pub(super) in_hands: u32,
     /// How many steps are in each class of states.
@@ -237,6 +246,7 @@ impl Run {
         for state in &snapshot.steps {
             counts[usize::from(state.class().code())] += 1;
         }
+        let stamps = snapshot.stamps.unwrap_or_else(|| Stamps::of(&jobset));
         let in_hands = snapshot.open.values().filter(|open| open.holder.is_some()).count();
         let mut run = Self {
             id,
@@ -250,6 +260,7 @@ impl Run {
             open: snapshot.open,
             notes: snapshot.notes,
             paused: snapshot.paused,
+            stamps,
             in_hands: u32::try_from(in_hands).unwrap_or(u32::MAX),
             counts,
             counters,
@@ -388,11 +399,23 @@ impl Run {
         }
     }
 
+    /// Records an event of the service itself.
     pub(super) fn record(&mut self, fact: Fact, now: DateTime<Utc>) {
+        let stamp = self.stamps.of_service();
+        self.record_stamped(fact, stamp, now);
+    }
+
+    pub(super) fn record_stamped(
+        &mut self,
+        fact: Fact,
+        stamp: Result<Stamp, itc::Error>,
+        now: DateTime<Utc>,
+    ) {
         self.version += 1;
         // Two servers may decide one after the other, and their clocks differ a little.
         self.last = self.last.max(now);
-        self.changes.events.push(Event { seq: self.version, at: self.last, fact, state: None });
+        let (seq, at, stamp) = (self.version, self.last, stamp.ok().map(|stamp| stamp.encode()));
+        self.changes.events.push(Event { seq, at, fact, state: None, stamp });
     }
 
     /// Enters a state of the operation; told by the last event recorded.

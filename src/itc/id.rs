@@ -118,6 +118,81 @@ impl Id {
         }
     }
 
+    /// Takes a part away: at most `1 / count` of what is owned, and more than half as much where that
+    /// is in one piece; all of it if `count` is 1 or less. So as many as `count` can take their parts
+    /// one after the other, and all of these are about equally deep.
+    pub(super) fn take(&mut self, count: usize) -> Result<Self, Error> {
+        if count <= 1 || self.is_zero() {
+            return Ok(std::mem::replace(self, Self::ZERO));
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a count of participants")]
+        let most = self.size() / count as f64;
+        let pieces = self.pieces();
+        let is_enough = |depth: &usize| size_at(*depth) > most / 2.0;
+        // The smallest that is large enough, so that what is left stays in few pieces.
+        let best = pieces.iter().copied().filter(is_enough).max();
+        let best = best.or_else(|| pieces.iter().copied().min()).expect("it owns something");
+        let mut wanted = best;
+        while size_at(wanted) > most {
+            wanted += 1;
+        }
+        if wanted > DEPTH_MAX {
+            return Err(Error::TooDeep);
+        }
+        let (part, rest) = self.cut(best, wanted).expect("a piece is at this depth");
+        *self = rest;
+        Ok(part)
+    }
+
+    /// How many levels its largest piece is below the root; `None` if it owns nothing.
+    #[must_use]
+    pub fn shallowest(&self) -> Option<usize> {
+        self.pieces().into_iter().min()
+    }
+
+    /// How much of the interval it owns.
+    fn size(&self) -> f64 {
+        match self.children() {
+            None => f64::from(u8::from(self.is_one())),
+            Some((left, right)) => f64::midpoint(left.size(), right.size()),
+        }
+    }
+
+    /// How deep its pieces lie.
+    fn pieces(&self) -> Vec<usize> {
+        let mut pieces = Vec::new();
+        let mut open = vec![(self, 0)];
+        while let Some((id, depth)) = open.pop() {
+            match id.children() {
+                Some((left, right)) => open.extend([(right, depth + 1), (left, depth + 1)]),
+                None if id.is_one() => pieces.push(depth),
+                None => {}
+            }
+        }
+        pieces
+    }
+
+    /// A part at depth `wanted` of its first piece at depth `best`, both from here, and what is left.
+    fn cut(&self, best: usize, wanted: usize) -> Option<(Self, Self)> {
+        if let Some((left, right)) = self.children() {
+            let best = best.checked_sub(1)?;
+            if let Some((part, rest)) = left.cut(best, wanted - 1) {
+                return Some((Self::norm(part, Self::ZERO), Self::norm(rest, right.clone())));
+            }
+            let (part, rest) = right.cut(best, wanted - 1)?;
+            return Some((Self::norm(Self::ZERO, part), Self::norm(left.clone(), rest)));
+        }
+        if best > 0 || self.is_zero() {
+            return None;
+        }
+        // From the part upwards: at each level it is the left half, and the right one is left.
+        let (mut part, mut rest) = (Self::ONE, Self::ZERO);
+        for _ in 0..wanted {
+            (part, rest) = (Self::norm(part, Self::ZERO), Self::norm(rest, Self::ONE));
+        }
+        Some((part, rest))
+    }
+
     /// What two disjoint ids own together (`sum`).
     pub(super) fn sum(&self, other: &Self) -> Result<Self, Error> {
         self.sum_at(other, &mut Vec::new())
@@ -142,6 +217,10 @@ impl Id {
         way.pop();
         Ok(Self::norm(left, right))
     }
+}
+
+fn size_at(depth: usize) -> f64 {
+    (-f64::from(u32::try_from(depth).unwrap_or(u32::MAX))).exp2()
 }
 
 impl fmt::Display for Id {

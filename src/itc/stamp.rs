@@ -109,6 +109,25 @@ impl Stamp {
         Ok(parts)
     }
 
+    /// Forks a participant off that is one of `count` who will get a share of what this one owns: at
+    /// most an equal share, and about half of one at least, so that all can be served one after the
+    /// other, in any order, without knowing them before. The last one (`count` 1) takes all.
+    ///
+    /// ```
+    /// # use sutbot::itc::Stamp;
+    /// let mut rest = Stamp::seed();
+    /// let parts: Vec<Stamp> = (1..=5).rev().map(|n| rest.share(n)).collect::<Result<_, _>>()?;
+    /// assert!(rest.id().is_zero() && parts.iter().all(|part| part.id().depth() <= 3));
+    /// assert_eq!(Stamp::join_many(parts)?, Some(Stamp::seed()));
+    /// # Ok::<(), sutbot::itc::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::TooDeep`]; nothing is changed then.
+    pub fn share(&mut self, count: usize) -> Result<Self, Error> {
+        Ok(Self::new(self.id.take(count)?, self.events.clone()))
+    }
+
     /// One event more at what is owned: strictly after this stamp, and at most as much after others as
     /// it has to be (the paper, event: fill, else grow).
     ///

@@ -20,37 +20,38 @@ pub(super) fn compose(parts: &[&str], is_checked: bool) -> String {
 
 pub(super) const OPERATIONS: &str = r#"op as (
     select * from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::smallint[],
-        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[])
-        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels)
+        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[], $61::bytea[])
+        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels, clock)
 )"#;
 
 pub(super) const CHANGED: &str = r#"changed as (
     update operation o
     set state = u.state, stop = u.stop, flags = u.flags, version = u.version,
-        entered = u.entered, steps = u.steps, open = u.open
+        entered = u.entered, steps = u.steps, open = u.open, clock = u.clock
     from op u
     where o.id = u.id and o.version = u.expected and u.expected > 0
     returning 1
 )"#;
 
 pub(super) const MADE: &str = r#"made as (
-    insert into operation (id, jobset, state, stop, flags, version, entered, steps, open, labels)
-    select id, jobset, state, stop, flags, version, entered, steps, open, labels
+    insert into operation (id, jobset, state, stop, flags, version, entered, steps, open, labels,
+        clock)
+    select id, jobset, state, stop, flags, version, entered, steps, open, labels, clock
     from op where expected = 0
 )"#;
 
 pub(super) const CHUNKED: &str = r#"chunked as (
-    insert into step_chunk (operation, chunk, steps)
-    select * from unnest($13::uuid[], $14::int[], $15::bytea[])
-    on conflict (operation, chunk) do update set steps = excluded.steps
+    insert into step_chunk (operation, chunk, steps, clock)
+    select * from unnest($13::uuid[], $14::int[], $15::bytea[], $62::bytea[])
+    on conflict (operation, chunk) do update set steps = excluded.steps, clock = excluded.clock
 )"#;
 
 pub(super) const HAPPENED: &str = r#"happened as (
     insert into event (operation, seq, at, kind, step, attempt, action, from_state, to_state,
-        state, worker)
+        state, worker, stamp)
     select * from unnest($16::uuid[], $17::int[], $18::timestamptz[], $19::smallint[], $20::int[],
         $21::int[], $22::smallint[], $23::smallint[], $24::smallint[], $25::smallint[],
-        $26::bigint[])
+        $26::bigint[], $63::bytea[])
 )"#;
 
 pub(super) const SETTLED: &str = r#"settled as (

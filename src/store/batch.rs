@@ -13,6 +13,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::apply;
+use super::clock::{pack_branches, pack_clock};
 use super::error::StoreError;
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, NewJobset, NewOperation, OperationData, PAUSED};
@@ -39,7 +40,7 @@ columns! {
     Operations {
         id: Uuid, expected: i32, state: i16, stop: Option<i16>, flags: i16, version: i32,
         entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, jobset: Option<Uuid>,
-        labels: Option<Json<Value>>,
+        labels: Option<Json<Value>>, clock: Option<Vec<u8>>,
     }
 }
 
@@ -47,7 +48,7 @@ columns! {
     Events {
         operation: Uuid, seq: i32, at: DateTime<Utc>, kind: i16, step: Option<i32>,
         attempt: Option<i32>, action: Option<i16>, from_state: Option<i16>,
-        to_state: Option<i16>, state: Option<i16>, worker: Option<i64>,
+        to_state: Option<i16>, state: Option<i16>, worker: Option<i64>, stamp: Option<Vec<u8>>,
     }
 }
 
@@ -64,6 +65,7 @@ struct Chunks {
     operation: Vec<Uuid>,
     chunk: Vec<i32>,
     steps: Vec<Vec<u8>>,
+    clock: Vec<Option<Vec<u8>>>,
 }
 
 #[derive(Debug, Default)]
@@ -202,11 +204,16 @@ impl Batch {
             } else {
                 changes.moved.iter().map(|step| *step as usize / CHUNK).collect()
             };
+            let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
             for (chunk, steps) in run.steps().chunks(CHUNK).enumerate() {
                 if touched.contains(&chunk) {
+                    let own = number(chunk * CHUNK)..number((chunk + 1) * CHUNK);
+                    let mut clock = Vec::new();
+                    pack_branches(&mut clock, run.stamps().branches.range(own));
                     self.chunks.operation.push(run.id());
-                    self.chunks.chunk.push(int(u32::try_from(chunk).unwrap_or(u32::MAX)));
+                    self.chunks.chunk.push(int(number(chunk)));
                     self.chunks.steps.push(pack_steps(steps));
+                    self.chunks.clock.push(Some(clock).filter(|clock| !clock.is_empty()));
                 }
             }
         }
@@ -215,6 +222,13 @@ impl Batch {
         }
         let paused = if run.is_paused() { PAUSED } else { 0 };
         let flags = flags & !PAUSED | paused;
+        let clock = (!run.state().is_final()).then(|| {
+            let mut clock = pack_clock(run.stamps());
+            if !is_chunked {
+                pack_branches(&mut clock, run.stamps().branches.iter());
+            }
+            clock
+        });
         self.operations.push(
             run.id(),
             expected,
@@ -227,28 +241,33 @@ impl Batch {
             pack_open(run.open(), run.notes()),
             jobset,
             labels,
+            clock,
         );
-        for event in &changes.events {
+        for event in changes.events {
             self.add_event(run.id(), event);
         }
     }
 
-    fn add_event(&mut self, operation: Uuid, event: &Event) {
-        let (seq, at, state) = (event.seq, event.at, event.state.map(OperationState::code));
-        let mut plain = |kind| {
-            self.events.push(operation, seq, at, kind, None, None, None, None, None, state, None);
+    fn add_event(&mut self, operation: Uuid, event: Event) {
+        let Event { seq, at, fact, state, stamp } = event;
+        let state = state.map(OperationState::code);
+        let events = &mut self.events;
+        let mut plain = |kind, stamp| {
+            events.push(operation, seq, at, kind, None, None, None, None, None, state, None, stamp);
         };
-        match event.fact {
-            Fact::Submitted => plain(0),
-            Fact::StopRequested(Stop::Cancel) => plain(2),
-            Fact::StopRequested(Stop::Deadline) => plain(3),
-            Fact::ContextChanged => plain(4),
-            Fact::Paused => plain(5),
-            Fact::Resumed => plain(6),
+        match fact {
+            Fact::Submitted => plain(0, stamp),
+            Fact::StopRequested(Stop::Cancel) => plain(2, stamp),
+            Fact::StopRequested(Stop::Deadline) => plain(3, stamp),
+            Fact::ContextChanged => plain(4, stamp),
+            Fact::Paused => plain(5, stamp),
+            Fact::Resumed => plain(6, stamp),
             Fact::AttemptEnded { step, attempt, worker } => {
                 let (step, attempt) = (Some(int(step)), Some(int(attempt)));
-                self.events
-                    .push(operation, seq, at, 7, step, attempt, None, None, None, state, worker);
+                let (kind, none) = (7, None);
+                self.events.push(
+                    operation, seq, at, kind, step, attempt, none, none, none, state, worker, stamp,
+                );
             }
             Fact::Moved { step, attempt, action, from, to, worker } => self.events.push(
                 operation,
@@ -262,6 +281,7 @@ impl Batch {
                 Some(to.code().into()),
                 state,
                 worker,
+                stamp,
             ),
         }
     }
@@ -415,6 +435,9 @@ impl Batch {
             .bind(&self.kept.operation)
             .bind(&self.kept.source)
             .bind(&self.kept.step)
+            .bind(&o.clock)
+            .bind(&self.chunks.clock)
+            .bind(&e.stamp)
             .execute(connection)
             .await?;
         Ok(())

@@ -68,7 +68,7 @@ impl Store {
             r#"
             -- live/events_after
             select u.operation, o.jobset, e.seq, e.at, e.kind, e.step, e.attempt, e.action,
-                e.from_state, e.to_state, e.state, e.worker
+                e.from_state, e.to_state, e.state, e.worker, e.stamp
             from unnest($1::uuid[], $2::int[]) as u (operation, after)
             join operation o on o.id = u.operation
             cross join lateral (

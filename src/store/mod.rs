@@ -14,6 +14,7 @@
 
 mod apply;
 mod batch;
+mod clock;
 mod error;
 mod find;
 mod live;

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use super::PAUSED;
 use super::Store;
+use super::clock::unpack_clock;
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
 use crate::domain::{Incarnation, OperationState, Snapshot, Stop};
@@ -46,12 +47,19 @@ struct Row {
     last: DateTime<Utc>,
     steps: Vec<u8>,
     open: Vec<u8>,
+    clock: Option<Vec<u8>>,
 }
 
 impl Row {
-    fn into_run(self, chunks: &mut HashMap<Uuid, Vec<u8>>) -> Result<StoredRun, StoreError> {
+    fn into_run(
+        self,
+        chunks: &mut HashMap<Uuid, Vec<u8>>,
+        clocks: &mut HashMap<Uuid, Vec<u8>>,
+    ) -> Result<StoredRun, StoreError> {
         let id = self.id;
         let bytes = chunks.remove(&id).unwrap_or(self.steps);
+        let clocks = clocks.remove(&id).unwrap_or_default();
+        let stamps = self.clock.map(|whole| unpack_clock(&id, &whole, &clocks)).transpose()?;
         let (open, notes) = unpack_open(id, &self.open)?;
         Ok(StoredRun {
             id,
@@ -67,6 +75,7 @@ impl Row {
                 open,
                 notes,
                 paused: self.flags & PAUSED != 0,
+                stamps,
             },
         })
     }
@@ -107,6 +116,29 @@ pub(super) async fn chunked_steps(
     Ok(rows.into_iter().collect())
 }
 
+/// What the stamps of the same are made from.
+async fn chunked_clocks(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<u8>>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        r#"
+        -- operation/chunked_clocks
+        select operation, string_agg(clock, ''::bytea order by chunk)
+        from step_chunk
+        where operation = any ($1) and clock is not null
+        group by operation
+        "#,
+    )
+    .bind(ids)
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().collect())
+}
+
 impl Store {
     /// The operations of these ids; unknown ones are left out.
     ///
@@ -121,6 +153,7 @@ impl Store {
             r#"
             -- operation/load
             select o.id, o.jobset, o.state, o.stop, o.flags, o.version, o.entered, o.steps, o.open,
+                o.clock,
                 coalesce(
                     (select e.at from event e where e.operation = o.id and e.seq = o.version),
                     o.entered) as last
@@ -134,7 +167,8 @@ impl Store {
         let chunked: Vec<Uuid> =
             rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
         let mut chunks = chunked_steps(connection, &chunked).await?;
-        rows.into_iter().map(|row| row.into_run(&mut chunks)).collect()
+        let mut clocks = chunked_clocks(connection, &chunked).await?;
+        rows.into_iter().map(|row| row.into_run(&mut chunks, &mut clocks)).collect()
     }
 
     /// Up to `limit` operations of one lane with something to claim, oldest first. Their rows are

@@ -9,10 +9,12 @@ use uuid::Uuid;
 
 use super::PAUSED;
 use super::Store;
+use super::clock::unpack_stamp;
 use super::error::StoreError;
 use super::operation::{chunked_steps, state, stop};
 use super::packed::{unpack_open, unpack_steps};
 use crate::domain::{Action, Note, OpenAttempt, OperationState, StepState, Stop};
+use crate::itc::Stamp;
 
 /// An operation as a client sees it, names of steps still missing.
 #[derive(Clone, Debug)]
@@ -152,6 +154,8 @@ pub struct EventView {
     pub state: Option<OperationState>,
     /// The worker concerned.
     pub worker: Option<i64>,
+    /// Its interval tree clock stamp; events from before stamps have none.
+    pub stamp: Option<Stamp>,
 }
 
 #[derive(FromRow)]
@@ -166,6 +170,7 @@ pub(super) struct EventRow {
     to_state: Option<i16>,
     state: Option<i16>,
     worker: Option<i64>,
+    stamp: Option<Vec<u8>>,
 }
 
 impl EventRow {
@@ -201,6 +206,7 @@ impl EventRow {
             to: step_state("to_state", self.to_state)?,
             state,
             worker: self.worker,
+            stamp: self.stamp.map(|bytes| unpack_stamp("event", &row, &bytes)).transpose()?,
         })
     }
 }
@@ -394,7 +400,8 @@ impl Store {
         let rows: Vec<EventRow> = sqlx::query_as(
             r#"
             -- read/events
-            select seq, at, kind, step, attempt, action, from_state, to_state, state, worker
+            select seq, at, kind, step, attempt, action, from_state, to_state, state, worker,
+                stamp
             from event
             where operation = $1 and seq > $2
             order by seq

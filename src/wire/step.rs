@@ -108,6 +108,9 @@ pub struct Event {
     /// The worker incarnation concerned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<i64>,
+    /// Its interval tree clock stamp as text, `(id,events)`: what had happened before it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
 }
 
 /// A piece of output as it was read from a step.

@@ -53,7 +53,9 @@ impl Run {
             if from != to {
                 let attempt = last_attempts.get(&n).copied().unwrap_or(0);
                 let action = if to.is_ended() { Action::KEEP } else { Action::START };
-                run.record(Fact::Moved { step: n, attempt, action, from, to, worker: None }, now);
+                let stamp = run.stamp_own(n);
+                let fact = Fact::Moved { step: n, attempt, action, from, to, worker: None };
+                run.record_stamped(fact, stamp, now);
             }
         }
         run.conclude(now);

@@ -4,6 +4,8 @@
 //! what it did as events. It reads no clock and draws no chance. Each ends with `Run::conclude`,
 //! which finds out whether the operation has ended.
 
+#[cfg(test)]
+mod causality;
 mod claim;
 mod fork;
 mod lose;
@@ -29,9 +31,14 @@ use super::run::Run;
 use super::state::Phase;
 
 impl Run {
-    /// Carries out what follows by itself and, if nothing can happen any more and no process is
-    /// left, ends the operation.
+    /// Ends a command: carries out what follows by itself and, if nothing can happen any more and no
+    /// process is left, ends the operation.
     fn conclude(&mut self, now: DateTime<Utc>) {
+        self.wind_up(now);
+        self.close_gathered();
+    }
+
+    fn wind_up(&mut self, now: DateTime<Utc>) {
         if self.state.is_final() {
             return;
         }
@@ -54,6 +61,7 @@ impl Run {
     fn finish(&mut self, state: OperationState, now: DateTime<Utc>) {
         self.open.clear();
         self.notes.clear();
+        self.close_stamps();
         self.enter(state, now);
     }
 

@@ -96,7 +96,8 @@ impl Run {
     /// The process of an attempt whose step has moved on is gone: it may have another one.
     pub(super) fn release(&mut self, step: u32, open: OpenAttempt, now: DateTime<Utc>) {
         let OpenAttempt { attempt, holder, .. } = open;
-        self.record(Fact::AttemptEnded { step, attempt, worker: holder }, now);
+        let stamp = self.stamp_own(step);
+        self.record_stamped(Fact::AttemptEnded { step, attempt, worker: holder }, stamp, now);
         let state = self.steps[step as usize];
         // Work that was entered meanwhile was admitted by the transition that led to it.
         let admitted = state.class() == StepState::RUNNING;

@@ -24,5 +24,6 @@ impl Run {
     /// Takes note that a client changed the context.
     pub fn change_context(&mut self, now: DateTime<Utc>) {
         self.record(Fact::ContextChanged, now);
+        self.stamps.context = Some(self.stamps.trunk.peek());
     }
 }

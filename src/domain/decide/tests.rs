@@ -10,6 +10,7 @@ use proptest::strategy::ValueTree;
 use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use uuid::Uuid;
 
+use super::causality::{Order, check_parts};
 use super::{Cause, Ending, Stopped};
 use super::{Selection, Steer, Verb};
 use crate::domain::analysis::reach::Reach;
@@ -96,6 +97,7 @@ pub(super) enum Move {
     Stop(Stop),
     Steer(Verb, Vec<u32>),
     Pause(bool),
+    Context,
     Later,
 }
 
@@ -132,6 +134,7 @@ pub(super) fn moves(actions: Vec<Action>) -> impl Strategy<Value = Move> {
         1 => Just(Move::Lose),
         8 => steer(actions),
         1 => any::<bool>().prop_map(Move::Pause),
+        1 => Just(Move::Context),
         3 => Just(Move::Later),
         1 => prop::sample::select(vec![Stop::Cancel, Stop::Deadline]).prop_map(Move::Stop),
     ]
@@ -151,6 +154,7 @@ pub(super) struct Walk {
     reach: Reach,
     /// The attempts that were run.
     run_once: BTreeSet<(u32, u32)>,
+    order: Order,
 }
 
 impl Walk {
@@ -165,6 +169,7 @@ impl Walk {
             last: BTreeMap::new(),
             reach: Reach::of(jobset),
             run_once: BTreeSet::new(),
+            order: Order::default(),
         };
         walk.check(false);
         walk
@@ -206,7 +211,8 @@ impl Walk {
                 let stopped = self.run.stop_for(*reason, self.now);
                 assert_eq!(stopped == Stopped::AlreadyFinal, was_final);
             }
-            Move::Pause(_) | Move::Steer(_, _) if was_final => return,
+            Move::Pause(_) | Move::Context | Move::Steer(_, _) if was_final => return,
+            Move::Context => self.run.change_context(self.now),
             Move::Pause(paused) => self.run.pause(*paused, self.now),
             Move::Steer(verb, steps) => self.steer(*verb, steps),
             Move::Later => {
@@ -242,6 +248,7 @@ impl Walk {
         for event in &changes.events {
             self.version += 1;
             assert_eq!(event.seq, self.version, "the history has a gap");
+            self.order.take(event, self.run.jobset());
             if let Fact::Moved { step, attempt, action, from, to, worker } = event.fact {
                 let rules = self.run.jobset().machine(step).rules_from(from).iter();
                 let mut rules = rules.filter(|rule| rule.action == action);
@@ -280,7 +287,11 @@ impl Walk {
             open: self.run.open().clone(),
             notes: self.run.notes().clone(),
             paused: self.run.is_paused(),
+            stamps: Some(self.run.stamps().clone()),
         };
+        if !self.run.state().is_final() {
+            check_parts(self.run.stamps());
+        }
         let mut again = Run::restore(self.run.id(), Arc::clone(self.run.jobset()), snapshot);
         again.advance(self.now);
         let mut own = self.run.clone();

@@ -294,6 +294,7 @@ mod tests {
             to: None,
             state: None,
             worker: None,
+            stamp: None,
         };
         Arc::new(LiveEvent {
             operation,

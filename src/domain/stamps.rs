@@ -1,0 +1,329 @@
+//! The causal order of a run: which of its events could have known of which.
+//!
+//! Every event gets an interval tree clock stamp ([`crate::itc`]). The participants are the steps and
+//! the service itself, whose events are those that are no step's: the submission, a pause, a stop, a
+//! change of the context. What one learns from another is what the rules say:
+//!
+//! - A step that a guard lets through knows what made the guard hold, and one that is closed what
+//!   made its guard impossible. An outcome, a retry, a loss follow from the step's own past.
+//! - A step that begins work knows the last change of the context; one that is cancelled, that the
+//!   operation is being stopped.
+//! - A step that a client brings back after its stamp was handed on knows all that has happened:
+//!   who brings it back has seen it.
+//!
+//! Stamps stay small because what is owned moves with the work. A step that ends has its part ready
+//! for its followers: each takes its share when it begins, the last one takes all, and a step behind
+//! several puts their parts together again. So a chain passes one part on, a fan-out splits it and the
+//! fan-in that follows joins it, and there are only as many parts as there are live branches.
+//!
+//! A part is only ever taken by who knows all that was done with it, which is what keeps stamps true
+//! (the paper, section 4: ids are disjoint and a fork copies the events).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::guard::Term;
+use super::jobset::Jobset;
+use super::machine::{Condition, Rule};
+use super::run::Run;
+use super::state::{Phase, StepState};
+use crate::itc::{Error, Stamp};
+
+/// What a step owns and knows, or left behind for those that follow it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Branch {
+    /// The stamp of its last event, less what followers have taken.
+    pub stamp: Stamp,
+    /// How many followers have yet to take their share; `None` until the first one asks.
+    pub waiting: Option<u32>,
+}
+
+/// What the stamps of further events are made from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stamps {
+    /// What the service owns, and what it knows of its own events.
+    pub trunk: Stamp,
+    /// How many steps without a guard have yet to begin.
+    pub roots: u32,
+    /// What was known when the context was last changed.
+    pub context: Option<Stamp>,
+    /// What steps own and know. A step that has not begun has none, nor one that handed all on.
+    pub branches: BTreeMap<u32, Branch>,
+    /// All that has happened, with a part that is free.
+    gathered: Option<Gathered>,
+}
+
+/// Serves the steps that clients bring back by one command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Gathered {
+    rest: Stamp,
+    /// The step that took a share last.
+    last: u32,
+    /// The number of that step's event. It knows nothing that came later.
+    version: i32,
+}
+
+impl Stamps {
+    /// Those of a run to which nothing has happened yet.
+    pub(super) fn of(jobset: &Jobset) -> Self {
+        let roots = (0..jobset.len()).filter(|n| jobset.guards.is_open(*n)).count();
+        Self {
+            trunk: Stamp::seed(),
+            roots: u32::try_from(roots).unwrap_or(u32::MAX),
+            context: None,
+            branches: BTreeMap::new(),
+            gathered: None,
+        }
+    }
+
+    /// Those that were stored.
+    #[must_use]
+    pub const fn restore(
+        trunk: Stamp,
+        roots: u32,
+        context: Option<Stamp>,
+        branches: BTreeMap<u32, Branch>,
+    ) -> Self {
+        Self { trunk, roots, context, branches, gathered: None }
+    }
+
+    /// An event of the service itself.
+    pub(super) fn of_service(&mut self) -> Result<Stamp, Error> {
+        self.trunk = self.trunk.event()?;
+        Ok(self.trunk.clone())
+    }
+
+    /// What is left of the part that served a command goes to the last step that it served.
+    fn close_gathered(&mut self) {
+        let Some(Gathered { rest, last, .. }) = self.gathered.take() else { return };
+        if let Some(branch) = self.branches.get_mut(&last)
+            && let Ok(whole) = branch.stamp.join(&rest)
+        {
+            branch.stamp = whole;
+        }
+    }
+}
+
+impl Run {
+    /// What the stamps of further events are made from.
+    #[must_use]
+    pub const fn stamps(&self) -> &Stamps {
+        &self.stamps
+    }
+
+    /// The stamp of an event of step `n` that follows from nothing but its own past.
+    pub(super) fn stamp_own(&mut self, n: u32) -> Result<Stamp, Error> {
+        self.stamp(n, BTreeSet::new(), Vec::new())
+    }
+
+    /// The stamp of the event by which `rule` moves step `n`, which has not moved yet.
+    pub(super) fn stamp_move(&mut self, n: u32, rule: &Rule) -> Result<Stamp, Error> {
+        let jobset = Arc::clone(&self.jobset);
+        let causes = self.causes(&jobset, n, rule);
+        let mut known = Vec::new();
+        if self.stop.is_some() && rule.action == super::Action::CANCEL {
+            known.push(self.stamps.trunk.peek());
+        }
+        if let Some(context) = &self.stamps.context
+            && self.target(n, rule).class() == StepState::RUNNING
+        {
+            known.push(context.clone());
+        }
+        self.stamp(n, causes, known)
+    }
+
+    /// Nothing happens any more: nothing is kept for it.
+    pub(super) fn close_stamps(&mut self) {
+        self.changes.moved.extend(self.stamps.branches.keys());
+        self.stamps.branches.clear();
+    }
+
+    /// What served a command serves no other one.
+    pub(super) fn close_gathered(&mut self) {
+        self.stamps.close_gathered();
+    }
+
+    /// The steps whose states are the reason why `rule` moves step `n`.
+    fn causes(&self, jobset: &Jobset, n: u32, rule: &Rule) -> BTreeSet<u32> {
+        let state = |term: &Term| self.steps[term.step as usize];
+        let is_met = |term: &Term| term.states.has(state(term));
+        let is_dead = |term: &Term| state(term).is_ended() && !is_met(term);
+        let extras = jobset.extras_of(n).iter();
+        let mut causes = BTreeSet::new();
+        for (_, guard) in extras.clone().filter(|(on, _)| on.is_on(rule)) {
+            self.add_held(jobset, *guard, &mut causes);
+        }
+        match rule.condition {
+            Condition::Entry => self.add_held(jobset, n, &mut causes),
+            Condition::Dead | Condition::Alive => {
+                let is_reason = |term: &&Term| is_dead(term) == (rule.condition == Condition::Dead);
+                for guard in std::iter::once(n).chain(extras.map(|(_, guard)| *guard)) {
+                    let terms = jobset.guards.clauses(guard).flatten().flat_map(|(_, terms)| terms);
+                    causes.extend(terms.filter(is_reason).map(|term| term.step));
+                }
+            }
+            Condition::Always | Condition::Admitted | Condition::BackingOff => {}
+        }
+        causes.remove(&n);
+        causes
+    }
+
+    /// Adds the steps that make a guard hold: of each clause that holds, all that contribute.
+    fn add_held(&self, jobset: &Jobset, guard: u32, causes: &mut BTreeSet<u32>) {
+        let is_met = |term: &&Term| term.states.has(self.steps[term.step as usize]);
+        for clause in jobset.guards.clauses(guard) {
+            let mut met = Vec::new();
+            let mut holds = true;
+            for (need, terms) in clause {
+                let before = met.len();
+                met.extend(terms.iter().filter(is_met).map(|term| term.step));
+                holds &= met.len() - before >= need as usize;
+            }
+            if holds {
+                causes.extend(met);
+            }
+        }
+    }
+
+    /// The next event of step `n`, which knows of `causes` and what is `known`.
+    fn stamp(
+        &mut self,
+        n: u32,
+        causes: BTreeSet<u32>,
+        mut known: Vec<Stamp>,
+    ) -> Result<Stamp, Error> {
+        let own = self.stamps.branches.remove(&n).map(|branch| branch.stamp);
+        let has_begun = own.is_some();
+        known.extend(own);
+        if !has_begun && self.steps[n as usize].is_ended() {
+            known.push(self.gather(n)?);
+        } else if !has_begun && self.jobset.guards.is_open(n) {
+            self.stamps.roots = self.stamps.roots.saturating_sub(1);
+        }
+        for cause in causes {
+            known.extend(self.learn(n, cause, has_begun)?);
+        }
+        let mut stamp = Stamp::join_many(known)?.unwrap_or_else(|| self.stamps.trunk.peek());
+        if stamp.id().is_zero() {
+            // Whoever takes from the trunk knows what the trunk knows, so that the part is unused.
+            let part = self.stamps.trunk.share(self.waiting_for_trunk(n))?;
+            stamp = stamp.join(&part)?;
+        }
+        let stamp = stamp.event()?;
+        self.stamps.branches.insert(n, Branch { stamp: stamp.clone(), waiting: None });
+        self.changes.moved.push(n);
+        Ok(stamp)
+    }
+
+    /// Among how many the trunk is to be shared: the steps that begin from it, and itself.
+    fn waiting_for_trunk(&self, n: u32) -> usize {
+        let roots = self.stamps.roots as usize;
+        let is_root = self.jobset.guards.is_open(n) && self.stop.is_none();
+        let sharers = if is_root { roots + 1 } else { self.count_phase(Phase::Pending) as usize };
+        sharers + 1
+    }
+
+    /// What step `n` learns from `cause`: what that one knows, and a part if there is one to get.
+    fn learn(&mut self, n: u32, cause: u32, has_begun: bool) -> Result<Option<Stamp>, Error> {
+        if !self.stamps.branches.contains_key(&cause) {
+            return Ok(None); // All was handed on, to who handed it on to this one.
+        }
+        let is_over = self.steps[cause as usize].is_ended();
+        let waiting = self.waiting_for(cause);
+        let Some(branch) = self.stamps.branches.get_mut(&cause) else { return Ok(None) };
+        let is_free = !branch.stamp.id().is_zero();
+        if !is_free || has_begun && (waiting > 0 || !is_over) {
+            return Ok(Some(branch.stamp.peek()));
+        }
+        self.changes.moved.push(cause);
+        if is_over && waiting <= 1 {
+            return Ok(self.hand_over(n, cause));
+        }
+        branch.waiting = Some(waiting.saturating_sub(1));
+        // One that has not ended keeps a share for itself.
+        branch.stamp.share(waiting.max(1) as usize + usize::from(!is_over)).map(Some)
+    }
+
+    /// How many steps that watch step `n` have not begun.
+    fn waiting_for(&mut self, n: u32) -> u32 {
+        let branch = self.stamps.branches.get(&n);
+        if let Some(waiting) = branch.and_then(|branch| branch.waiting) {
+            return waiting;
+        }
+        let to_come = |follower: &u32| {
+            !self.stamps.branches.contains_key(follower)
+                && !self.steps[*follower as usize].is_ended()
+        };
+        let mut followers: Vec<u32> = self.followers(n).filter(to_come).collect();
+        followers.sort_unstable();
+        followers.dedup();
+        let waiting = u32::try_from(followers.len()).unwrap_or(u32::MAX);
+        if let Some(branch) = self.stamps.branches.get_mut(&n) {
+            branch.waiting = Some(waiting);
+        }
+        waiting
+    }
+
+    fn followers(&self, n: u32) -> impl Iterator<Item = u32> {
+        self.jobset.guards.watchers(n).map(|guard| self.jobset.owner(guard))
+    }
+
+    /// All that step `cause`, which has ended, owns and knows, for step `n`. What it knows stays
+    /// behind as long as a follower that has begun without it may yet ask.
+    fn hand_over(&mut self, n: u32, cause: u32) -> Option<Stamp> {
+        let branch = self.stamps.branches.remove(&cause)?;
+        let is_behind = |follower: u32| {
+            let other = self.stamps.branches.get(&follower).filter(|_| follower != n);
+            other.is_some_and(|other| !branch.stamp.leq(&other.stamp))
+        };
+        if self.followers(cause).any(is_behind) {
+            let left = Branch { stamp: branch.stamp.peek(), waiting: Some(0) };
+            self.stamps.branches.insert(cause, left);
+        }
+        Some(branch.stamp)
+    }
+
+    /// All that has happened, with a part for step `n`, whose own stamp was handed on.
+    fn gather(&mut self, n: u32) -> Result<Stamp, Error> {
+        // Since its last share only the event of who took it has happened: that one's own affair.
+        if self.stamps.gathered.as_ref().is_none_or(|all| all.version + 1 != self.version) {
+            self.stamps.close_gathered();
+            let rest = self.gather_all()?;
+            self.stamps.gathered = Some(Gathered { rest, last: n, version: 0 });
+        }
+        let ended = self.count_phase(Phase::Ended) as usize;
+        let version = self.version;
+        let Some(all) = &mut self.stamps.gathered else { return Ok(self.stamps.trunk.peek()) };
+        (all.last, all.version) = (n, version);
+        all.rest.share(ended + 1)
+    }
+
+    /// Takes back what ended steps still own; if that is nothing, a part of what a live one owns.
+    fn gather_all(&mut self) -> Result<Stamp, Error> {
+        let steps: Vec<u32> = self.stamps.branches.keys().copied().collect();
+        let mut all = vec![self.stamps.trunk.peek()];
+        for step in steps {
+            let is_free = self.steps[step as usize].is_ended() && self.waiting_for(step) == 0;
+            let Some(branch) = self.stamps.branches.get(&step) else { continue };
+            all.push(branch.stamp.peek());
+            if is_free {
+                self.changes.moved.push(step);
+                all.extend(self.stamps.branches.remove(&step).map(|branch| branch.stamp));
+            }
+        }
+        let all = Stamp::join_many(all)?.unwrap_or_else(Stamp::seed);
+        if !all.id().is_zero() {
+            return Ok(all);
+        }
+        let owners = self.stamps.branches.iter_mut();
+        let largest = owners.min_by_key(|(_, branch)| branch.stamp.id().shallowest());
+        let part = match largest {
+            Some((step, branch)) if !branch.stamp.id().is_zero() => {
+                self.changes.moved.push(*step);
+                branch.stamp.share(2)?
+            }
+            _ => self.stamps.trunk.share(2)?,
+        };
+        all.join(&part)
+    }
+}
