@@ -215,12 +215,16 @@ impl Run {
         Ok(stamp)
     }
 
-    /// Among how many the trunk is to be shared: the steps that begin from it, and itself.
+    /// Among how many the trunk is to be shared: itself, step `n` and those that may yet begin from
+    /// it. Most that are no roots will not.
     fn waiting_for_trunk(&self, n: u32) -> usize {
-        let roots = self.stamps.roots as usize;
         let is_root = self.jobset.guards.is_open(n) && self.stop.is_none();
-        let sharers = if is_root { roots + 1 } else { self.count_phase(Phase::Pending) as usize };
-        sharers + 1
+        let others = if is_root {
+            self.stamps.roots
+        } else {
+            self.jobset.len() - self.count_phase(Phase::Ended)
+        };
+        others as usize + 2
     }
 
     /// What step `n` learns from `cause`: what that one knows, and a part if there is one to get.
