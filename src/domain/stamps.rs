@@ -193,12 +193,14 @@ impl Run {
         mut known: Vec<Stamp>,
     ) -> Result<Stamp, Error> {
         let own = self.stamps.branches.remove(&n).map(|branch| branch.stamp);
-        let has_begun = own.is_some();
-        known.extend(own);
-        if !has_begun && self.steps[n as usize].is_ended() {
-            known.push(self.gather(n)?);
-        } else if !has_begun && self.jobset.guards.is_open(n) {
+        let has_begun = own.is_some() || self.steps[n as usize].is_ended();
+        if !has_begun && self.jobset.guards.is_open(n) {
             self.stamps.roots = self.stamps.roots.saturating_sub(1);
+        }
+        match own {
+            Some(own) => known.push(own),
+            None if has_begun => known.push(self.gather(n)?),
+            None => {}
         }
         for cause in causes {
             known.extend(self.learn(n, cause, has_begun)?);
@@ -292,7 +294,7 @@ impl Run {
         // Since its last share only the event of who took it has happened: that one's own affair.
         if self.stamps.gathered.as_ref().is_none_or(|all| all.version + 1 != self.version) {
             self.stamps.close_gathered();
-            let rest = self.gather_all()?;
+            let rest = self.gather_all(n)?;
             self.stamps.gathered = Some(Gathered { rest, last: n, version: 0 });
         }
         let ended = self.count_phase(Phase::Ended) as usize;
@@ -303,7 +305,7 @@ impl Run {
     }
 
     /// Takes back what ended steps still own; if that is nothing, a part of what a live one owns.
-    fn gather_all(&mut self) -> Result<Stamp, Error> {
+    fn gather_all(&mut self, n: u32) -> Result<Stamp, Error> {
         let steps: Vec<u32> = self.stamps.branches.keys().copied().collect();
         let mut all = vec![self.stamps.trunk.peek()];
         for step in steps {
@@ -312,7 +314,7 @@ impl Run {
             all.push(branch.stamp.peek());
             if is_free {
                 self.changes.moved.push(step);
-                all.extend(self.stamps.branches.remove(&step).map(|branch| branch.stamp));
+                all.extend(self.hand_over(n, step));
             }
         }
         let all = Stamp::join_many(all)?.unwrap_or_else(Stamp::seed);
