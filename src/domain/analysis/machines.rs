@@ -21,6 +21,9 @@ pub(super) fn examine(definition: &Definition, findings: &mut Findings) {
         uses.guarded.extend(step.guards.keys().map(String::as_str));
     }
     for (name, machine) in &definition.machines {
+        if findings.is_full() {
+            return;
+        }
         let path = format!("machines.{name}");
         let uses = uses.remove(name.as_str());
         if uses.is_none() {
@@ -130,6 +133,9 @@ impl<'a> Examine<'a> {
         let transitions = self.machine.transitions.iter().enumerate();
         let automatic: Vec<_> = transitions.filter(|(_, t)| t.automatic).collect();
         for (place, (index, transition)) in automatic.iter().enumerate() {
+            if findings.has_all_warnings() {
+                return;
+            }
             let has_work =
                 self.machine.states.get(&transition.from).is_some_and(|s| s.work.is_some());
             let is_first = |(_, before): &&(usize, &TransitionDefinition)| {
