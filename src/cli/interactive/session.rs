@@ -16,7 +16,7 @@ use super::super::{op, people};
 use super::command::{Command, help, parse};
 use super::complete::Names;
 use super::input::{Input, Marked, Question, Typed};
-use super::print::{Live, News, ending, greeting, has_ended};
+use super::print::{Live, News, ending, greeting};
 use crate::client::{Client, ClientError, SteerOutcome, Verb};
 use crate::wire::graph::Format;
 use crate::wire::{MessageRequest, Operation, ReplyRequest, SteerRequest, Step};
@@ -63,7 +63,7 @@ impl Subject {
         let subject = Self {
             id: operation.id.clone(),
             name: operation.name.clone(),
-            has_ended: Arc::new(AtomicBool::new(has_ended(&operation))),
+            has_ended: Arc::new(AtomicBool::new(operation.has_ended())),
             names: Arc::new(Names::of(&steps, &jobset.definition)),
             live: Live::of(client, operation.clone(), told, output),
         };
@@ -367,7 +367,7 @@ impl Session {
         if self.output.is_json() {
             return Ok(self.output.json(&operation)?);
         }
-        match has_ended(&operation) {
+        match operation.has_ended() {
             // A person is told by the news.
             true if !self.is_script() => Ok(()),
             true => Ok(self.output.line(&ending(&client, &operation, self.output))?),
@@ -383,7 +383,7 @@ async fn until_it_stops(client: &Client, id: &str) -> Result<Operation, ClientEr
         let polled = client.poll(id, etag.as_deref(), wait).await?;
         etag = polled.etag;
         if let Some(operation) = polled.operation
-            && (has_ended(&operation) || operation.attention)
+            && (operation.has_ended() || operation.attention)
         {
             return Ok(operation);
         }
