@@ -51,17 +51,19 @@ impl Input {
     }
 
     /// Shows the prompt to a person. The answer comes with [`Input::typed`].
-    pub(super) fn ask(&self, question: Question) {
+    pub(super) fn ask(&mut self, question: Question) {
         if let Self::Terminal(terminal) = self {
+            terminal.asked += 1;
             // An editor that has ended says so where its answer is waited for.
             _ = terminal.questions.send(question);
         }
     }
 
-    /// The next line. Whoever gives up waiting for it gets it the next time.
+    /// The next line. Whoever gives up waiting for it gets it the next time, unless something else
+    /// was asked since: what was meant for one question is no answer to another.
     pub(super) async fn typed(&mut self) -> Typed {
         match self {
-            Self::Terminal(terminal) => terminal.typed.recv().await.unwrap_or(Typed::End),
+            Self::Terminal(terminal) => terminal.typed().await,
             Self::Script(lines) => match lines.next_line().await {
                 Ok(Some(line)) => Typed::Line(line),
                 Ok(None) => Typed::End,
@@ -107,6 +109,8 @@ impl Prompt for Marked {
 pub(super) struct Terminal {
     questions: mpsc::Sender<Question>,
     typed: channel::UnboundedReceiver<Typed>,
+    /// How many questions have no answer yet. The editor takes one after the other.
+    asked: usize,
     news: mpsc::Sender<String>,
     /// How the terminal was before.
     before: Option<Termios>,
@@ -141,7 +145,18 @@ impl Terminal {
                 }
             }
         })?;
-        Ok(Self { questions, typed, news, before })
+        Ok(Self { questions, typed, asked: 0, news, before })
+    }
+
+    /// What is typed for the question that was asked last.
+    async fn typed(&mut self) -> Typed {
+        loop {
+            let Some(typed) = self.typed.recv().await else { return Typed::End };
+            self.asked = self.asked.saturating_sub(1);
+            if self.asked == 0 {
+                return typed;
+            }
+        }
     }
 
     /// Prints lines above the prompt.

@@ -357,6 +357,8 @@ impl Session {
     /// Waits until the operation has ended or needs a person.
     async fn wait(&mut self) -> Result<(), CliError> {
         let (client, id) = (self.client.clone(), self.subject.id.clone());
+        // Of what has ended already no news come.
+        let has_news = !self.is_script() && !self.subject.has_ended();
         let mut stop = std::pin::pin!(until_it_stops(&client, &id));
         let operation = loop {
             tokio::select! {
@@ -368,8 +370,7 @@ impl Session {
             return Ok(self.output.json(&operation)?);
         }
         match operation.has_ended() {
-            // A person is told by the news.
-            true if !self.is_script() => Ok(()),
+            true if has_news => Ok(()),
             true => Ok(self.output.line(&ending(&client, &operation, self.output))?),
             false => Ok(self.output.line("steps wait for a person; `status` names them")?),
         }
