@@ -4,7 +4,7 @@
 //! printed above its prompt by a second thread: an editor that is not asked for a line at the moment
 //! takes a message only when it is asked again, and nothing else should wait for that.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -137,12 +137,12 @@ impl Terminal {
         let (news, to_print) = mpsc::channel::<String>();
         thread::Builder::new().name("news".to_owned()).spawn(move || {
             for text in to_print {
-                match &mut printer {
-                    // A terminal that went away is noticed where it is read.
-                    Some(printer) => _ = printer.print(text),
+                // A terminal that went away is noticed where it is read.
+                _ = match &mut printer {
+                    Some(printer) => printer.print(text).map_err(into_io),
                     // A terminal without a cursor that can be moved: the line stays where it is.
-                    None => print!("{text}"),
-                }
+                    None => io::stdout().write_all(text.as_bytes()),
+                };
             }
         })?;
         Ok(Self { questions, typed, asked: 0, news, before })
@@ -170,8 +170,8 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let Some(before) = &self.before else { return };
         if tcgetattr(io::stdin()).is_ok_and(|now| now != *before) {
-            print!("{PASTE_MARKS_OFF}");
-            _ = io::Write::flush(&mut io::stdout());
+            let mut stdout = io::stdout();
+            _ = stdout.write_all(PASTE_MARKS_OFF.as_bytes()).and_then(|()| stdout.flush());
             _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, before);
         }
     }
