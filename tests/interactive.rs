@@ -80,6 +80,21 @@ impl Server {
         command
     }
 
+    /// The command in a terminal, as a person has it.
+    fn terminal(&self) -> Terminal {
+        let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
+        let pair = openpty(&size, None).expect("a terminal");
+        let stdio = || Stdio::from(pair.slave.try_clone().expect("a descriptor"));
+        let mut command = self.interactive(&[]);
+        let spawned = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn();
+        let child = spawned.expect("the binary was built");
+        // Only the command has the other end, so that reading ends with it.
+        drop((command, pair.slave));
+        let keys = File::from(pair.master);
+        let screen = Heard::of(keys.try_clone().expect("a descriptor"));
+        Terminal { child, keys, screen }
+    }
+
     /// What a script prints, with its errors and its exit code.
     fn script(&self, arguments: &[&str], lines: &str) -> String {
         let mut child = self
@@ -108,6 +123,18 @@ impl Drop for Server {
     }
 }
 
+/// A command that a person types at.
+struct Terminal {
+    child: Child,
+    keys: File,
+    screen: Heard,
+}
+
+fn terminate(child: &Child) {
+    let id = Pid::from_raw(child.id().try_into().expect("small"));
+    kill(id, Signal::SIGTERM).expect("it runs");
+}
+
 /// What a process has said so far.
 struct Heard {
     pieces: mpsc::Receiver<Vec<u8>>,
@@ -125,6 +152,17 @@ impl Heard {
             }
         });
         Self { pieces, text: String::new() }
+    }
+
+    /// Waits until nobody can say anything any more.
+    fn until_the_end(&mut self) {
+        loop {
+            match self.pieces.recv_timeout(PATIENCE) {
+                Ok(_) => {}
+                Err(mpsc::RecvTimeoutError::Disconnected) => return,
+                Err(mpsc::RecvTimeoutError::Timeout) => panic!("it does not end"),
+            }
+        }
     }
 
     /// Waits for these words, and hands back what was said up to them.
@@ -236,16 +274,7 @@ async fn a_person_sees_what_happens_above_the_prompt() {
     ], "successPairs": [["build", "unit"]]});
     server.submit(&jobset).await;
 
-    let size = Winsize { ws_row: 30, ws_col: 100, ws_xpixel: 0, ws_ypixel: 0 };
-    let pair = openpty(&size, None).expect("a terminal");
-    let stdio = || Stdio::from(pair.slave.try_clone().expect("a descriptor"));
-    let mut command = server.interactive(&[]);
-    let spawned = command.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn();
-    let mut child = spawned.expect("the binary was built");
-    // Only the command has the other end, so that reading ends with it.
-    drop((command, pair.slave));
-    let mut keys = File::from(pair.master);
-    let mut screen = Heard::of(keys.try_clone().expect("a descriptor"));
+    let Terminal { mut child, mut keys, mut screen } = server.terminal();
     let mut press = |text: &str| keys.write_all(text.as_bytes()).expect("it is open");
 
     screen.until("nightly going> ");
@@ -266,6 +295,10 @@ async fn a_person_sees_what_happens_above_the_prompt() {
     press("\x15stauts\r");
     screen.until("did you mean `status`?");
     screen.until("nightly ended> ");
+    // The news of the end have been told, and are told again to whoever asks.
+    press("wait\r");
+    screen.until("Succeeded after ");
+    screen.until("nightly ended> ");
     press("rerun unit\r");
     screen.until("go on with the new one? [Y/n] ");
     press("\r");
@@ -282,4 +315,40 @@ async fn a_person_sees_what_happens_above_the_prompt() {
     screen.until("leaving; the operation goes on");
     assert!(child.wait().expect("it ends").success());
     server.open("unit");
+}
+
+#[tokio::test]
+async fn a_signal_ends_what_is_asked() {
+    let server = Server::start();
+    let jobset =
+        |name: &str| json!({"name": name, "steps": [{"name": "a", "run": server.gate(name)}]});
+    server.submit(&jobset("nightly")).await;
+
+    let Terminal { mut child, mut keys, mut screen } = server.terminal();
+    let mut press = |text: &str| keys.write_all(text.as_bytes()).expect("it is open");
+    screen.until("nightly going> ");
+    press("cancel\r");
+    screen.until("cancel nightly and its running steps? [y/N] ");
+    terminate(&child);
+    screen.until("not waiting any longer");
+    // The editor still asks that. What is said to it is no command.
+    press("y\r");
+    let mut said = screen.until("nightly going> ");
+    press("stauts\r");
+    said += &screen.until("did you mean `status`?");
+    assert!(!said.contains("no command `y`"), "{said}");
+    said = screen.until("nightly going> ");
+    assert!(!said.contains("say yes or no"), "{said}");
+    terminate(&child);
+    screen.until("leaving; the operation goes on");
+    assert!(child.wait().expect("it ends").success());
+
+    server.submit(&jobset("weekly")).await;
+    let Terminal { mut child, keys: _keys, mut screen } = server.terminal();
+    screen.until("which one, 1 to 2? ");
+    terminate(&child);
+    screen.until_the_end();
+    assert!(child.wait().expect("it ends").success());
+    server.open("nightly");
+    server.open("weekly");
 }

@@ -18,7 +18,7 @@
 //! would be. Tags choose the steps that have at least those with those values; `n` and `name` are
 //! tags that every step has; no tags choose all steps.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -276,14 +276,15 @@ impl OperationHandler {
             Some(states) => filter_steps_by_states(tagged, states).collect(),
             None => tagged.collect(),
         };
-        let prompts = if fields.contains(&StatusField::Io) {
-            self.client.waiting(&self.id).await?
-        } else {
-            Vec::new()
-        };
+        let mut asked: BTreeMap<String, Vec<Prompt>> = BTreeMap::new();
+        if fields.contains(&StatusField::Io) {
+            for prompt in self.client.waiting(&self.id).await? {
+                asked.entry(prompt.step.clone()).or_default().push(prompt);
+            }
+        }
         let mut all = Vec::with_capacity(chosen.len());
         for step in chosen {
-            let mut status = status_of(step, fields, &prompts);
+            let mut status = status_of(step, fields, &asked);
             if fields.contains(&StatusField::Output) {
                 status.output = Some(self.output(step).await?);
             }
@@ -303,8 +304,9 @@ impl OperationHandler {
     ) -> Result<Vec<StepId>, ClientError> {
         let prompts = self.client.waiting(&self.id).await?;
         let steps = self.client.steps(&self.id).await?;
-        let asking = filter_steps_by_tags(&steps, tags)
-            .filter(|step| prompts.iter().any(|prompt| prompt.step == step.name));
+        let askers: BTreeSet<&str> = prompts.iter().map(|prompt| prompt.step.as_str()).collect();
+        let asking =
+            filter_steps_by_tags(&steps, tags).filter(|step| askers.contains(step.name.as_str()));
         Ok(extract_step_ids(asking).collect())
     }
 
@@ -421,7 +423,7 @@ impl OperationHandler {
         outcome: Result<Vec<StepId>, ClientError>,
     ) -> Result<Vec<StepId>, ClientError> {
         match outcome {
-            Err(ClientError::Refused(..)) if is_final(&self.client.operation(&self.id).await?) => {
+            Err(ClientError::Refused(..)) if self.client.operation(&self.id).await?.has_ended() => {
                 Ok(Vec::new())
             }
             outcome => outcome,
@@ -471,22 +473,19 @@ fn none_allows(error: ClientError) -> Result<Vec<StepId>, ClientError> {
     }
 }
 
-fn is_final(operation: &Operation) -> bool {
-    ["succeeded", "failed", "canceled"].contains(&operation.status.as_str())
-}
-
 /// Everything but the output, which is not known here.
-fn status_of(step: &Step, fields: &[StatusField], prompts: &[Prompt]) -> StepStatus {
+fn status_of(
+    step: &Step,
+    fields: &[StatusField],
+    asked: &BTreeMap<String, Vec<Prompt>>,
+) -> StepStatus {
     let mut status = StepStatus { n: step.n, name: step.name.clone(), ..StepStatus::default() };
     for field in fields {
         match field {
             StatusField::Tags => status.tags = Some(all_tags(step)),
             StatusField::State => status.state = Some(step.state.clone()),
             StatusField::Actions => status.actions = Some(step.actions.clone()),
-            StatusField::Io => {
-                let own = prompts.iter().filter(|prompt| prompt.step == step.name);
-                status.io = Some(own.cloned().collect());
-            }
+            StatusField::Io => status.io = Some(asked.get(&step.name).cloned().unwrap_or_default()),
             StatusField::Output => {}
             StatusField::ReturnValue => {
                 status.return_value = Some(step.result.clone().unwrap_or_default());

@@ -1,5 +1,7 @@
 //! What steps are told while they run, and what they tell.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::types::Json;
@@ -128,9 +130,9 @@ impl Store {
         .fetch_all(&mut *transaction)
         .await?;
         transaction.commit().await?;
+        let told: HashMap<i32, i32> = told.into_iter().collect();
         let seq = |key: &AttemptKey| {
-            let seq = told.iter().find(|(step, _)| *step == int(key.step)).map(|(_, seq)| *seq);
-            seq.and_then(|seq| u32::try_from(seq).ok()).unwrap_or(0)
+            told.get(&int(key.step)).and_then(|seq| u32::try_from(*seq).ok()).unwrap_or(0)
         };
         Ok(attempts.iter().map(seq).collect())
     }
@@ -185,6 +187,7 @@ impl Store {
                 order by m.seq
                 limit $4
             ) m
+            order by m.operation, m.step, m.attempt, m.seq
             "#,
         )
         .bind(operations)

@@ -8,6 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::error::{Detail, ErrorBody};
+use crate::domain::Status;
 
 /// A run of a jobset.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -63,6 +64,15 @@ pub struct Operation {
     /// What the author of the jobset may not have meant. Told only by the answer that takes it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<Detail>,
+}
+
+impl Operation {
+    /// Whether nothing more happens to it.
+    #[must_use]
+    pub fn has_ended(&self) -> bool {
+        let ends = [Status::Succeeded, Status::Failed, Status::Canceled];
+        ends.into_iter().any(|end| end.name() == self.status)
+    }
 }
 
 /// A definition that was submitted.

@@ -115,7 +115,7 @@ impl Watcher {
             }
         }
         self.etag = polled.etag;
-        let ended = matches!(operation.status.as_str(), "succeeded" | "failed" | "canceled");
+        let ended = operation.has_ended();
         let update = if ended { Update::Ended } else { Update::Operation };
         self.tell(update(operation)).await?;
         Ok(ended)

@@ -71,7 +71,20 @@ impl Chosen {
 
     fn tag(&mut self, text: &str) -> Result<(), String> {
         let (key, value) = pair(text)?;
-        self.request.tags.insert(key, value);
+        match self.request.tags.get(&key) {
+            Some(other) if *other != value => {
+                Err(format!("no step has `{key}={other}` and `{text}` at once"))
+            }
+            Some(_) | None => {
+                self.request.tags.insert(key, value);
+                Ok(())
+            }
+        }
+    }
+
+    fn env(&mut self, text: &str) -> Result<(), String> {
+        let (name, value) = pair(text)?;
+        self.request.env.insert(name, value);
         Ok(())
     }
 
@@ -108,19 +121,21 @@ impl Chosen {
     }
 
     fn option(&mut self, flag: &str, value: &str) -> Result<(), String> {
-        match flag {
-            "--step" => self.step(value),
-            "--state" => self.state(value),
-            "--tag" => self.tag(value)?,
-            "--filter" => self.request.filter = Some(value.to_owned()),
-            "--env" => {
-                let (name, value) = pair(value)?;
-                self.request.env.insert(name, value);
+        let is_second = match flag {
+            "--filter" => self.request.filter.replace(value.to_owned()).is_some(),
+            "--context" => self.request.context.replace(object(value)?).is_some(),
+            "--shell" => self.request.shell.replace(value.to_owned()).is_some(),
+            _ => {
+                match flag {
+                    "--step" => self.step(value),
+                    "--state" => self.state(value),
+                    "--tag" => self.tag(value)?,
+                    _ => self.env(value)?,
+                }
+                false
             }
-            "--context" => self.request.context = Some(object(value)?),
-            _ => self.request.shell = Some(value.to_owned()),
-        }
-        Ok(())
+        };
+        if is_second { Err(format!("`{flag}` can be said once")) } else { Ok(()) }
     }
 }
 

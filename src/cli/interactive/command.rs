@@ -341,6 +341,7 @@ mod tests {
             }),
         );
         check("skip 'my step'", "skip", &json!({"steps": ["my step"]}));
+        check("skip s=a s=a", "skip", &json!({"tags": {"s": "a"}}));
     }
 
     #[test]
@@ -398,6 +399,8 @@ mod tests {
             "skip --step",
             "skip --all=x",
             "skip =x",
+            "skip suite=a --tag suite=b",
+            "skip --filter a --filter b",
             "next 0",
             "skip 'unit",
             "status now",
@@ -423,6 +426,8 @@ mod tests {
             skip --step: `--step` needs a value
             skip --all=x: `--all` takes no value
             skip =x: write KEY=VALUE
+            skip suite=a --tag suite=b: no step has `suite=a` and `suite=b` at once
+            skip --filter a --filter b: `--filter` can be said once
             next 0: `0` is no number of steps
             skip 'unit: a quote is not closed
             status now: `now` is one word too many

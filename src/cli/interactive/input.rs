@@ -4,7 +4,7 @@
 //! printed above its prompt by a second thread: an editor that is not asked for a line at the moment
 //! takes a message only when it is asked again, and nothing else should wait for that.
 
-use std::io;
+use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};
 use std::thread;
@@ -51,17 +51,19 @@ impl Input {
     }
 
     /// Shows the prompt to a person. The answer comes with [`Input::typed`].
-    pub(super) fn ask(&self, question: Question) {
+    pub(super) fn ask(&mut self, question: Question) {
         if let Self::Terminal(terminal) = self {
+            terminal.asked += 1;
             // An editor that has ended says so where its answer is waited for.
             _ = terminal.questions.send(question);
         }
     }
 
-    /// The next line. Whoever gives up waiting for it gets it the next time.
+    /// The next line. Whoever gives up waiting for it gets it the next time, unless something else
+    /// was asked since: what was meant for one question is no answer to another.
     pub(super) async fn typed(&mut self) -> Typed {
         match self {
-            Self::Terminal(terminal) => terminal.typed.recv().await.unwrap_or(Typed::End),
+            Self::Terminal(terminal) => terminal.typed().await,
             Self::Script(lines) => match lines.next_line().await {
                 Ok(Some(line)) => Typed::Line(line),
                 Ok(None) => Typed::End,
@@ -107,6 +109,8 @@ impl Prompt for Marked {
 pub(super) struct Terminal {
     questions: mpsc::Sender<Question>,
     typed: channel::UnboundedReceiver<Typed>,
+    /// How many questions have no answer yet. The editor takes one after the other.
+    asked: usize,
     news: mpsc::Sender<String>,
     /// How the terminal was before.
     before: Option<Termios>,
@@ -133,15 +137,26 @@ impl Terminal {
         let (news, to_print) = mpsc::channel::<String>();
         thread::Builder::new().name("news".to_owned()).spawn(move || {
             for text in to_print {
-                match &mut printer {
-                    // A terminal that went away is noticed where it is read.
-                    Some(printer) => _ = printer.print(text),
+                // A terminal that went away is noticed where it is read.
+                _ = match &mut printer {
+                    Some(printer) => printer.print(text).map_err(into_io),
                     // A terminal without a cursor that can be moved: the line stays where it is.
-                    None => print!("{text}"),
-                }
+                    None => io::stdout().write_all(text.as_bytes()),
+                };
             }
         })?;
-        Ok(Self { questions, typed, news, before })
+        Ok(Self { questions, typed, asked: 0, news, before })
+    }
+
+    /// What is typed for the question that was asked last.
+    async fn typed(&mut self) -> Typed {
+        loop {
+            let Some(typed) = self.typed.recv().await else { return Typed::End };
+            self.asked = self.asked.saturating_sub(1);
+            if self.asked == 0 {
+                return typed;
+            }
+        }
     }
 
     /// Prints lines above the prompt.
@@ -155,8 +170,8 @@ impl Drop for Terminal {
     fn drop(&mut self) {
         let Some(before) = &self.before else { return };
         if tcgetattr(io::stdin()).is_ok_and(|now| now != *before) {
-            print!("{PASTE_MARKS_OFF}");
-            _ = io::Write::flush(&mut io::stdout());
+            let mut stdout = io::stdout();
+            _ = stdout.write_all(PASTE_MARKS_OFF.as_bytes()).and_then(|()| stdout.flush());
             _ = tcsetattr(io::stdin(), SetArg::TCSADRAIN, before);
         }
     }

@@ -62,7 +62,7 @@ pub(super) async fn interactive(
     let mut input = if is_person { Input::Terminal(Terminal::open()?) } else { Input::script() };
     let chosen = match args.id {
         Some(id) => Some(id),
-        None => choose(&client, &mut input, output).await?,
+        None => choose(&client, &mut input, output, &mut signals).await?,
     };
     let Some(id) = chosen else { return Ok(ExitCode::SUCCESS) };
     Session::of(client, &id, input, output).await?.run(&mut signals).await
@@ -73,6 +73,7 @@ async fn choose(
     client: &Client,
     input: &mut Input,
     output: Output,
+    signals: &mut Signals,
 ) -> Result<Option<String>, CliError> {
     let filter = Some(RUNNING.to_owned());
     let wanted = Wanted { filter, top: Some(OFFERED_MAX), ..Wanted::default() };
@@ -93,7 +94,11 @@ async fn choose(
     loop {
         let prompt = Marked::fixed(&format!("which one, 1 to {}? ", running.len()));
         input.ask(Question { prompt, names: None });
-        let Typed::Line(line) = input.typed().await else { return Ok(None) };
+        let typed = tokio::select! {
+            typed = input.typed() => typed,
+            () = signals.next() => return Ok(None),
+        };
+        let Typed::Line(line) = typed else { return Ok(None) };
         let number = line.trim().parse::<usize>().ok().and_then(|number| number.checked_sub(1));
         if let Some(index) = number.filter(|index| *index < running.len()) {
             return Ok(Some(running.swap_remove(index).id));

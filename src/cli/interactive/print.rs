@@ -123,8 +123,3 @@ pub(super) fn greeting(operation: &Operation, output: Output) -> String {
     let hint = output.faint("Tab completes, `help` lists what can be said, Ctrl-D leaves");
     format!("{name} {id}: {state}{paused}, {percent_complete} %: {}\n{hint}", counts.join(", "))
 }
-
-/// Whether nothing more happens to an operation.
-pub(super) fn has_ended(operation: &Operation) -> bool {
-    matches!(operation.status.as_str(), "succeeded" | "failed" | "canceled")
-}

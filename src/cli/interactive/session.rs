@@ -16,7 +16,7 @@ use super::super::{op, people};
 use super::command::{Command, help, parse};
 use super::complete::Names;
 use super::input::{Input, Marked, Question, Typed};
-use super::print::{Live, News, ending, greeting, has_ended};
+use super::print::{Live, News, ending, greeting};
 use crate::client::{Client, ClientError, SteerOutcome, Verb};
 use crate::wire::graph::Format;
 use crate::wire::{MessageRequest, Operation, ReplyRequest, SteerRequest, Step};
@@ -63,7 +63,7 @@ impl Subject {
         let subject = Self {
             id: operation.id.clone(),
             name: operation.name.clone(),
-            has_ended: Arc::new(AtomicBool::new(has_ended(&operation))),
+            has_ended: Arc::new(AtomicBool::new(operation.has_ended())),
             names: Arc::new(Names::of(&steps, &jobset.definition)),
             live: Live::of(client, operation.clone(), told, output),
         };
@@ -357,6 +357,8 @@ impl Session {
     /// Waits until the operation has ended or needs a person.
     async fn wait(&mut self) -> Result<(), CliError> {
         let (client, id) = (self.client.clone(), self.subject.id.clone());
+        // Of what has ended already no news come.
+        let has_news = !self.is_script() && !self.subject.has_ended();
         let mut stop = std::pin::pin!(until_it_stops(&client, &id));
         let operation = loop {
             tokio::select! {
@@ -367,9 +369,8 @@ impl Session {
         if self.output.is_json() {
             return Ok(self.output.json(&operation)?);
         }
-        match has_ended(&operation) {
-            // A person is told by the news.
-            true if !self.is_script() => Ok(()),
+        match operation.has_ended() {
+            true if has_news => Ok(()),
             true => Ok(self.output.line(&ending(&client, &operation, self.output))?),
             false => Ok(self.output.line("steps wait for a person; `status` names them")?),
         }
@@ -383,7 +384,7 @@ async fn until_it_stops(client: &Client, id: &str) -> Result<Operation, ClientEr
         let polled = client.poll(id, etag.as_deref(), wait).await?;
         etag = polled.etag;
         if let Some(operation) = polled.operation
-            && (has_ended(&operation) || operation.attention)
+            && (operation.has_ended() || operation.attention)
         {
             return Ok(operation);
         }

@@ -21,7 +21,7 @@ impl Split {
     pub(super) fn of(line: &str) -> Self {
         let mut split = Self::default();
         let mut quote = None;
-        let mut letters = line.char_indices();
+        let mut letters = line.char_indices().peekable();
         while let Some((at, letter)) = letters.next() {
             if quote.is_none() && letter.is_whitespace() {
                 split.touched = false;
@@ -39,7 +39,12 @@ impl Split {
                     quote = None;
                     None
                 }
-                (None | Some('"'), '\\') => letters.next().map(|(_, escaped)| escaped),
+                (None, '\\') => letters.next().map(|(_, escaped)| escaped),
+                // Before anything else it is a letter like others: `"printf 'a\n'"`.
+                (Some('"'), '\\') => {
+                    let escaped = letters.next_if(|(_, next)| r#""\$`"#.contains(*next));
+                    Some(escaped.map_or(letter, |(_, escaped)| escaped))
+                }
                 _ => Some(letter),
             };
             if let Some(word) = split.words.last_mut() {
@@ -67,6 +72,10 @@ mod tests {
             ["skip", "my step", r#"a "b""#, "it's", "suite=x y", ""]
         );
         assert_eq!(texts(r"'it'\''s'"), ["it's"]);
+        assert_eq!(
+            texts(r#"--shell "printf 'a\n' \$x \\\"" b\n"#),
+            ["--shell", r#"printf 'a\n' $x \""#, "bn"]
+        );
         assert!(texts(" ").is_empty());
     }
 

@@ -24,10 +24,10 @@ const NAMES_MAX: usize = 6;
 
 /// Adds a warning for each cycle of steps that can come to wait for each other.
 pub(super) fn examine(jobset: &Jobset, order: &[u32], findings: &mut Findings) {
-    let mut budget = Budget::full();
+    let budget = Budget::full();
     for cycle in cycles(jobset).into_iter().take(CYCLES_MAX) {
         let Some(cone) = cone(jobset, &cycle) else { continue };
-        let Some(stuck) = Model::new(jobset, cone).search(&cycle, &mut budget) else { continue };
+        let Some(stuck) = Model::new(jobset, cone, &budget).search(&cycle) else { continue };
         let first = stuck.waiting.iter().map(|n| order[*n as usize]).min().unwrap_or_default();
         findings.warn(format!("steps[{first}]"), told(jobset, &stuck));
     }

@@ -72,6 +72,9 @@ impl Examine<'_> {
         }
         let machine = &self.jobset.machine(n).name;
         for (on, guard) in shut {
+            if findings.has_all_warnings() {
+                return;
+            }
             let (path, what) = match on {
                 On::Action(action) => {
                     let action = self.jobset.action_name(*action);

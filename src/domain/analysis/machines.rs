@@ -21,6 +21,9 @@ pub(super) fn examine(definition: &Definition, findings: &mut Findings) {
         uses.guarded.extend(step.guards.keys().map(String::as_str));
     }
     for (name, machine) in &definition.machines {
+        if findings.is_full() {
+            return;
+        }
         let path = format!("machines.{name}");
         let uses = uses.remove(name.as_str());
         if uses.is_none() {
@@ -127,25 +130,27 @@ impl<'a> Examine<'a> {
 
     /// Of the automatic transitions out of a state the first one is taken that can be.
     fn shadowed(&self, findings: &mut Findings) {
+        // By state: the first that can always be taken.
+        let mut sure: BTreeMap<&str, usize> = BTreeMap::new();
         let transitions = self.machine.transitions.iter().enumerate();
-        let automatic: Vec<_> = transitions.filter(|(_, t)| t.automatic).collect();
-        for (place, (index, transition)) in automatic.iter().enumerate() {
-            let has_work =
-                self.machine.states.get(&transition.from).is_some_and(|s| s.work.is_some());
-            let is_first = |(_, before): &&(usize, &TransitionDefinition)| {
-                before.from == transition.from
-                    && before.when.is_empty()
-                    && !self.uses.guarded.contains(before.action.as_str())
-            };
-            if let Some((first, _)) = automatic[..place].iter().find(is_first)
+        for (index, transition) in transitions.filter(|(_, t)| t.automatic) {
+            if findings.has_all_warnings() {
+                return;
+            }
+            let from = transition.from.as_str();
+            let has_work = self.machine.states.get(from).is_some_and(|s| s.work.is_some());
+            if let Some(first) = sure.get(from)
                 && !has_work
             {
                 let message = format!(
-                    "is never taken: transitions[{first}] is automatic too, leads out of `{}` \
-                     and has no `when`",
-                    transition.from
+                    "is never taken: transitions[{first}] is automatic too, leads out of `{from}` \
+                     and has no `when`"
                 );
                 findings.warn(format!("{}.transitions[{index}]", self.path), message);
+            }
+            let is_guarded = self.uses.guarded.contains(transition.action.as_str());
+            if transition.when.is_empty() && !is_guarded {
+                sure.entry(from).or_insert(index);
             }
         }
     }

@@ -45,8 +45,14 @@ impl Findings {
         self.warnings.push(Problem::new(path, message));
     }
 
+    /// Whether nothing more has to be looked for. Warnings, however many, must not hide an error.
     fn is_full(&self) -> bool {
-        self.errors.len() >= PROBLEMS_MAX || self.warnings.len() >= PROBLEMS_MAX
+        self.errors.len() >= PROBLEMS_MAX
+    }
+
+    /// Whether no more warnings are told, so that none has to be worked out.
+    fn has_all_warnings(&self) -> bool {
+        self.warnings.len() >= PROBLEMS_MAX
     }
 }
 

@@ -12,7 +12,7 @@
 //! The real [`Run`](crate::domain::Run) was rejected for this: a copy of it costs microseconds, which
 //! is the price of twenty situations here. A test compares the two.
 
-use std::cell::Cell;
+use std::cell::{Cell, LazyCell};
 use std::collections::{BTreeSet, HashSet, VecDeque};
 
 use super::deadlock::guards;
@@ -30,23 +30,46 @@ const SITUATIONS_MAX: usize = 20_000;
 /// milliseconds.
 const TERMS_MAX: usize = 500_000;
 
+/// Bytes of the situations that are come upon, at the most, for one jobset. One in which operators
+/// may do much leads to thousands of others, and each is kept until it is looked at.
+const BYTES_MAX: usize = 16_000_000;
+
+/// Further guards of a step that are passed by in the time that a term takes.
+const PASSED_PER_TERM: usize = 16;
+
 /// What may still be spent on a jobset.
 #[derive(Debug)]
 pub(super) struct Budget {
-    situations: usize,
-    terms: usize,
+    situations: Cell<usize>,
+    terms: Cell<usize>,
+    bytes: Cell<usize>,
+    is_spent: Cell<bool>,
 }
 
 impl Budget {
     pub(super) const fn full() -> Self {
-        Self { situations: SITUATIONS_MAX, terms: TERMS_MAX }
+        Self {
+            situations: Cell::new(SITUATIONS_MAX),
+            terms: Cell::new(TERMS_MAX),
+            bytes: Cell::new(BYTES_MAX),
+            is_spent: Cell::new(false),
+        }
     }
 
-    fn spend(&mut self, terms: usize) -> bool {
-        let left = (self.situations.checked_sub(1), self.terms.checked_sub(terms));
-        let (Some(situations), Some(terms)) = left else { return false };
-        (self.situations, self.terms) = (situations, terms);
-        true
+    fn spend(&self, left: &Cell<usize>, amount: usize) {
+        match left.get().checked_sub(amount) {
+            Some(less) => left.set(less),
+            None => self.is_spent.set(true),
+        }
+    }
+
+    fn look(&self, steps: usize) {
+        self.spend(&self.situations, 1);
+        self.spend(&self.terms, steps);
+    }
+
+    fn keep(&self, steps: usize) {
+        self.spend(&self.bytes, steps * size_of::<StepState>() + size_of::<Node>());
     }
 }
 
@@ -80,8 +103,7 @@ pub(super) struct Model<'a> {
     watchers: Vec<Vec<usize>>,
     /// By place: whether nothing depends on when it runs.
     is_plain: Vec<bool>,
-    /// How many terms were looked at.
-    spent: Cell<usize>,
+    budget: &'a Budget,
 }
 
 /// A way through the situations.
@@ -92,7 +114,7 @@ struct Node {
 
 impl<'a> Model<'a> {
     /// A model of these steps, which depend on no other.
-    pub(super) fn new(jobset: &'a Jobset, steps: Vec<u32>) -> Self {
+    pub(super) fn new(jobset: &'a Jobset, steps: Vec<u32>, budget: &'a Budget) -> Self {
         let mut place = vec![None; jobset.steps.len()];
         for (at, n) in steps.iter().enumerate() {
             place[*n as usize] = Some(at);
@@ -113,12 +135,12 @@ impl<'a> Model<'a> {
             }
         }
         let watchers = watchers.into_iter().map(|set| set.into_iter().collect()).collect();
-        Self { jobset, steps, place, watchers, is_plain, spent: Cell::new(0) }
+        Self { jobset, steps, place, watchers, is_plain, budget }
     }
 
     /// The situation with the fewest failures in which steps of `cycle` wait for each other, if
     /// there is one and the budget lasts to find it.
-    pub(super) fn search(&self, cycle: &BTreeSet<u32>, budget: &mut Budget) -> Option<Stuck> {
+    pub(super) fn search(&self, cycle: &BTreeSet<u32>) -> Option<Stuck> {
         let mut nodes: Vec<Node> = Vec::new();
         let mut first = self.first();
         self.settle(&mut first, None);
@@ -126,20 +148,27 @@ impl<'a> Model<'a> {
         // What went smoothly goes to the front, a failure to the back.
         let mut queue: VecDeque<(Situation, Option<usize>)> = VecDeque::from([(first, None)]);
         while let Some((situation, node)) = queue.pop_front() {
-            let spent = self.spent.take() + self.steps.len();
-            if !budget.spend(spent) {
+            self.budget.look(self.steps.len());
+            if self.is_over() {
                 return None;
             }
             if !seen.insert(situation.clone()) {
                 continue;
             }
             let events = self.events(&situation);
+            if self.is_over() {
+                return None;
+            }
             if events.is_empty()
                 && let Some(stuck) = self.stuck(&situation, cycle, &nodes, node)
             {
                 return Some(stuck);
             }
             for event in events {
+                self.budget.keep(self.steps.len());
+                if self.is_over() {
+                    return None;
+                }
                 let mut next = situation.clone();
                 next[event.place] = event.to;
                 self.settle(&mut next, Some(event.place));
@@ -153,6 +182,10 @@ impl<'a> Model<'a> {
             }
         }
         None
+    }
+
+    fn is_over(&self) -> bool {
+        self.budget.is_spent.get()
     }
 
     fn first(&self) -> Situation {
@@ -173,6 +206,9 @@ impl<'a> Model<'a> {
             None => (0..self.steps.len()).collect(),
         };
         while let Some(place) = agenda.pop_front() {
+            if self.is_over() {
+                return;
+            }
             let Some(to) = self.forced(situation, place) else { continue };
             situation[place] = to;
             agenda.push_back(place);
@@ -206,15 +242,23 @@ impl<'a> Model<'a> {
     fn automatic(&self, situation: &Situation, place: usize) -> Option<&Rule> {
         let n = self.steps[place];
         let state = situation[place];
+        // Many rules may ask for the same entry guard, which may be long.
+        let is_entered = LazyCell::new(|| self.holds(situation, n));
         self.jobset.machine(n).automatic(state).find(|rule| {
-            let is_entered = rule.condition != Condition::Entry || self.holds(situation, n);
-            is_entered && self.guards_hold(situation, n, rule)
+            (rule.condition != Condition::Entry || *is_entered)
+                && self.guards_hold(situation, n, rule)
         })
     }
 
     fn guards_hold(&self, situation: &Situation, n: u32, rule: &Rule) -> bool {
-        let mut extras = self.jobset.extras_of(n).iter().filter(|(on, _)| on.is_on(rule));
-        extras.all(|(_, guard)| self.holds(situation, *guard))
+        self.extras_on(n, rule).all(|guard| self.holds(situation, guard))
+    }
+
+    /// The further guards of step `n` that are put on a rule.
+    fn extras_on(&self, n: u32, rule: &Rule) -> impl Iterator<Item = u32> {
+        let extras = self.jobset.extras_of(n);
+        self.budget.spend(&self.budget.terms, extras.len() / PASSED_PER_TERM);
+        extras.iter().filter(move |(on, _)| on.is_on(rule)).map(|(_, guard)| *guard)
     }
 
     fn holds(&self, situation: &Situation, guard: u32) -> bool {
@@ -237,10 +281,10 @@ impl<'a> Model<'a> {
             let state = self.state_of(situation, term);
             state.is_some_and(|state| term.states.has(state) || !state.is_ended())
         };
+        let may_enter = LazyCell::new(|| self.evaluate(n, may));
         self.jobset.machine(n).automatic(situation[place]).all(|rule| {
-            let is_shut = rule.condition == Condition::Entry && !self.evaluate(n, may);
-            let mut extras = self.jobset.extras_of(n).iter().filter(|(on, _)| on.is_on(rule));
-            is_shut || extras.any(|(_, guard)| !self.evaluate(*guard, may))
+            let is_shut = rule.condition == Condition::Entry && !*may_enter;
+            is_shut || self.extras_on(n, rule).any(|guard| !self.evaluate(guard, may))
         })
     }
 
@@ -249,7 +293,7 @@ impl<'a> Model<'a> {
         guards.is_open(guard)
             || guards.clauses(guard).any(|mut groups| {
                 groups.all(|(need, terms)| {
-                    self.spent.set(self.spent.get() + terms.len());
+                    self.budget.spend(&self.budget.terms, terms.len());
                     terms.iter().filter(|term| holds(**term)).count() >= need as usize
                 })
             })
@@ -270,7 +314,7 @@ impl<'a> Model<'a> {
 
     fn events_of(&self, situation: &Situation, place: usize) -> Vec<Event> {
         let state = situation[place];
-        if state.is_ended() {
+        if state.is_ended() || self.is_over() {
             return Vec::new();
         }
         let mut events = if state.class() == StepState::RUNNING {

@@ -5,7 +5,7 @@
 //! reaches more when another guard of it can hold, a guard can hold when steps reach the states that
 //! it asks for. What only waits for itself never gets in.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
 use crate::domain::action::{Action, Actor};
 use crate::domain::definition::OnFailure;
@@ -156,23 +156,46 @@ fn cost(jobset: &Jobset, guard: u32) -> usize {
 /// The states that a step of that kind can reach.
 fn closure(jobset: &Jobset, n: u32, kind: &Kind) -> StateSet {
     let machine = jobset.machine(n);
+    let guards = GuardsOf::kind(kind);
+    let rules: Vec<&Rule> =
+        machine.rules().iter().filter(|rule| allows(machine, kind, &guards, rule)).collect();
     let mut reached: StateSet = [kind.initial].into_iter().collect();
     loop {
         let before = reached;
-        let states = machine.states().iter().map(|state| state.state);
-        for state in states.filter(|state| before.has(*state)) {
-            for rule in machine.rules_from(state).iter().filter(|rule| allows(machine, kind, rule))
-            {
-                match rule.to {
-                    Target::State(to) => reached.insert(to),
-                    Target::Before => remembered(machine, kind, rule.from, &mut reached),
-                }
+        for rule in rules.iter().filter(|rule| before.has(rule.from)) {
+            match rule.to {
+                Target::State(to) => reached.insert(to),
+                Target::Before => remembered(machine, kind, rule.from, &mut reached),
             }
         }
         if reached == before {
             return reached;
         }
     }
+}
+
+/// What the further guards of a kind are put on. In sets, because a machine may have a thousand
+/// rules with a guard on each.
+struct GuardsOf {
+    all: HashSet<On>,
+    /// Those that can never hold.
+    shut: HashSet<On>,
+}
+
+impl GuardsOf {
+    fn kind(kind: &Kind) -> Self {
+        let shut = kind.extras.iter().filter(|(_, can_hold)| !can_hold);
+        Self {
+            all: kind.extras.iter().map(|(on, _)| *on).collect(),
+            shut: shut.map(|(on, _)| *on).collect(),
+        }
+    }
+}
+
+/// Whether one of the guards is put on a rule.
+fn is_any_on(guards: &HashSet<On>, rule: &Rule) -> bool {
+    guards.contains(&On::Action(rule.action))
+        || rule.when.is_some_and(|when| guards.contains(&On::Transition(when)))
 }
 
 /// Where a rule may lead that leads back from `state`: a step may have come there from any state
@@ -193,18 +216,15 @@ fn remembered(machine: &Machine, kind: &Kind, state: StepState, reached: &mut St
 }
 
 /// Whether a rule may ever be followed.
-fn allows(machine: &Machine, kind: &Kind, rule: &Rule) -> bool {
-    let is_shut = |on: On, can_hold: bool| !can_hold && on.is_on(rule);
-    if rule.condition == Condition::Entry && !kind.entry.1
-        || kind.extras.iter().any(|(on, can_hold)| is_shut(*on, *can_hold))
-    {
+fn allows(machine: &Machine, kind: &Kind, guards: &GuardsOf, rule: &Rule) -> bool {
+    if rule.condition == Condition::Entry && !kind.entry.1 || is_any_on(&guards.shut, rule) {
         return false;
     }
     match rule.actor {
         Actor::Worker => may_follow(machine, kind, rule),
         // Nothing that could always be left by itself is ever closed.
         Actor::Engine if rule.action == Action::CLOSE => {
-            !machine.automatic(rule.from).any(|rule| is_unguarded(kind, rule))
+            !machine.automatic(rule.from).any(|rule| is_unguarded(kind, guards, rule))
         }
         Actor::Engine | Actor::Lease | Actor::Operator => true,
     }
@@ -222,7 +242,7 @@ fn may_follow(machine: &Machine, kind: &Kind, rule: &Rule) -> bool {
     (kind.has_timeout || !times_out) && (kind.forgives || !forgives)
 }
 
-fn is_unguarded(kind: &Kind, rule: &Rule) -> bool {
+fn is_unguarded(kind: &Kind, guards: &GuardsOf, rule: &Rule) -> bool {
     let is_entered = rule.condition == Condition::Entry && kind.entry.0;
-    !is_entered && !kind.extras.iter().any(|(on, _)| on.is_on(rule))
+    !is_entered && !is_any_on(&guards.all, rule)
 }

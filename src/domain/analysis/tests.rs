@@ -2,8 +2,9 @@ use expect_test::{Expect, expect};
 
 use crate::domain::Definition;
 use crate::domain::definition::StepDefinition;
+use crate::domain::problem::PROBLEMS_MAX;
 use crate::domain::testing::{
-    canary, definition, door, found, guarded, machine, repair, step, with_machine,
+    canary, compile, definition, door, found, guarded, machine, repair, step, with_machine,
 };
 
 fn check(definition: Definition, expected: &Expect) {
@@ -229,4 +230,54 @@ fn what_is_too_large_to_be_searched_is_let_through() {
     };
     let steps = (0..60).map(crossed).chain([step("r", "")]).collect();
     check(definition(steps, vec![]), &expect![""]);
+}
+
+#[test]
+fn warnings_however_many_hide_no_error() {
+    let spare = || machine("A", &["A", "Z = failed"], &["A end Z"]);
+    let names: Vec<String> = (0..PROBLEMS_MAX).map(|n| format!("m{n:03}")).collect();
+    let machines = names.iter().map(|name| (name.as_str(), spare())).collect();
+    let steps = vec![step("a", "b:TimedOut"), step("b", "")];
+    check(
+        definition(steps, machines),
+        &expect![[r#"
+        error: steps[0]: `a` can never run: `b` never becomes TimedOut
+    "#]],
+    );
+    let paused = |n: usize| guarded(step(&format!("s{n}"), ""), "pause", "b:Ready");
+    let mut steps: Vec<StepDefinition> = (0..=PROBLEMS_MAX).map(paused).collect();
+    steps.push(step("b", ""));
+    assert_eq!(found(definition(steps.clone(), vec![])).lines().count(), PROBLEMS_MAX);
+    steps.push(step("a", "b:TimedOut"));
+    check(
+        definition(steps, vec![]),
+        &expect![[r#"
+        error: steps[102]: `a` can never run: `b` never becomes TimedOut
+    "#]],
+    );
+}
+
+/// Where operators may do much at any time, each situation leads to thousands: the search must end
+/// before they fill the memory, which would be gigabytes here.
+#[test]
+fn situations_that_lead_to_many_others_are_not_all_kept() {
+    let cells = 490;
+    let moves = (0..190).map(|n| format!("A o{n} B{}", n % 14));
+    let moves: Vec<String> = moves.chain((0..14).map(|n| format!("B{n} end Z"))).collect();
+    let states: Vec<String> = (0..14).map(|n| format!("B{n}")).collect();
+    let states = states.iter().map(String::as_str).chain(["A", "Z = succeeded"]);
+    let moves: Vec<&str> = moves.iter().map(String::as_str).collect();
+    let cell = machine("A", &states.collect::<Vec<_>>(), &moves);
+    let all: Vec<String> = (0..cells).map(|n| format!("x{n}:Z")).collect();
+    let all = all.join(" ");
+    let last = machine("P", &["P", "Q = succeeded"], &[&format!("P go Q if {all}")]);
+    let cells = (0..cells).map(|n| with_machine(&format!("x{n}"), "cell", ""));
+    let knot = [
+        with_machine("last", "last", ""),
+        step("c", "last:Q d:Succeeded | x0:Z"),
+        step("d", "c:Succeeded | x1:Z"),
+    ];
+    let jobset =
+        compile(definition(cells.chain(knot).collect(), vec![("cell", cell), ("last", last)]));
+    assert!(jobset.is_ok_and(|jobset| jobset.warnings.is_empty()));
 }

@@ -267,6 +267,12 @@ fn timers_workers_and_limits() {
         Kind::Worker,
         "`other` waits for a worker with a free slot (1 worker is registered, with 4 slots)",
     );
+    let told = |live, slots| {
+        let around = Around { workers: Workers { live, slots }, ..around(start()) };
+        step(&run, 1, &around).because.remove(0).message
+    };
+    assert!(told(1, 1).ends_with(" (1 worker is registered, with 1 slot)"));
+    assert!(told(2, 8).ends_with(" (2 workers are registered, with 8 slots in all)"));
     let nobody = Around { workers: Workers { live: 0, slots: 0 }, ..around(start()) };
     let all = operation(&run, &nobody).because;
     assert_eq!(

@@ -1,6 +1,6 @@
 //! Who waits for whom, from some steps down to the root causes.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 
@@ -325,6 +325,21 @@ fn look(run: &Run, n: u32, now: DateTime<Utc>) -> (Vec<Reason>, Vec<u32>) {
     }
 }
 
+/// Steps that are waited for, each once: every clause of a guard names those of the pairs again.
+#[derive(Default)]
+struct Waits {
+    steps: Vec<u32>,
+    known: HashSet<u32>,
+}
+
+impl Waits {
+    fn add(&mut self, step: u32) {
+        if self.known.insert(step) {
+            self.steps.push(step);
+        }
+    }
+}
+
 fn ended(run: &Run, n: u32, state: StepState) -> (Vec<Reason>, Vec<u32>) {
     if state.class() == StepState::CANCELLED {
         return (vec![Reason::Cancelled], Vec::new());
@@ -332,8 +347,9 @@ fn ended(run: &Run, n: u32, state: StepState) -> (Vec<Reason>, Vec<u32>) {
     if state.class() != StepState::UNREACHABLE {
         return (vec![Reason::Ended], Vec::new());
     }
-    let mut waits = Vec::new();
-    for_each_dead(run, n, |_, term| waits.push(term.step));
+    let mut waits = Waits::default();
+    for_each_dead(run, n, |_, term| waits.add(term.step));
+    let waits = waits.steps;
     (if waits.is_empty() { vec![Reason::Closed] } else { Vec::new() }, waits)
 }
 
@@ -343,8 +359,9 @@ fn held(run: &Run, n: u32, mut reasons: Vec<Reason>) -> (Vec<Reason>, Vec<u32>) 
     if is_free {
         reasons.push(Reason::Person(verbs));
     }
-    let mut waits = Vec::new();
-    for_each_alive(run, n, !is_free, |_, term| waits.push(term.step));
+    let mut waits = Waits::default();
+    for_each_alive(run, n, !is_free, |_, term| waits.add(term.step));
+    let waits = waits.steps;
     if reasons.is_empty() && waits.is_empty() {
         reasons.push(Reason::Person(Vec::new()));
     }
@@ -357,11 +374,12 @@ fn pending(
     mut reasons: Vec<Reason>,
     now: DateTime<Utc>,
 ) -> (Vec<Reason>, Vec<u32>) {
-    let mut waits = Vec::new();
+    let mut waits = Waits::default();
     match waiting_for(run, n, now) {
         Some(found) => reasons.extend(found),
-        None => for_each_alive(run, n, false, |_, term| waits.push(term.step)),
+        None => for_each_alive(run, n, false, |_, term| waits.add(term.step)),
     }
+    let waits = waits.steps;
     if reasons.is_empty() && waits.is_empty() {
         reasons.push(Reason::Engine);
     }
@@ -394,7 +412,8 @@ pub(super) fn moving_verbs(run: &Run, n: u32) -> Vec<Action> {
 }
 
 /// Every term that could still hold and would help one of the rules out of the state of step `n`:
-/// those of the engine, or those of operators as well; with how much of its group holds.
+/// those of the engine, or those of operators as well; with how much of its group holds. Each guard
+/// is gone through once, whatever the number of rules that ask for it.
 pub(super) fn for_each_alive(
     run: &Run,
     n: u32,
@@ -408,6 +427,8 @@ pub(super) fn for_each_alive(
         .rules_from(state)
         .iter()
         .filter(|rule| with_operators && rule.actor == Actor::Operator);
+    // A machine may have a thousand rules that ask for the same entry guard.
+    let mut told = HashSet::new();
     for rule in machine.automatic(state).chain(operators) {
         let unmet: Vec<u32> = asked(run, n, rule)
             .map(|(_, guard)| guard)
@@ -416,7 +437,7 @@ pub(super) fn for_each_alive(
         if unmet.iter().any(|guard| guards.is_dead(&run.counters, *guard)) {
             continue;
         }
-        for guard in unmet {
+        for guard in unmet.into_iter().filter(|guard| told.insert(*guard)) {
             for clause in guards.clauses(guard) {
                 let groups: Vec<(Tally, &[Term])> =
                     clause.map(|(need, terms)| (Tally::of(run, need, terms), terms)).collect();
@@ -435,9 +456,10 @@ pub(super) fn for_each_alive(
 /// Every dead term that shut one of the automatic rules of step `n`, which was closed.
 pub(super) fn for_each_dead(run: &Run, n: u32, mut tell: impl FnMut(Tally, &Term)) {
     let guards = &run.jobset.guards;
+    let mut told = HashSet::new();
     for rule in shut_rules(run, n) {
         for (_, guard) in asked(run, n, &rule) {
-            if !guards.is_dead(&run.counters, guard) {
+            if !guards.is_dead(&run.counters, guard) || !told.insert(guard) {
                 continue;
             }
             for mut clause in guards.clauses(guard) {

@@ -179,10 +179,14 @@ fn stopping(run: &Run) -> &'static str {
 
 fn workers_words(around: &Around) -> String {
     let workers = around.workers;
-    match (workers.live, workers.slots) {
-        (0, _) => "; no worker is registered: start one by `mother worker`".to_owned(),
-        (1, slots) => format!(" (1 worker is registered, with {slots} slots)"),
-        (live, slots) => format!(" ({live} workers are registered, with {slots} slots in all)"),
+    let slots = match workers.slots {
+        1 => "1 slot".to_owned(),
+        slots => format!("{slots} slots"),
+    };
+    match workers.live {
+        0 => "; no worker is registered: start one by `mother worker`".to_owned(),
+        1 => format!(" (1 worker is registered, with {slots})"),
+        live => format!(" ({live} workers are registered, with {slots} in all)"),
     }
 }
 

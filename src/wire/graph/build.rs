@@ -1,6 +1,6 @@
 //! From a definition to its graph.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::{Class, Edge, EdgeKind, Graph, Node};
 use crate::domain::definition::{ClauseDefinition, Need, StepDefinition};
@@ -36,15 +36,11 @@ impl Graph {
             }
         }
         for (to, step) in &steps {
-            let begin = edges.len();
-            for (action, when) in conditions(definition, step) {
-                for edge in guards(*to, action, when, number) {
-                    // Several transitions of a machine may ask the same.
-                    if !edges[begin..].contains(&edge) {
-                        edges.push(edge);
-                    }
-                }
-            }
+            let asked = conditions(definition, step);
+            let asked = asked.flat_map(|(action, when)| guards(*to, action, when, number));
+            // Several transitions of a machine may ask the same.
+            let mut known = HashSet::new();
+            edges.extend(asked.filter(|edge| known.insert(edge.clone())));
         }
         edges.sort_by_key(|edge| (edge.from, edge.to));
         let node = |(n, step): &(usize, &StepDefinition)| Node {

@@ -45,7 +45,7 @@ pub struct Node {
 }
 
 /// An arrow between two positions in [`Graph::nodes`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Edge {
     /// The step that is watched.
     pub from: usize,
@@ -56,7 +56,7 @@ pub struct Edge {
 }
 
 /// What a step waits for.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum EdgeKind {
     /// A success pair.
     Success,

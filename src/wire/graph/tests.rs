@@ -1,7 +1,8 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::domain::{Jobset, Limits};
+use crate::domain::definition::{ClauseDefinition, StepDefinition};
+use crate::domain::{Definition, Jobset, Limits};
 use crate::wire::read_jobset;
 
 /// A jobset with every kind of arrow.
@@ -439,6 +440,25 @@ fn an_svg_has_a_limit() {
     expect!["5001 steps with 0 arrows are too much for an SVG, which is drawn up to 5000 steps and 20000 arrows; ask for dot or mermaid"]
         .assert_eq(&error.to_string());
     assert!(large.render(Format::Dot).is_ok() && large.render(Format::Mermaid).is_ok());
+}
+
+/// Compared each with each, so many arrows would take minutes.
+#[test]
+fn a_step_that_asks_for_very_much_is_drawn() {
+    let sources = 100_000;
+    let named = |n: usize| StepDefinition { name: format!("s{n}"), ..StepDefinition::default() };
+    let asked = |n: usize| {
+        ["Succeeded", "Failed", "Skipped"].map(|state| ClauseDefinition {
+            at_least: None,
+            terms: vec![(format!("s{n}"), vec![state.to_owned()])],
+        })
+    };
+    let when: Vec<ClauseDefinition> = (0..sources - 1).flat_map(asked).collect();
+    let last = StepDefinition { when, ..named(sources - 1) };
+    let steps = (0..sources - 1).map(named).chain([last]).collect();
+    let definition = Definition { name: "much".into(), steps, ..Definition::default() };
+    let jobset = Jobset::compile(definition.clone(), &Limits::default()).unwrap();
+    assert_eq!(Graph::of(&definition, &jobset).edges.len(), 3 * (sources - 1));
 }
 
 #[test]

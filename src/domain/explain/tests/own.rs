@@ -4,14 +4,31 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
+use super::super::web::for_each_alive;
 use super::{
     Action, Cause, Definition, Ending, GuardOf, Kind, Run, Selection, Steer, StepDefinition, Verb,
     WORKER, around, check, clause, in_state, named, operation, pairs, round, says, start, step,
     submit,
 };
 use crate::domain::definition::{
-    End, MachineDefinition, StateDefinition, TransitionDefinition, Work,
+    ClauseDefinition, End, MachineDefinition, StateDefinition, TransitionDefinition, Work,
 };
+
+fn to(
+    from: &str,
+    action: &str,
+    to: &str,
+    automatic: bool,
+    when: Vec<ClauseDefinition>,
+) -> TransitionDefinition {
+    TransitionDefinition {
+        from: from.into(),
+        action: action.into(),
+        to: to.into(),
+        automatic,
+        when,
+    }
+}
 
 fn door() -> MachineDefinition {
     let state = |end| StateDefinition { end, ..StateDefinition::default() };
@@ -21,13 +38,6 @@ fn door() -> MachineDefinition {
             .map(|(a, b)| (a.to_owned(), b.to_owned()))
             .into(),
         end: None,
-    };
-    let to = |from: &str, action: &str, to: &str, automatic, when| TransitionDefinition {
-        from: from.into(),
-        action: action.into(),
-        to: to.into(),
-        automatic,
-        when,
     };
     let key = vec![clause(&[("key", &["Succeeded"])])];
     MachineDefinition {
@@ -134,4 +144,28 @@ proptest! {
             check(&run, start());
         }
     }
+}
+
+/// Several rules ask for the entry guard, and it is as long as the jobset allows.
+#[test]
+fn a_guard_that_many_rules_ask_for_is_gone_through_once() {
+    let done = StateDefinition { end: Some(End::Succeeded), ..StateDefinition::default() };
+    let machine = MachineDefinition {
+        initial: "Shut".into(),
+        states: [("Shut".into(), StateDefinition::default()), ("Done".into(), done)].into(),
+        transitions: vec![
+            to("Shut", "leave", "Done", true, vec![clause(&[("other", &["Succeeded"])])]),
+            to("Shut", "end", "Done", true, Vec::new()),
+        ],
+    };
+    let door = StepDefinition { machine: Some("door".into()), ..named("door") };
+    let waiting = submit(Definition {
+        steps: vec![named("key"), named("other"), door],
+        success_pairs: pairs(&[("key", "door")]),
+        machines: BTreeMap::from([("door".to_owned(), machine)]),
+        ..Definition::default()
+    });
+    let mut told = Vec::new();
+    for_each_alive(&waiting, 2, false, |_, term| told.push(term.step));
+    assert_eq!(told, [0, 1]);
 }
