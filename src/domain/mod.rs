@@ -32,6 +32,7 @@ mod declared;
 mod follow;
 mod jobset;
 mod order;
+mod resource;
 mod run;
 mod stamps;
 #[cfg(test)]
@@ -44,6 +45,7 @@ pub use jobset::{Jobset, Step};
 pub use limits::Limits;
 pub use operation::{OperationState, Status, Stop};
 pub use problem::Problem;
+pub use resource::resources;
 pub use run::{Changes, Event, Fact, Incarnation, Kill, Note, OpenAttempt, Run, Snapshot};
 pub use stamps::{Branch, Stamps};
 pub use state::{Phase, StepState};

@@ -16,10 +16,10 @@ use super::lane::Cached;
 use super::live::{Span, Spans};
 use super::seat::{Assignment, Seat};
 use crate::domain::decide::Stopped;
-use crate::domain::{Incarnation, Run, Stop};
+use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
-    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESULT, NewOperation,
-    OperationData, StoreError,
+    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
+    NewOperation, OperationData, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -125,8 +125,11 @@ impl Turn {
             self.data.insert(*id, Data { stored, version: 1 });
         }
         let deadline = jobset.jobset.deadline.map(|deadline| self.now + deadline);
-        let labels = labels.clone();
-        self.new.insert(*id, NewOperation { jobset: jobset.record.id, labels, deadline });
+        let resources: Vec<String> =
+            resources(labels.as_ref()).into_iter().map(str::to_owned).collect();
+        flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
+        let (jobset, labels) = (jobset.record.id, labels.clone());
+        self.new.insert(*id, NewOperation { jobset, labels, resources, deadline });
         runs.insert(*id, Cached { run, flags, version: 0 });
         self.touched.insert(*id);
     }

@@ -120,6 +120,32 @@ pub(super) const ORDERED: &str = r#"ordered as (
     set interrupt = stop_order.interrupt and excluded.interrupt
 )"#;
 
+/// An operation is tied with 1,000 others at the most for each resource, the newest ones.
+pub(super) const TIED: &str = r#"tied as (
+    insert into tie (operation, other, seen)
+    select u.operation, o.id, max(o.version)
+    from unnest($64::uuid[], $65::text[]) as u (operation, name)
+    cross join lateral (
+        select r.operation
+        from resource r
+        where r.name = u.name and r.operation <> u.operation
+        order by r.operation desc
+        limit 1000
+    ) r
+    join operation o on o.id = r.operation
+    group by u.operation, o.id
+)"#;
+
+pub(super) const SHARED: &str = r#"shared as (
+    insert into resource (operation, name)
+    select * from unnest($64::uuid[], $65::text[])
+    on conflict do nothing
+)"#;
+
+pub(super) const UNSHARED: &str = r#"unshared as (
+    delete from resource where operation = any ($66::uuid[])
+)"#;
+
 pub(super) const KEPT: &str = r#"kept as (
     insert into attempt (operation, step, attempt, worker, started, ended, exit_code, signal,
         exception, result, usage)

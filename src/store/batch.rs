@@ -16,7 +16,7 @@ use super::apply;
 use super::clock::{pack_branches, pack_clock};
 use super::error::StoreError;
 use super::packed::{CHUNK, pack_open, pack_steps};
-use super::record::{AttemptRecord, NewJobset, NewOperation, OperationData, PAUSED};
+use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
 use crate::domain::{Event, Fact, Kill, OperationState, Run, Stop};
 
 /// Columns of one table, filled row by row.
@@ -100,6 +100,14 @@ struct Data {
     forked_from: Vec<Option<Uuid>>,
 }
 
+#[derive(Debug, Default)]
+struct Resources {
+    operation: Vec<Uuid>,
+    name: Vec<String>,
+    /// The operations that share none any more.
+    ended: Vec<Uuid>,
+}
+
 /// Attempts that new operations take over from those they were forked from.
 #[derive(Debug, Default)]
 struct Kept {
@@ -123,6 +131,7 @@ pub struct Batch {
     deadlines: Moments,
     orders: Orders,
     kept: Kept,
+    resources: Resources,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -158,8 +167,12 @@ impl Batch {
         self.add_run(run, 0, flags, Some(new.jobset), new.labels.map(Json));
         if run.state().is_final() {
             self.ended.push(run.id());
-        } else {
-            self.queue(run);
+            return;
+        }
+        self.queue(run);
+        for name in new.resources {
+            self.resources.operation.push(run.id());
+            self.resources.name.push(name);
         }
     }
 
@@ -169,6 +182,9 @@ impl Batch {
         if run.state().is_final() {
             self.ended.push(run.id());
             self.not_ready.push(run.id());
+            if flags & HAS_RESOURCES != 0 {
+                self.resources.ended.push(run.id());
+            }
         } else {
             self.queue(run);
         }
@@ -360,6 +376,9 @@ impl Batch {
             (!self.deadlines.operation.is_empty(), apply::TIMED),
             (!self.orders.operation.is_empty(), apply::ORDERED),
             (!self.kept.operation.is_empty(), apply::KEPT),
+            (!self.resources.operation.is_empty(), apply::TIED),
+            (!self.resources.operation.is_empty(), apply::SHARED),
+            (!self.resources.ended.is_empty(), apply::UNSHARED),
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
@@ -371,6 +390,7 @@ impl Batch {
     /// # Errors
     /// [`StoreError::Conflict`] when an operation has another version than expected; otherwise as
     /// for any statement.
+    #[expect(clippy::too_many_lines, reason = "one line per column")]
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let changed = self.changed();
         let (o, e, a) = (&self.operations, &self.events, &self.attempts);
@@ -438,6 +458,9 @@ impl Batch {
             .bind(&o.clock)
             .bind(&self.chunks.clock)
             .bind(&e.stamp)
+            .bind(&self.resources.operation)
+            .bind(&self.resources.name)
+            .bind(&self.resources.ended)
             .execute(connection)
             .await?;
         Ok(())

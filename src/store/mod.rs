@@ -42,8 +42,8 @@ pub use packed::CHUNK;
 pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
 pub use read::{AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView};
 pub use record::{
-    AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESULT, NewJobset,
-    NewOperation, OperationData, PAUSED,
+    AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
+    NewJobset, NewOperation, OperationData, PAUSED,
 };
 pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
 

@@ -16,6 +16,8 @@ pub const PAUSED: i16 = 4;
 pub const HAS_MACHINES: i16 = 8;
 /// Some attempt was edited by a client.
 pub const HAS_EDITS: i16 = 16;
+/// The operation names resources that it shares with others.
+pub const HAS_RESOURCES: i16 = 32;
 
 /// What a new operation has beyond its run.
 #[derive(Clone, Debug, Default)]
@@ -24,6 +26,8 @@ pub struct NewOperation {
     pub jobset: Uuid,
     /// Free key-values.
     pub labels: Option<Value>,
+    /// The resources that it shares with others.
+    pub resources: Vec<String>,
     /// When its time is up.
     pub deadline: Option<DateTime<Utc>>,
 }

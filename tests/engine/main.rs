@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod causality;
 #[path = "../support/history.rs"]
 mod history;
 mod live;

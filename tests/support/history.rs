@@ -5,10 +5,28 @@ use std::collections::{BTreeMap, BTreeSet};
 use sutbot::domain::machine::Target;
 use sutbot::domain::{Action, Actor, Phase, StepState};
 use sutbot::engine::{EventView, Found};
+use sutbot::itc::Causality;
+
+/// What stamps say of a history: each event of a step is after the one before it, and none is before
+/// what came earlier.
+fn check_order(events: &[EventView]) {
+    let mut last: BTreeMap<i32, &EventView> = BTreeMap::new();
+    let stamp = |event: &EventView| event.stamp.clone().expect("every event has a stamp");
+    for pair in events.windows(2) {
+        let order = stamp(&pair[0]).compare(&stamp(&pair[1]));
+        assert!(matches!(order, Causality::Before | Causality::Concurrent), "{pair:?}");
+    }
+    for event in events {
+        if let Some(before) = event.step.and_then(|step| last.insert(step, event)) {
+            assert!(stamp(before).happened_before(&stamp(event)), "{before:?} {event:?}");
+        }
+    }
+}
 
 /// Replays a history: no gap, only legal moves, each attempt run once and ended once, and at its end
 /// what the operation shows.
 pub(crate) fn check(found: &Found, events: &[EventView]) {
+    check_order(events);
     let jobset = &found.compiled.jobset;
     let mut states: Vec<StepState> = jobset.steps.iter().map(|step| step.initial).collect();
     let mut running: BTreeMap<usize, (i32, Option<i64>)> = BTreeMap::new();

@@ -85,15 +85,16 @@ impl Order {
         if let Some(rule) = jobset.machine(step).rules_from(from).iter().find(leads) {
             let extras = jobset.extras_of(step).iter().filter(|(on, _)| on.is_on(rule));
             steps.extend(extras.flat_map(|(_, guard)| self.that_hold(jobset, *guard)));
-            match rule.condition {
-                Condition::Entry => steps.extend(self.that_hold(jobset, step)),
-                Condition::Dead => {
-                    steps.extend(guards().flat_map(|g| self.that_are(true, jobset, g)))
-                }
-                Condition::Alive => {
-                    steps.extend(guards().flat_map(|g| self.that_are(false, jobset, g)))
-                }
-                Condition::Always | Condition::Admitted | Condition::BackingOff => {}
+            let dead = match rule.condition {
+                Condition::Dead => Some(true),
+                Condition::Alive => Some(false),
+                _ => None,
+            };
+            steps.extend(dead.into_iter().flat_map(|dead| {
+                guards().flat_map(move |guard| self.that_are(dead, jobset, guard))
+            }));
+            if rule.condition == Condition::Entry {
+                steps.extend(self.that_hold(jobset, step));
             }
         }
         steps.remove(&step);

@@ -1,0 +1,151 @@
+//! The causal order as it is stored: over chunks, servers, upgrades, and between operations.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use sqlx::{Connection, PgConnection};
+use sutbot::domain::decide::Ending;
+use sutbot::domain::{OperationState, StepState};
+use sutbot::engine::{Engine, EventView, WorkerSeat};
+use sutbot::itc::{Causality, Stamp};
+use uuid::Uuid;
+
+use super::{chain, check, fan, report};
+use crate::support::{database, ended, engine, history, seat, submit, within};
+
+const LEASE: Duration = Duration::from_mins(1);
+
+/// Runs one round of what can be run, from either server.
+async fn work(seats: &[WorkerSeat]) {
+    let offers = seats.iter().map(|seat| Box::pin(seat.assignments()));
+    let (assignments, which, _) = within(futures_util::future::select_all(offers)).await;
+    let reports = assignments.iter().map(|one| report(one, Ending::Succeeded)).collect();
+    for settled in seats[which].settle(reports).await {
+        settled.unwrap();
+    }
+}
+
+async fn run(engine: &Engine, seats: &[WorkerSeat], id: Uuid) -> Vec<EventView> {
+    while !engine.operation(id).await.unwrap().view.state.is_final() {
+        work(seats).await;
+    }
+    let found = ended(engine, id).await;
+    assert_eq!(found.view.state, OperationState::Succeeded);
+    let events = history(engine, id).await;
+    check(&found, &events);
+    events
+}
+
+fn stamp(event: &EventView) -> &Stamp {
+    event.stamp.as_ref().unwrap()
+}
+
+/// When each step was claimed and when it succeeded.
+fn attempts(events: &[EventView]) -> BTreeMap<i32, (Stamp, Stamp)> {
+    let of = |to| {
+        let entered = events.iter().filter(move |event| event.to == Some(to));
+        entered.map(|event| (event.step.unwrap(), stamp(event).clone()))
+    };
+    let ends: BTreeMap<i32, Stamp> = of(StepState::SUCCEEDED).collect();
+    of(StepState::RUNNING).map(|(step, begin)| (step, (begin, ends[&step].clone()))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn branches_of_a_wide_operation_are_concurrent_whoever_runs_them() {
+    let url = database().await;
+    let (first, second) = (engine(&url).await, engine(&url).await);
+    let seats = [
+        first.open_seat(seat(50, LEASE)).await.unwrap(),
+        second.open_seat(seat(50, LEASE)).await.unwrap(),
+    ];
+    let id = submit(&first, &fan(600)).await;
+    let attempts = attempts(&run(&second, &seats, id).await);
+    let (first_of_all, last_of_all) = (&attempts[&0], &attempts[&601]);
+    let mut bytes = Vec::new();
+    for step in 1..=600 {
+        let (begin, end) = &attempts[&step];
+        assert!(first_of_all.1.happened_before(begin) && end.happened_before(&last_of_all.0));
+        let (other, _) = &attempts[&(step % 600 + 1)];
+        assert_eq!(end.compare(other), Causality::Concurrent);
+        bytes.push(end.encode().len());
+    }
+    // What branches own is split evenly, whoever began first.
+    assert!(bytes.iter().all(|bytes| *bytes <= 20), "{bytes:?}");
+    assert!(last_of_all.1.encode().len() <= 4, "the branches were joined: {}", last_of_all.1);
+    for engine in [first, second] {
+        engine.shut_down().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_hands_its_part_on() {
+    let url = database().await;
+    let engine = engine(&url).await;
+    let seats = [engine.open_seat(seat(1, LEASE)).await.unwrap()];
+    let id = submit(&engine, &chain(300)).await;
+    let events = run(&engine, &seats, id).await;
+    for pair in events.windows(2) {
+        assert!(stamp(&pair[0]).happened_before(stamp(&pair[1])), "{pair:?}");
+    }
+    let largest = events.iter().map(|event| stamp(event).encode().len()).max();
+    assert!(largest <= Some(5), "{largest:?}");
+    engine.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_from_before_stamps_goes_on() {
+    let url = database().await;
+    let engine = engine(&url).await;
+    let id = submit(&engine, &fan(3)).await;
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    for statement in ["update operation set clock = null", "update event set stamp = null"] {
+        sqlx::query(statement).execute(&mut connection).await.unwrap();
+    }
+    engine.shut_down().await;
+    let engine = super::support::engine(&url).await;
+    let seats = [engine.open_seat(seat(1, LEASE)).await.unwrap()];
+    while !engine.operation(id).await.unwrap().view.state.is_final() {
+        work(&seats).await;
+    }
+    let events = history(&engine, id).await;
+    assert!(events[0].stamp.is_none() && events[1..].iter().all(|event| event.stamp.is_some()));
+    engine.shut_down().await;
+}
+
+fn sharing(resources: &Value) -> Value {
+    let mut document = json!({"steps": [{"name": "a"}], "labels": resources});
+    document["labels"]["branch"] = json!("main");
+    document
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operation_knows_what_those_did_that_share_a_resource() {
+    let url = database().await;
+    let engine = engine(&url).await;
+    let one = submit(&engine, &sharing(&json!({"resource": "shop"}))).await;
+    let two = submit(&engine, &sharing(&json!({"resource.db": "shop", "resource": "bench"}))).await;
+    let foreign = submit(&engine, &sharing(&json!({"resource": "other"}))).await;
+    let seats = [engine.open_seat(seat(1, LEASE)).await.unwrap()];
+    run(&engine, &seats, one).await;
+    let three =
+        submit(&engine, &sharing(&json!({"resource": "bench", "resource.b": "shop"}))).await;
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let ties: Vec<(Uuid, Uuid, i32)> =
+        sqlx::query_as("select operation, other, seen from tie order by operation, other")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    // The first had ended when the third came, and the second had got no further.
+    assert_eq!(ties.len(), 2, "{ties:?}");
+    assert_eq!((ties[0], ties[1].0, ties[1].1), ((two, one, 1), three, two));
+    for id in [two, three, foreign] {
+        run(&engine, &seats, id).await;
+    }
+    let left: i64 = sqlx::query_scalar("select count(*) from resource")
+        .fetch_one(&mut connection)
+        .await
+        .unwrap();
+    assert_eq!(left, 0, "what has ended shares nothing");
+    engine.shut_down().await;
+}
