@@ -62,7 +62,8 @@ impl Bench {
 
     /// What a server of this run is started with.
     fn place(&self, slots: u32) -> Place {
-        Place { url: self.cluster.url(), data_dir: self.folder.path().join("server"), slots }
+        let data_dir = self.folder.path().join("server");
+        Place { url: self.cluster.url(), data_dir, slots, stamps: true }
     }
 
     /// Starts the service.
@@ -110,8 +111,29 @@ impl Bench {
         steps: usize,
         outstanding: usize,
     ) -> Result<f64, Failure> {
-        let (place, seconds) = (self.place(slots), self.seconds);
-        let orders = NoopOrders { place, seconds, body, outstanding };
+        self.noop_on(self.place(slots), body, steps, outstanding).await
+    }
+
+    /// The same without the causal order of events.
+    pub(crate) async fn noop_unstamped(
+        &self,
+        slots: u32,
+        body: String,
+        steps: usize,
+        outstanding: usize,
+    ) -> Result<f64, Failure> {
+        let place = Place { stamps: false, ..self.place(slots) };
+        self.noop_on(place, body, steps, outstanding).await
+    }
+
+    async fn noop_on(
+        &self,
+        place: Place,
+        body: String,
+        steps: usize,
+        outstanding: usize,
+    ) -> Result<f64, Failure> {
+        let orders = NoopOrders { place, seconds: self.seconds, body, outstanding };
         let operations: f64 = child::run(Role::Noop, &orders).await?;
         Ok(operations * float(steps))
     }

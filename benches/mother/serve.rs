@@ -18,6 +18,8 @@ pub(crate) struct Place {
     pub(crate) data_dir: PathBuf,
     /// How many attempts it runs at once.
     pub(crate) slots: u32,
+    /// Whether it keeps the causal order of events.
+    pub(crate) stamps: bool,
 }
 
 impl Place {
@@ -26,6 +28,7 @@ impl Place {
         HostSettings {
             database_url: Some(self.url),
             slots: self.slots,
+            stamps: self.stamps,
             zygote_exe: Some(PathBuf::from(env!("CARGO_BIN_EXE_mother"))),
             ..HostSettings::new(self.data_dir)
         }

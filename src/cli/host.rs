@@ -66,6 +66,8 @@ pub struct HostSettings {
     pub drain: Duration,
     /// What a jobset may have at the most.
     pub limits: Limits,
+    /// Whether the causal order of events is kept.
+    pub stamps: bool,
     /// What a question to a collection may have at the most.
     pub query_limits: odata::Limits,
     /// The longest time that the database may take to answer a client's question.
@@ -96,6 +98,7 @@ impl HostSettings {
             max_stamp_nodes: api.max_stamp_nodes,
             keep_alive: api.keep_alive,
             output_cap_bytes: 16 * 1024 * 1024,
+            stamps: true,
             lease: Duration::from_secs(6),
             heartbeat: Duration::from_secs(2),
             default_grace: Duration::from_secs(10),
@@ -206,8 +209,8 @@ impl Host {
         let statement_timeout = settings.statement_timeout;
         let store = Store::new(&StoreSettings { statement_timeout, ..StoreSettings::new(url) })?;
         store.migrate().await?;
-        let engine_settings =
-            EngineSettings { limits: settings.limits, ..EngineSettings::default() };
+        let (limits, stamps) = (settings.limits, settings.stamps);
+        let engine_settings = EngineSettings { limits, stamps, ..EngineSettings::default() };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;
         let stop_worker = CancellationToken::new();
         let worker = tokio::spawn({

@@ -40,6 +40,9 @@ pub(super) struct ServeArgs {
     /// Run no steps in this process; `mother worker` does
     #[arg(long)]
     no_worker: bool,
+    /// Do not keep the causal order of events; `suspects` and `causes` have no answer then
+    #[arg(long)]
+    no_stamps: bool,
     /// Let everybody in who reaches an address that is not loopback
     #[arg(long)]
     insecure: bool,
@@ -271,6 +274,7 @@ pub(super) async fn serve(
         max_stamp_nodes: args.limits.stamp_nodes,
         keep_alive: args.limits.keep_alive,
         limits: args.limits.of_jobsets(),
+        stamps: !args.no_stamps,
         query_limits: args.limits.of_queries(),
         statement_timeout: args.limits.statement_timeout,
         ..settings

@@ -76,6 +76,17 @@ impl Stamps {
         }
     }
 
+    /// Those of a run that keeps no causal order.
+    fn none() -> Self {
+        let (trunk, branches) = (Stamp::seed().peek(), BTreeMap::new());
+        Self { trunk, roots: 0, context: None, branches, gathered: None }
+    }
+
+    /// Whether the run keeps a causal order: the service always owns a part of it then.
+    const fn are_kept(&self) -> bool {
+        !self.trunk.id().is_zero()
+    }
+
     /// Those that were stored.
     #[must_use]
     pub const fn restore(
@@ -111,6 +122,14 @@ impl Run {
         &self.stamps
     }
 
+    /// Keeps no causal order of the run: its events, those not yet stored included, get no stamps.
+    pub fn forget_stamps(&mut self) {
+        self.stamps = Stamps::none();
+        for event in &mut self.changes.events {
+            event.stamp = None;
+        }
+    }
+
     /// The stamp of an event of step `n` that follows from nothing but its own past.
     pub(super) fn stamp_own(&mut self, n: u32) -> Result<Stamp, Error> {
         self.stamp(n, BTreeSet::new(), Vec::new())
@@ -118,6 +137,9 @@ impl Run {
 
     /// The stamp of the event by which `rule` moves step `n`, which has not moved yet.
     pub(super) fn stamp_move(&mut self, n: u32, rule: &Rule) -> Result<Stamp, Error> {
+        if !self.stamps.are_kept() {
+            return self.stamp_own(n);
+        }
         let jobset = Arc::clone(&self.jobset);
         let causes = self.causes(&jobset, n, rule);
         let mut known = Vec::new();
@@ -192,6 +214,10 @@ impl Run {
         causes: BTreeSet<u32>,
         mut known: Vec<Stamp>,
     ) -> Result<Stamp, Error> {
+        self.changes.moved.push(n);
+        if !self.stamps.are_kept() {
+            return Err(Error::Anonymous);
+        }
         let own = self.stamps.branches.remove(&n).map(|branch| branch.stamp);
         let has_begun = own.is_some() || self.steps[n as usize].is_ended();
         if !has_begun && self.jobset.guards.is_open(n) {
@@ -213,7 +239,6 @@ impl Run {
         }
         let stamp = stamp.event()?;
         self.stamps.branches.insert(n, Branch { stamp: stamp.clone(), waiting: None });
-        self.changes.moved.push(n);
         Ok(stamp)
     }
 

@@ -85,6 +85,8 @@ pub struct EngineSettings {
     pub poll_interval: Duration,
     /// How often a step is given to another worker because its worker was lost.
     pub infra_retries: u32,
+    /// Whether the causal order of the events of new operations is kept.
+    pub stamps: bool,
 }
 
 impl Default for EngineSettings {
@@ -95,6 +97,7 @@ impl Default for EngineSettings {
             limits: Limits::default(),
             poll_interval: Duration::from_secs(1),
             infra_retries: 3,
+            stamps: true,
         }
     }
 }

@@ -108,7 +108,7 @@ impl Turn {
         }
         let mut flags = if jobset.jobset.has_machines() { HAS_MACHINES } else { 0 };
         let mut stored = OperationData { context: context.clone(), ..OperationData::default() };
-        let run = match fork {
+        let mut run = match fork {
             None => Run::submit(*id, Arc::clone(&jobset.jobset), self.now),
             Some(fork) => {
                 flags |= HAS_DATA | fork.flags & HAS_RESULT;
@@ -120,6 +120,9 @@ impl Turn {
                 fork.run.clone()
             }
         };
+        if !self.shared.settings.stamps {
+            run.forget_stamps();
+        }
         if context.is_some() || fork.is_some() {
             flags |= HAS_DATA;
             self.data.insert(*id, Data { stored, version: 1 });

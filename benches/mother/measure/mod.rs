@@ -6,6 +6,7 @@ mod memory;
 mod noop;
 mod process;
 mod query;
+mod stamps;
 mod submit;
 mod wide;
 mod workflow;
@@ -29,6 +30,8 @@ pub(crate) enum Measurement {
     Submit,
     /// Steps without work, submitted from within.
     Noop,
+    /// The same with and without the causal order of events.
+    Stamps,
     /// Two-step operations, from their submission to their observed end.
     Workflow,
     /// Steps that run a program.
@@ -51,6 +54,7 @@ impl Measurement {
         match self {
             Self::Submit => submit::round(bench).await,
             Self::Noop => noop::round(bench).await,
+            Self::Stamps => stamps::round(bench).await,
             Self::Workflow => workflow::round(bench).await,
             Self::Process => process::round(bench).await,
             Self::Latency => latency::round(bench).await,

@@ -1,0 +1,23 @@
+//! What it costs to keep the causal order of events: the same load with and without it.
+
+use super::SLOTS;
+use crate::Failure;
+use crate::bench::Bench;
+use crate::figure::Figure;
+use crate::jobs;
+
+pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
+    let loads = [
+        ("operations of 1 step", jobs::chain(1), 1, 1_000),
+        ("chains of 10", jobs::chain(10), 10, 1_000),
+        ("fans of 1,000", jobs::fan(1_000), 1_000, 8),
+    ];
+    let mut figures = Vec::new();
+    for (name, body, steps, outstanding) in loads {
+        let without = bench.noop_unstamped(SLOTS, body.clone(), steps, outstanding).await?;
+        let with = bench.noop(SLOTS, body, steps, outstanding).await?;
+        let name = format!("no-op steps with causal order, {name}");
+        figures.push(Figure::new(name, "steps/s", with).limit("without", without));
+    }
+    Ok(figures)
+}
