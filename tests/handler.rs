@@ -196,6 +196,7 @@ async fn people_are_heard() {
         message: Value::Null,
         tags: tags(&[("even", "true")]),
         steps: None,
+        after: None,
         dry_run: false,
     };
     assert_eq!(client.send_message("7", &message).await.unwrap().value[0].seq, 1);

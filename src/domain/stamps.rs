@@ -132,6 +132,16 @@ impl Run {
         self.stamp(n, causes, known)
     }
 
+    /// Step `n` was told something by who knew what `told` knows: its next event knows it as well.
+    /// A step that has handed all on knows all by its next event anyway.
+    pub(super) fn hear(&mut self, n: u32, told: &Stamp) {
+        if let Some(branch) = self.stamps.branches.get_mut(&n)
+            && let Ok(stamp) = branch.stamp.join(&told.peek())
+        {
+            branch.stamp = stamp;
+        }
+    }
+
     /// Nothing happens any more: nothing is kept for it.
     pub(super) fn close_stamps(&mut self) {
         self.changes.moved.extend(self.stamps.branches.keys());

@@ -23,6 +23,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Bench, ask};
+use super::knowledge::Knowledge;
 use super::lines::{Found, Line, Lines, PromptLine};
 use super::source::WorkSource;
 use super::stream::Stream;
@@ -51,15 +52,17 @@ pub(super) struct Ends {
 pub(super) async fn talk<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    knowledge: &Knowledge<'_>,
     ends: Ends,
     over: &CancellationToken,
 ) {
     let Ends { events, stdin, mail, remarks } = ends;
     let answers = stdin.is_some();
-    let mut listener = Listener { bench, assignment, remarks, answers, heard: Heard::default() };
+    let heard = Heard::default();
+    let mut listener = Listener { bench, assignment, knowledge, remarks, answers, heard };
     tokio::select! {
         () = listener.listen(&events, over) => {}
-        () = pass_on(bench, stdin, mail) => {}
+        () = pass_on(bench, knowledge, stdin, mail) => {}
     }
     if listener.heard.prompts > 0 {
         let _told = ask(|| bench.source.close_prompts(key(assignment))).await;
@@ -85,6 +88,7 @@ struct Heard {
 struct Listener<'a, S> {
     bench: &'a Bench<S>,
     assignment: &'a Assignment,
+    knowledge: &'a Knowledge<'a>,
     remarks: mpsc::Sender<Vec<u8>>,
     /// Whether the program can be given replies.
     answers: bool,
@@ -149,8 +153,8 @@ impl<S: WorkSource> Listener<'_, S> {
         } else {
             self.heard.messages += 1;
             self.heard.bytes = bytes;
-            let seq = self.heard.messages;
-            return Some(StepMessage { from: key(self.assignment), seq, body });
+            let (from, seq) = (key(self.assignment), self.heard.messages);
+            return Some(StepMessage { from, seq, body, stamp: self.knowledge.now() });
         };
         self.remark(text.as_bytes(), &why).await;
         None
@@ -184,6 +188,7 @@ impl<S: WorkSource> Listener<'_, S> {
             text,
             who,
             schema: schema.map(Value::Object),
+            stamp: self.knowledge.now(),
         };
         match ask(|| self.bench.source.ask(&stored)).await {
             Ok(true) => {}
@@ -203,6 +208,7 @@ impl<S: WorkSource> Listener<'_, S> {
 /// Writes what the program is told to its standard input, each once and in order. Never ends.
 async fn pass_on<S: WorkSource>(
     bench: &Bench<S>,
+    knowledge: &Knowledge<'_>,
     stdin: Option<pipe::Sender>,
     mut inbox: mpsc::UnboundedReceiver<Mail>,
 ) {
@@ -221,8 +227,12 @@ async fn pass_on<S: WorkSource>(
             if stdin.write_all(line(&mail).as_bytes()).await.is_err() {
                 break;
             }
-            if let Mail::Message(message) = &mail {
-                last = message.seq;
+            match &mail {
+                Mail::Message(message) => {
+                    last = message.seq;
+                    knowledge.hear(message.stamp.as_ref());
+                }
+                Mail::Reply(reply) => knowledge.hear(reply.reply_stamp.as_ref()),
             }
             let _told = ask(|| bench.source.passed_on(&mail)).await;
             written += 1;

@@ -12,6 +12,7 @@ use crate::domain::definition::{OnFailure, Retry, RetryOn};
 use crate::domain::machine::Outcomes;
 use crate::domain::run::{Fact, Incarnation, OpenAttempt, Run};
 use crate::domain::state::StepState;
+use crate::itc::Stamp;
 
 /// How an attempt ended, as its worker saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +65,32 @@ impl Run {
         ending: Ending,
         now: DateTime<Utc>,
     ) -> Result<(), Stale> {
+        self.settle_having_heard(step, attempt, worker, ending, None, now)
+    }
+
+    /// As [`settle`](Self::settle) of an attempt that was given messages or replies: what those who
+    /// sent them knew (nothing that is owned) happened before the outcome.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settle_having_heard(
+        &mut self,
+        step: u32,
+        attempt: u32,
+        worker: Incarnation,
+        ending: Ending,
+        heard: Option<&Stamp>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Stale> {
         let open = self
             .open
             .get(&step)
             .copied()
             .filter(|open| open.attempt == attempt && open.holder == Some(worker))
             .ok_or(Stale { step, attempt, worker })?;
+        if let Some(heard) = heard {
+            self.hear(step, heard);
+        }
         if open.leaving {
             self.release(step, open, now);
             self.conclude(now);
