@@ -11,6 +11,10 @@
 //! storing and writing go on beside each other and beside the output, so a program that does not read
 //! its input delays only what it is told.
 //!
+//! What the program tells and asks carries what its attempt knows of the operation, and the outcome
+//! of the attempt follows from what it was told ([`knowledge`](super::knowledge)). It is told when all
+//! of the line is written: whatever it says next comes later.
+//!
 //! Rejected: a further inherited descriptor (a shell needs to know its number, and many languages
 //! close what they do not know), and a plain file (it would have to be polled).
 
