@@ -380,7 +380,7 @@ impl Turn {
     }
 }
 
-/// What a claim knew. A milestone tells nobody anything, and most work is done by those: nothing is
+/// What a claim knew, for work that can tell somebody something. A milestone cannot, so nothing is
 /// copied for it.
 fn known_by(run: &Run, claim: &Claim) -> Option<Known> {
     match run.jobset().step(claim.step).work(claim.state) {
