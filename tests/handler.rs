@@ -196,6 +196,7 @@ async fn people_are_heard() {
         message: Value::Null,
         tags: tags(&[("even", "true")]),
         steps: None,
+        after: None,
         dry_run: false,
     };
     assert_eq!(client.send_message("7", &message).await.unwrap().value[0].seq, 1);
@@ -371,8 +372,8 @@ async fn what_people_say_and_see_is_printed() {
         &[
             "waiting",
             "waiting 7",
-            "reply 7 p1 --not-done --value -3 --comment why",
-            "send 7 {\"a\":1} --step c",
+            "reply 7 p1 --not-done --value -3 --comment why --after 5",
+            "send 7 {\"a\":1} --step c --after 6",
             "graph 7 --format mermaid",
         ],
         &expect![[r#"
@@ -383,10 +384,10 @@ async fn what_people_say_and_see_is_printed() {
             $ waiting 7
             no step waits for a person
             exit 0
-            $ reply 7 p1 --not-done --value -3 --comment why
+            $ reply 7 p1 --not-done --value -3 --comment why --after 5
             c has the reply
             exit 0
-            $ send 7 {"a":1} --step c
+            $ send 7 {"a":1} --step c --after 6
             N  STEP  ATTEMPT  MESSAGE
             2  c     2        1
             exit 0
@@ -398,8 +399,8 @@ async fn what_people_say_and_see_is_printed() {
     fake.asked(&expect![[r#"
         GET /v1.0/waiting
         GET /v1.0/operations/7/waiting
-        POST /v1.0/operations/7/prompts/p1/reply {"status":"notDone","value":-3,"comment":"why"}
-        POST /v1.0/operations/7/messages {"message":{"a":1},"steps":["c"]}
+        POST /v1.0/operations/7/prompts/p1/reply {"status":"notDone","value":-3,"comment":"why","after":5}
+        POST /v1.0/operations/7/messages {"message":{"a":1},"steps":["c"],"after":6}
         GET /v1.0/operations/7/graph text/vnd.mermaid"#]]);
 }
 

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use super::collection::Asked;
 use super::error::ApiError;
 use super::extract::{JsonBytes, OperationId, StepPath, read_body};
+use super::prompts::known_after;
 use super::query::Query;
 use super::state::{ApiState, BaseUrl};
 use super::steps::number;
@@ -22,7 +23,8 @@ const MESSAGE_BYTES_MAX: usize = 64 * 1024;
 /// Sends a message to running steps: one line of JSON on the standard input of each.
 ///
 /// Only steps with `"stdin": "messages"` get it; the answer lists them. A message is stored before
-/// this answers, and passed on in order.
+/// this answers, and passed on in order. With `after`, the outcomes of the steps follow from that
+/// event.
 #[utoipa::path(
     post,
     path = "/operations/{id}/messages",
@@ -39,7 +41,7 @@ pub(super) async fn send(
     JsonBytes(bytes): JsonBytes,
 ) -> Result<Json<MessageSent>, ApiError> {
     query.only(&[])?;
-    let MessageRequest { message, tags, steps, dry_run } = read_body(&bytes)?;
+    let MessageRequest { message, tags, steps, after, dry_run } = read_body(&bytes)?;
     if message.to_string().len() > MESSAGE_BYTES_MAX {
         let text = format!("`message` has more than the limit of {MESSAGE_BYTES_MAX} bytes");
         let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", text);
@@ -55,9 +57,10 @@ pub(super) async fn send(
         named.as_ref().is_none_or(|named| named.contains(&n))
             && tags.iter().all(|(key, tag)| own.get(key) == Some(tag))
     };
+    let known = known_after(&state, id, after).await?;
     let mut receivers = state.engine.listening(&found, is_meant)?;
     if !dry_run && !receivers.is_empty() {
-        state.engine.tell(id, &mut receivers, &message).await?;
+        state.engine.tell(id, &mut receivers, &message, known.as_ref()).await?;
         receivers.retain(|receiver| receiver.seq > 0);
         if receivers.is_empty() {
             let text = format!("the attempts have been sent {MESSAGES_MAX} messages already");
@@ -120,6 +123,7 @@ pub(super) async fn list(
         message: view.body,
         at: view.at,
         acknowledged_date_time: view.acknowledged,
+        stamp: view.stamp.map(|stamp| stamp.to_string()),
     });
     let next_link = link.map(|query| format!("{own}?{query}"));
     let page = wire::Page::<wire::Message> { value: value.collect(), count: None, next_link };

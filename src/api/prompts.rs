@@ -21,7 +21,9 @@ use super::query::{Query, encode};
 use super::state::{ApiState, BaseUrl};
 use crate::domain::Problem;
 use crate::domain::schema::Schema;
-use crate::engine::{EngineError, PromptKey, PromptPlace, PromptView, PromptsAsked, Replied};
+use crate::engine::{
+    EngineError, Known, PromptKey, PromptPlace, PromptView, PromptsAsked, Replied,
+};
 use crate::odata::Model;
 use crate::wire::{self, ReplyRequest, ReplyStatus};
 
@@ -62,6 +64,9 @@ fn shown(view: PromptView) -> wire::Prompt {
     let mut reply = view.reply.clone();
     if let (Some(reply), Some(at)) = (&mut reply, view.replied) {
         reply["repliedDateTime"] = at.to_rfc3339_opts(SecondsFormat::Millis, true).into();
+        if let Some(stamp) = &view.reply_stamp {
+            reply["stamp"] = stamp.to_string().into();
+        }
     }
     wire::Prompt {
         id: id_of(&view),
@@ -74,6 +79,7 @@ fn shown(view: PromptView) -> wire::Prompt {
         who: view.who,
         schema: view.schema,
         created_date_time: view.asked,
+        stamp: view.stamp.map(|stamp| stamp.to_string()),
         reply,
     }
 }
@@ -245,6 +251,7 @@ impl List {
 ///
 /// The first reply is the reply; a second one is answered with 409. The value must fit the schema
 /// of the prompt, else 422 says what does not fit. A prompt whose attempt has ended is gone: 410.
+/// With `after`, the outcome of the step follows from that event.
 #[utoipa::path(
     post,
     path = "/operations/{id}/prompts/{promptId}/reply",
@@ -274,11 +281,12 @@ pub(super) async fn reply(
     let unknown = || no_prompt(&format!("{}-{}-{}", key.step, key.attempt, key.seq));
     let found = state.engine.store().prompt(key).await.map_err(EngineError::from)?;
     let found = found.ok_or_else(unknown)?;
+    let known = known_after(&state, key.operation, request.after).await?;
     // Whether it fits matters only for what can still be replied to.
     if found.reply.is_none() && found.closed.is_none() {
         refuse_unfit(&request, found.schema.as_ref())?;
     }
-    match state.engine.reply(key, &kept(request)).await? {
+    match state.engine.reply(key, &kept(request), known.as_ref()).await? {
         Replied::Taken(view) => Ok(Json(shown(view))),
         Replied::Before(view) => {
             let message = format!("the prompt `{}` was replied to before", id_of(&view));
@@ -290,6 +298,23 @@ pub(super) async fn reply(
             Err(ApiError::new(StatusCode::GONE, "PromptClosed", message))
         }
     }
+}
+
+/// What a client knew that has seen the event `after`. A client names an event and does not send a
+/// stamp: a forged one could know of events that never happened, and leave no number to count what
+/// does.
+pub(super) async fn known_after(
+    state: &ApiState,
+    operation: Uuid,
+    after: Option<u32>,
+) -> Result<Option<Known>, ApiError> {
+    let Some(seq) = after else { return Ok(None) };
+    let known = state.engine.known_at(operation, seq).await?;
+    let unknown = || {
+        let message = format!("the operation has no event {seq} with a stamp");
+        ApiError::bad_request("UnknownEvent", message).target("after")
+    };
+    known.ok_or_else(unknown).map(Some)
 }
 
 fn refuse_large(request: &ReplyRequest) -> Result<(), ApiError> {

@@ -40,6 +40,9 @@ pub(super) struct ReplyArgs {
     /// A remark for the record
     #[arg(long, value_name = "TEXT")]
     comment: Option<String>,
+    /// The number of the event that led to the reply
+    #[arg(long, value_name = "SEQ")]
+    after: Option<u32>,
 }
 
 #[derive(Debug, Args)]
@@ -55,6 +58,9 @@ pub(super) struct SendArgs {
     /// To steps with this tag; may be given many times
     #[arg(long = "tag", value_name = "KEY=VALUE", value_parser = pair)]
     tags: Vec<(String, String)>,
+    /// The number of the event that led to the message
+    #[arg(long, value_name = "SEQ")]
+    after: Option<u32>,
     /// Say who would get it and send nothing
     #[arg(long)]
     dry_run: bool,
@@ -97,7 +103,7 @@ pub(super) fn waiting(prompts: &[Prompt], output: Output) -> Result<(), CliError
 async fn reply(client: &Client, args: ReplyArgs, output: Output) -> Result<(), CliError> {
     let status = if args.not_done { ReplyStatus::NotDone } else { ReplyStatus::Done };
     let value = args.value.map(json_or_text);
-    let request = ReplyRequest { status, value, comment: args.comment };
+    let request = ReplyRequest { status, value, comment: args.comment, after: args.after };
     let prompt = client.reply(&args.id, &args.prompt, &request).await?;
     if output.is_json() {
         return Ok(output.json(&prompt)?);
@@ -106,11 +112,12 @@ async fn reply(client: &Client, args: ReplyArgs, output: Output) -> Result<(), C
 }
 
 async fn send(client: &Client, args: SendArgs, output: Output) -> Result<(), CliError> {
-    let message: Value = json_or_text(args.message);
-    let tags: BTreeMap<_, _> = args.tags.into_iter().collect();
-    let steps = (!args.steps.is_empty()).then_some(args.steps);
-    let request = MessageRequest { message, tags, steps, dry_run: args.dry_run };
-    sent(&client.send_message(&args.id, &request).await?, output)
+    let SendArgs { id, message, steps, tags, after, dry_run } = args;
+    let message: Value = json_or_text(message);
+    let tags: BTreeMap<_, _> = tags.into_iter().collect();
+    let steps = (!steps.is_empty()).then_some(steps);
+    let request = MessageRequest { message, tags, steps, after, dry_run };
+    sent(&client.send_message(&id, &request).await?, output)
 }
 
 pub(super) fn sent(sent: &MessageSent, output: Output) -> Result<(), CliError> {

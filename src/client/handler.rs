@@ -238,7 +238,7 @@ impl OperationHandler {
         let Some(Selected { tags, steps }) = self.select(tags).await? else {
             return Ok(Vec::new());
         };
-        let request = MessageRequest { message, tags, steps, dry_run };
+        let request = MessageRequest { message, tags, steps, after: None, dry_run };
         let sent = self.client.send_message(&self.id, &request).await?;
         let id = |MessageReceiver { n, name, .. }| StepId { n, name };
         Ok(sent.value.into_iter().map(id).collect())

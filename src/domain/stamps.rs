@@ -8,6 +8,7 @@
 //!   made its guard impossible. An outcome, a retry, a loss follow from the step's own past.
 //! - A step that begins work knows the last change of the context; one that is cancelled, that the
 //!   operation is being stopped.
+//! - The outcome of an attempt knows what those knew whose messages and replies it was given.
 //! - A step that a client brings back after its stamp was handed on knows all that has happened:
 //!   who brings it back has seen it.
 //!
@@ -152,6 +153,16 @@ impl Run {
             known.push(context.clone());
         }
         self.stamp(n, causes, known)
+    }
+
+    /// Step `n` was told something by who knew what `told` knows: its next event knows it as well.
+    /// A step that has handed all on knows all by its next event anyway.
+    pub(super) fn hear(&mut self, n: u32, told: &Stamp) {
+        if let Some(branch) = self.stamps.branches.get_mut(&n)
+            && let Ok(stamp) = branch.stamp.join(&told.peek())
+        {
+            branch.stamp = stamp;
+        }
     }
 
     /// Nothing happens any more: nothing is kept for it.

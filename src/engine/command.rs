@@ -12,7 +12,7 @@ use super::error::EngineError;
 use super::jobsets::Compiled;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
-use crate::store::AttemptReport;
+use crate::store::{AttemptReport, Known};
 
 /// A question with the way back for its answer. The answer is sent only when what it tells is
 /// durable; until then it is kept here, and thrown away when the decision has to be made again.
@@ -88,6 +88,8 @@ pub struct Report {
     pub worker: Incarnation,
     /// How it ended.
     pub ending: Ending,
+    /// What those knew whose messages and replies it was given.
+    pub heard: Option<Known>,
     /// What is kept of it; `None` for work that leaves nothing to keep.
     pub record: Option<AttemptReport>,
 }

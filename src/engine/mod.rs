@@ -32,9 +32,10 @@ mod work;
 
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, LastMove,
-    MessagePlace, MessageView, NewPrompt, Order, OutputPiece, OutputView, PromptKey, PromptPlace,
-    PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError, StoreSettings,
+    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, Known,
+    LastMove, MessagePlace, MessageView, NewPrompt, Order, OutputPiece, OutputView, PromptKey,
+    PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError,
+    StoreSettings,
 };
 pub use clock::created_at;
 pub use command::{

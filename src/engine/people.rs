@@ -15,7 +15,7 @@ use super::work::WorkerSeat;
 use super::{Engine, Shared};
 use crate::domain::StepState;
 use crate::store::{
-    AttemptKey, DueMessage, NewPrompt, PromptKey, PromptView, ReplyView, StepMessage,
+    AttemptKey, DueMessage, Known, NewPrompt, PromptKey, PromptView, ReplyView, StepMessage,
 };
 
 /// Messages to, and as many from, one attempt, at the most.
@@ -84,13 +84,28 @@ impl Shared {
 }
 
 impl Engine {
-    /// Replies to a prompt. When this answers, the reply is durable, and the only one.
+    /// What is known by who has seen event `seq` of an operation. `None`: there is no such event, or
+    /// it has no stamp.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn known_at(&self, operation: Uuid, seq: u32) -> Result<Option<Known>, EngineError> {
+        let Ok(seq) = i32::try_from(seq) else { return Ok(None) };
+        Ok(self.shared.store.known_at(operation, seq).await?)
+    }
+
+    /// Replies to a prompt, as one who knew that much. When this answers, the reply is durable, and the only one.
     ///
     /// # Errors
     /// [`EngineError::NotFound`]; otherwise as for any question to the store.
-    pub async fn reply(&self, key: PromptKey, reply: &Value) -> Result<Replied, EngineError> {
+    pub async fn reply(
+        &self,
+        key: PromptKey,
+        reply: &Value,
+        known: Option<&Known>,
+    ) -> Result<Replied, EngineError> {
         let store = &self.shared.store;
-        if let Some(view) = store.reply(key, reply).await? {
+        if let Some(view) = store.reply(key, reply, known).await? {
             self.shared.tell_workers();
             self.shared.tell_watchers(key.operation);
             return Ok(Replied::Taken(view));
@@ -125,7 +140,8 @@ impl Engine {
             .collect())
     }
 
-    /// Sends a message to these steps and numbers it in each. When this answers, it is durable.
+    /// Sends a message of one who knew that much to these steps and numbers it in each. When this
+    /// answers, it is durable.
     ///
     /// # Errors
     /// As for any question to the store.
@@ -134,13 +150,14 @@ impl Engine {
         operation: Uuid,
         receivers: &mut [Receiver],
         message: &Value,
+        known: Option<&Known>,
     ) -> Result<(), EngineError> {
         if receivers.is_empty() {
             return Ok(());
         }
         let to = |to: &Receiver| AttemptKey { operation, step: to.step, attempt: to.attempt };
         let keys: Vec<AttemptKey> = receivers.iter().map(to).collect();
-        let told = self.shared.store.tell(operation, &keys, message, MESSAGES_MAX).await?;
+        let told = self.shared.store.tell(operation, &keys, message, known, MESSAGES_MAX).await?;
         for (receiver, seq) in receivers.iter_mut().zip(told) {
             receiver.seq = seq;
         }
@@ -172,7 +189,7 @@ impl WorkerSeat {
     ///
     /// # Errors
     /// As for any question to the store.
-    pub async fn reply_before(&self, of: AttemptKey) -> Result<Option<Value>, EngineError> {
+    pub async fn reply_before(&self, of: AttemptKey) -> Result<Option<ReplyView>, EngineError> {
         Ok(self.shared.store.reply_before(of.operation, of.step, of.attempt).await?)
     }
 

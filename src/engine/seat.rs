@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::lock;
 use crate::domain::{Incarnation, Jobset, StepState};
-use crate::store::AttemptKey;
+use crate::store::{AttemptKey, Known};
 
 /// An attempt that a worker is to run. It was claimed and that is durable.
 #[derive(Clone, Debug)]
@@ -26,6 +26,8 @@ pub struct Assignment {
     pub state: StepState,
     /// Who claimed it.
     pub worker: Incarnation,
+    /// What its claim knew of the operation. Work that tells nobody anything does not need it.
+    pub knows: Option<Known>,
     /// Whether the operation has a context.
     pub has_context: bool,
     /// Whether the operation has results of steps.

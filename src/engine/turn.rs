@@ -15,11 +15,12 @@ use super::error::EngineError;
 use super::lane::Cached;
 use super::live::{Span, Spans};
 use super::seat::{Assignment, Seat};
-use crate::domain::decide::Stopped;
+use crate::domain::decide::{Claim, Stopped};
+use crate::domain::definition::Work;
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
     AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    NewOperation, OperationData, StoreError,
+    Known, NewOperation, OperationData, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -143,17 +144,19 @@ impl Turn {
             return ask.answer(Err(EngineError::NotFound));
         };
         let started = cached.run.open().get(&report.step).map(|open| open.since);
+        let Report { step, attempt, worker, ending, .. } = *report;
+        let heard = report.heard.as_ref().map(Known::stamp);
         let settled =
-            cached.run.settle(report.step, report.attempt, report.worker, report.ending, self.now);
+            cached.run.settle_having_heard(step, attempt, worker, ending, heard, self.now);
         if let (Ok(()), Some(started)) = (settled, started) {
             self.touched.insert(report.operation);
             if let Some(record) = &report.record {
                 cached.flags |= if record.result.is_some() { HAS_RESULT } else { 0 };
                 self.batch.add_attempt(AttemptRecord {
                     operation: report.operation,
-                    step: report.step,
-                    attempt: report.attempt,
-                    worker: report.worker,
+                    step,
+                    attempt,
+                    worker,
                     started,
                     ended: self.now,
                     report: record.clone(),
@@ -312,6 +315,7 @@ impl Turn {
                 attempt: claim.attempt,
                 state: claim.state,
                 worker: seat.incarnation,
+                knows: known_by(&cached.run, claim),
                 has_context: cached.flags & HAS_DATA != 0,
                 has_results: cached.flags & HAS_RESULT != 0,
                 has_edits: cached.flags & HAS_EDITS != 0,
@@ -378,6 +382,17 @@ impl Turn {
         }
         if let Some(due) = self.next_due {
             shared.look_at(self.lane, due);
+        }
+    }
+}
+
+/// What a claim knew, for work that can tell somebody something. A milestone cannot, so nothing is
+/// copied for it.
+fn known_by(run: &Run, claim: &Claim) -> Option<Known> {
+    match run.jobset().step(claim.step).work(claim.state) {
+        Work::Milestone => None,
+        Work::Command(_) | Work::Shell(_) | Work::Instruction(_) => {
+            run.stamps().branches.get(&claim.step).map(|branch| Known::of(&branch.stamp))
         }
     }
 }

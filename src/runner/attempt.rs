@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::WorkerSettings;
 use super::instruct::instruct;
+use super::knowledge::Knowledge;
 use super::output::{Capture, Outbox, REMARK};
 use super::place::Place;
 use super::prepare::prepare;
@@ -92,12 +93,13 @@ pub(super) async fn run<S: WorkSource>(
     let Assignment { operation, step, attempt, worker, .. } = *assignment;
     let cap = bench.settings.output_cap_bytes;
     let mut capture = Capture::new(bench.outbox.clone(), operation, step, attempt, cap);
+    let knowledge = Knowledge::new(assignment.knows.as_ref());
     let outcome = match assignment.jobset.step(step).work(assignment.state) {
         Work::Instruction(instruction) => {
-            instruct(bench, assignment, instruction, post.stop, post.mail).await
+            instruct(bench, assignment, &knowledge, instruction, post).await
         }
         Work::Milestone | Work::Command(_) | Work::Shell(_) => {
-            run_program(bench, assignment, &mut capture, post).await
+            run_program(bench, assignment, &knowledge, &mut capture, post).await
         }
     };
     if let Some(exception) = &outcome.exception {
@@ -111,6 +113,7 @@ pub(super) async fn run<S: WorkSource>(
         attempt,
         worker,
         ending: outcome.ending,
+        heard: knowledge.into_heard(),
         record: Some(record(outcome)),
     }
 }
@@ -118,12 +121,14 @@ pub(super) async fn run<S: WorkSource>(
 async fn run_program<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    knowledge: &Knowledge<'_>,
     capture: &mut Capture,
     post: Post,
 ) -> Outcome {
     match prepare(bench, assignment).await {
         Ok((place, spec, events)) => {
-            let outcome = execute(bench, assignment, spec, capture, (post, events)).await;
+            let ends = (post, events);
+            let outcome = execute(bench, assignment, knowledge, spec, capture, ends).await;
             with_result(outcome, &place).await
         }
         Err(exception) => Outcome::failed(Cause::Exception, exception),
@@ -173,6 +178,7 @@ where
 async fn execute<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    knowledge: &Knowledge<'_>,
     spec: ProcessSpec,
     capture: &mut Capture,
     (post, events): (Post, pipe::Receiver),
@@ -189,7 +195,7 @@ async fn execute<S: WorkSource>(
     let (remarks, remarked) = mpsc::channel(16);
     let ends = Ends { events, stdin: process.stdin.take(), mail: post.mail, remarks };
     let over = CancellationToken::new();
-    let talk = talk(bench, assignment, ends, &over);
+    let talk = talk(bench, assignment, knowledge, ends, &over);
     let beside = Beside { talk, remarked, over: &over };
     let (ended, why) = follow(process, &limits, capture, post.stop, beside, &*bench.source).await;
     judge(ended, why, definition)

@@ -6,17 +6,18 @@
 //! Only where the operation is being stopped a reply makes no difference.
 
 use serde_json::{Map, Value, json};
-use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::attempt::{Bench, Exception, Forced, Outcome, StopReason, ask, forced_end, told};
+use super::knowledge::Knowledge;
 use super::prepare::{context, render};
 use super::source::WorkSource;
 use super::talk::key;
+use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::Instruction;
 use crate::domain::duration;
-use crate::engine::{Assignment, Mail, NewPrompt};
+use crate::engine::{Assignment, Mail, NewPrompt, ReplyView};
 
 /// The only prompt of such an attempt.
 const SEQ: u32 = 1;
@@ -25,18 +26,18 @@ const SEQ: u32 = 1;
 pub(super) async fn instruct<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    knowledge: &Knowledge<'_>,
     instruction: &Instruction,
-    mut stop: watch::Receiver<Option<StopReason>>,
-    mut inbox: mpsc::UnboundedReceiver<Mail>,
+    Post { mut stop, mail: mut inbox }: Post,
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
-    let prompt = match prompt(bench, assignment, instruction).await {
+    let prompt = match prompt(bench, assignment, knowledge, instruction).await {
         Ok(prompt) => prompt,
         Err(exception) => return Outcome::failed(Cause::Exception, exception),
     };
     if assignment.attempt > 1 {
         match ask(|| bench.source.reply_before(key(assignment))).await {
-            Ok(Some(reply)) => return judge(&reply),
+            Ok(Some(reply)) => return judge(&reply, knowledge),
             Ok(None) => {}
             Err(exception) => return Outcome::failed(Cause::Exception, exception),
         }
@@ -58,20 +59,22 @@ pub(super) async fn instruct<S: WorkSource>(
         return ended(Forced::Stopped(StopReason::Fenced), assignment);
     }
     let before = match ask(|| bench.source.close_prompts(key(assignment))).await {
-        Ok(replies) => replies.into_iter().next().map(|reply| reply.reply),
+        Ok(replies) => replies.into_iter().next(),
         Err(exception) => return Outcome::failed(Cause::Exception, exception),
     };
     match (reply.or(before), forced) {
-        (_, Some(Forced::Stopped(StopReason::Ordered))) | (None, Some(_)) => {
-            ended(forced.unwrap_or(Forced::TimedOut), assignment)
+        (_, Some(Forced::Stopped(StopReason::Ordered))) | (None, _) => {
+            // Without any of them the worker itself is ending.
+            ended(forced.unwrap_or(Forced::Stopped(StopReason::Draining)), assignment)
         }
-        (reply, _) => judge(&reply.unwrap_or_default()),
+        (Some(reply), _) => judge(&reply, knowledge),
     }
 }
 
 async fn prompt<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    knowledge: &Knowledge<'_>,
     instruction: &Instruction,
 ) -> Result<NewPrompt, Exception> {
     let values = context(bench, assignment).await?;
@@ -93,12 +96,13 @@ async fn prompt<S: WorkSource>(
         text,
         who: instruction.who.clone(),
         schema: instruction.schema.clone().map(Value::Object),
+        stamp: knowledge.now(),
     })
 }
 
-fn reply_of(mail: Mail) -> Option<Value> {
+fn reply_of(mail: Mail) -> Option<ReplyView> {
     match mail {
-        Mail::Reply(reply) => Some(reply.reply),
+        Mail::Reply(reply) => Some(reply),
         Mail::Message(_) => None,
     }
 }
@@ -109,8 +113,9 @@ fn ended(forced: Forced, assignment: &Assignment) -> Outcome {
     Outcome { ending, exception: Some(exception), result: None, ended: None }
 }
 
-/// What the reply means.
-fn judge(reply: &Value) -> Outcome {
+/// What the reply means; the outcome follows from what who replied knew.
+fn judge(ReplyView { reply, reply_stamp, .. }: &ReplyView, knowledge: &Knowledge<'_>) -> Outcome {
+    knowledge.hear(reply_stamp.as_ref());
     let comment = reply.get("comment").and_then(Value::as_str);
     if reply["status"] == "notDone" {
         let comment = comment.map(|comment| format!(": {comment}")).unwrap_or_default();

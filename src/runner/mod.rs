@@ -13,6 +13,7 @@
 
 mod attempt;
 mod instruct;
+mod knowledge;
 mod lines;
 mod output;
 mod place;

@@ -50,7 +50,7 @@ pub trait WorkSource: Send + Sync + 'static {
     fn reply_before(
         &self,
         of: AttemptKey,
-    ) -> impl Future<Output = Result<Option<Value>, EngineError>> + Send;
+    ) -> impl Future<Output = Result<Option<ReplyView>, EngineError>> + Send;
 
     /// Closes the prompts of an attempt that ends; answers the replies that came before.
     fn close_prompts(
@@ -156,7 +156,7 @@ impl WorkSource for WorkerSeat {
         self.ask(prompt).await
     }
 
-    async fn reply_before(&self, of: AttemptKey) -> Result<Option<Value>, EngineError> {
+    async fn reply_before(&self, of: AttemptKey) -> Result<Option<ReplyView>, EngineError> {
         self.reply_before(of).await
     }
 

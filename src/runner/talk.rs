@@ -11,6 +11,10 @@
 //! storing and writing go on beside each other and beside the output, so a program that does not read
 //! its input delays only what it is told.
 //!
+//! What the program tells and asks carries what its attempt knows of the operation, and the outcome
+//! of the attempt follows from what it was told ([`knowledge`](super::knowledge)). It is told when all
+//! of the line is written: whatever it says next comes later.
+//!
 //! Rejected: a further inherited descriptor (a shell needs to know its number, and many languages
 //! close what they do not know), and a plain file (it would have to be polled).
 
@@ -23,6 +27,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::{Bench, ask};
+use super::knowledge::Knowledge;
 use super::lines::{Found, Line, Lines, PromptLine};
 use super::source::WorkSource;
 use super::stream::Stream;
@@ -51,15 +56,17 @@ pub(super) struct Ends {
 pub(super) async fn talk<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    knowledge: &Knowledge<'_>,
     ends: Ends,
     over: &CancellationToken,
 ) {
     let Ends { events, stdin, mail, remarks } = ends;
     let answers = stdin.is_some();
-    let mut listener = Listener { bench, assignment, remarks, answers, heard: Heard::default() };
+    let heard = Heard::default();
+    let mut listener = Listener { bench, assignment, knowledge, remarks, answers, heard };
     tokio::select! {
         () = listener.listen(&events, over) => {}
-        () = pass_on(bench, stdin, mail) => {}
+        () = pass_on(bench, knowledge, stdin, mail) => {}
     }
     if listener.heard.prompts > 0 {
         let _told = ask(|| bench.source.close_prompts(key(assignment))).await;
@@ -85,6 +92,7 @@ struct Heard {
 struct Listener<'a, S> {
     bench: &'a Bench<S>,
     assignment: &'a Assignment,
+    knowledge: &'a Knowledge<'a>,
     remarks: mpsc::Sender<Vec<u8>>,
     /// Whether the program can be given replies.
     answers: bool,
@@ -149,8 +157,8 @@ impl<S: WorkSource> Listener<'_, S> {
         } else {
             self.heard.messages += 1;
             self.heard.bytes = bytes;
-            let seq = self.heard.messages;
-            return Some(StepMessage { from: key(self.assignment), seq, body });
+            let (from, seq) = (key(self.assignment), self.heard.messages);
+            return Some(StepMessage { from, seq, body, stamp: self.knowledge.now() });
         };
         self.remark(text.as_bytes(), &why).await;
         None
@@ -184,6 +192,7 @@ impl<S: WorkSource> Listener<'_, S> {
             text,
             who,
             schema: schema.map(Value::Object),
+            stamp: self.knowledge.now(),
         };
         match ask(|| self.bench.source.ask(&stored)).await {
             Ok(true) => {}
@@ -203,6 +212,7 @@ impl<S: WorkSource> Listener<'_, S> {
 /// Writes what the program is told to its standard input, each once and in order. Never ends.
 async fn pass_on<S: WorkSource>(
     bench: &Bench<S>,
+    knowledge: &Knowledge<'_>,
     stdin: Option<pipe::Sender>,
     mut inbox: mpsc::UnboundedReceiver<Mail>,
 ) {
@@ -221,8 +231,12 @@ async fn pass_on<S: WorkSource>(
             if stdin.write_all(line(&mail).as_bytes()).await.is_err() {
                 break;
             }
-            if let Mail::Message(message) = &mail {
-                last = message.seq;
+            match &mail {
+                Mail::Message(message) => {
+                    last = message.seq;
+                    knowledge.hear(message.stamp.as_ref());
+                }
+                Mail::Reply(reply) => knowledge.hear(reply.reply_stamp.as_ref()),
             }
             let _told = ask(|| bench.source.passed_on(&mail)).await;
             written += 1;

@@ -241,6 +241,7 @@ fn milestone(assignment: &Assignment) -> Report {
         attempt: assignment.attempt,
         worker: assignment.worker,
         ending: Ending::Succeeded,
+        heard: None,
         record: None,
     }
 }

@@ -13,7 +13,7 @@ use crate::domain::{Branch, Stamps};
 use crate::itc::Stamp;
 
 /// Stamps are made by this program only; this bounds what a damaged row can make it do.
-const NODES_MAX: usize = 10_000_000;
+pub(super) const NODES_MAX: usize = 10_000_000;
 
 /// The stamp that the bytes stand for.
 pub(super) fn unpack_stamp(

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Store;
 use super::batch::int;
 use super::error::StoreError;
+use super::known::Known;
 
 /// To a step.
 pub const TO_STEP: i16 = 0;
@@ -37,6 +38,8 @@ pub struct StepMessage {
     pub seq: u32,
     /// Any JSON.
     pub body: Value,
+    /// What the attempt knew.
+    pub stamp: Option<Known>,
 }
 
 /// A message that a worker has to pass on.
@@ -53,6 +56,8 @@ pub struct DueMessage {
     /// Any JSON.
     #[sqlx(json)]
     pub body: Value,
+    /// What the sender knew.
+    pub stamp: Option<Known>,
 }
 
 /// A stored message.
@@ -71,6 +76,8 @@ pub struct MessageView {
     pub body: Value,
     /// When it was written to the stdin of the step.
     pub acknowledged: Option<DateTime<Utc>>,
+    /// What the sender knew.
+    pub stamp: Option<Known>,
 }
 
 /// Where a page of messages begins: behind the one with this attempt, time, direction and number.
@@ -82,9 +89,13 @@ fn columns(attempts: &[AttemptKey]) -> (Vec<Uuid>, Vec<i32>, Vec<i32>) {
     (operations, steps, attempts.iter().map(|key| int(key.attempt)).collect())
 }
 
+fn encoded(known: Option<&Known>) -> Option<Vec<u8>> {
+    known.map(|known| known.stamp().encode())
+}
+
 impl Store {
-    /// Stores one message for each of these attempts of `operation`; answers its number in each, 0
-    /// where there are `limit` messages already.
+    /// Stores one message, of who knew that much, for each of these attempts of `operation`; answers
+    /// its number in each, 0 where there are `limit` messages already.
     ///
     /// # Errors
     /// As for any statement.
@@ -93,6 +104,7 @@ impl Store {
         operation: Uuid,
         attempts: &[AttemptKey],
         body: &Value,
+        known: Option<&Known>,
         limit: u32,
     ) -> Result<Vec<u32>, StoreError> {
         let (operations, steps, numbers) = columns(attempts);
@@ -107,8 +119,8 @@ impl Store {
         let told: Vec<(i32, i32)> = sqlx::query_as(
             r#"
             -- message/tell
-            insert into message (operation, step, attempt, direction, seq, body)
-            select u.operation, u.step, u.attempt, 0, coalesce(last.seq, 0) + 1, $4
+            insert into message (operation, step, attempt, direction, seq, body, stamp)
+            select u.operation, u.step, u.attempt, 0, coalesce(last.seq, 0) + 1, $4, $6
             from unnest($1::uuid[], $2::int[], $3::int[]) as u (operation, step, attempt)
             left join lateral (
                 select m.seq
@@ -127,6 +139,7 @@ impl Store {
         .bind(numbers)
         .bind(Json(body))
         .bind(int(limit))
+        .bind(known)
         .fetch_all(&mut *transaction)
         .await?;
         transaction.commit().await?;
@@ -147,10 +160,10 @@ impl Store {
         sqlx::query(
             r#"
             -- message/append
-            insert into message (operation, step, attempt, direction, seq, body)
-            select operation, step, attempt, 1, seq, body
-            from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::jsonb[])
-                as u (operation, step, attempt, seq, body)
+            insert into message (operation, step, attempt, direction, seq, body, stamp)
+            select operation, step, attempt, 1, seq, body, stamp
+            from unnest($1::uuid[], $2::int[], $3::int[], $4::int[], $5::jsonb[], $6::bytea[])
+                as u (operation, step, attempt, seq, body, stamp)
             on conflict do nothing
             "#,
         )
@@ -159,6 +172,7 @@ impl Store {
         .bind(attempts)
         .bind(messages.iter().map(|message| int(message.seq)).collect::<Vec<_>>())
         .bind(messages.iter().map(|message| Json(&message.body)).collect::<Vec<_>>())
+        .bind(messages.iter().map(|message| encoded(message.stamp.as_ref())).collect::<Vec<_>>())
         .execute(&self.read)
         .await?;
         Ok(())
@@ -177,7 +191,7 @@ impl Store {
         Ok(sqlx::query_as(
             r#"
             -- message/due
-            select m.operation, m.step, m.attempt, m.seq, m.body
+            select m.operation, m.step, m.attempt, m.seq, m.body, m.stamp
             from unnest($1::uuid[], $2::int[], $3::int[]) as u (operation, step, attempt)
             cross join lateral (
                 select *
@@ -236,7 +250,7 @@ impl Store {
         Ok(sqlx::query_as(
             r#"
             -- message/list
-            select attempt, direction, seq, at, body, acknowledged
+            select attempt, direction, seq, at, body, acknowledged, stamp
             from message
             where operation = $1 and step = $2 and (attempt, at, direction, seq) > ($3, $4, $5, $6)
             order by attempt, at, direction, seq

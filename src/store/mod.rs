@@ -17,6 +17,7 @@ mod batch;
 mod clock;
 mod error;
 mod find;
+mod known;
 mod live;
 pub mod lower;
 mod message;
@@ -32,6 +33,7 @@ mod worker;
 pub use batch::Batch;
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
+pub use known::Known;
 pub use live::{NewEvent, NewOutput, OutputPlace};
 pub use message::{
     AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::Store;
 use super::batch::int;
 use super::error::StoreError;
+use super::known::Known;
 use crate::domain::Incarnation;
 
 /// A question that a step puts to people.
@@ -39,6 +40,8 @@ pub struct NewPrompt {
     pub who: Option<String>,
     /// A JSON Schema.
     pub schema: Option<Value>,
+    /// What the attempt knew when it asked.
+    pub stamp: Option<Known>,
 }
 
 /// A stored prompt.
@@ -70,6 +73,10 @@ pub struct PromptView {
     pub replied: Option<DateTime<Utc>>,
     /// When its attempt ended.
     pub closed: Option<DateTime<Utc>>,
+    /// What the attempt knew when it asked.
+    pub stamp: Option<Known>,
+    /// What who replied knew.
+    pub reply_stamp: Option<Known>,
 }
 
 /// Names a prompt.
@@ -118,10 +125,12 @@ pub struct ReplyView {
     pub own_id: Option<String>,
     /// `{status, value?, comment?}`.
     pub reply: Value,
+    /// What who replied knew.
+    pub reply_stamp: Option<Known>,
 }
 
 const COLUMNS: &str = "operation, step, attempt, seq, step_name, kind, text, who, schema, asked, \
-                       reply, replied, closed";
+                       reply, replied, closed, stamp, reply_stamp";
 
 impl Store {
     /// Stores a prompt. `false`: the worker's lease ran out, so nothing was stored. Storing it again
@@ -138,8 +147,8 @@ impl Store {
                 select id from worker where id = $5 and lease_until > clock_timestamp() for share
             ), asked as (
                 insert into prompt (operation, step, attempt, seq, worker, step_name, kind, own_id,
-                    text, who, schema)
-                select $1, $2, $3, $4, holder.id, $6, $7, $8, $9, $10, $11 from holder
+                    text, who, schema, stamp)
+                select $1, $2, $3, $4, holder.id, $6, $7, $8, $9, $10, $11, $12 from holder
                 on conflict do nothing
             )
             select exists (select from holder)
@@ -156,11 +165,12 @@ impl Store {
         .bind(&prompt.text)
         .bind(&prompt.who)
         .bind(prompt.schema.as_ref().map(Json))
+        .bind(&prompt.stamp)
         .fetch_one(&self.read)
         .await?)
     }
 
-    /// Replies to an open prompt. `None`: it is not open, or not there.
+    /// Replies to an open prompt, by who knew that much. `None`: it is not open, or not there.
     ///
     /// # Errors
     /// As for any statement.
@@ -168,12 +178,13 @@ impl Store {
         &self,
         key: PromptKey,
         reply: &Value,
+        known: Option<&Known>,
     ) -> Result<Option<PromptView>, StoreError> {
         let query = format!(
             r#"
             -- prompt/reply
             update prompt
-            set reply = $5, replied = clock_timestamp()
+            set reply = $5, replied = clock_timestamp(), reply_stamp = $6
             where operation = $1 and step = $2 and attempt = $3 and seq = $4
                 and reply is null and closed is null
             returning {COLUMNS}
@@ -185,6 +196,7 @@ impl Store {
             .bind(key.attempt)
             .bind(key.seq)
             .bind(Json(reply))
+            .bind(known)
             .fetch_optional(&self.read)
             .await?)
     }
@@ -242,7 +254,7 @@ impl Store {
         Ok(sqlx::query_as(
             r#"
             -- prompt/replies
-            select operation, step, attempt, seq, own_id, reply
+            select operation, step, attempt, seq, own_id, reply, reply_stamp
             from prompt
             where worker = $1 and heard is null and closed is null and reply is not null
             order by replied
@@ -285,11 +297,11 @@ impl Store {
         operation: Uuid,
         step: u32,
         attempt: u32,
-    ) -> Result<Option<Value>, StoreError> {
-        let reply: Option<Json<Value>> = sqlx::query_scalar(
+    ) -> Result<Option<ReplyView>, StoreError> {
+        Ok(sqlx::query_as(
             r#"
             -- prompt/reply_before
-            select p.reply
+            select p.operation, p.step, p.attempt, p.seq, p.own_id, p.reply, p.reply_stamp
             from prompt p
             where p.operation = $1 and p.step = $2 and p.attempt < $3 and p.kind = 0
                 and p.reply is not null
@@ -304,8 +316,7 @@ impl Store {
         .bind(int(step))
         .bind(int(attempt))
         .fetch_optional(&self.read)
-        .await?;
-        Ok(reply.map(|reply| reply.0))
+        .await?)
     }
 
     /// Closes the prompts of an attempt that ends; answers the replies that came before.
@@ -325,7 +336,7 @@ impl Store {
                 update prompt
                 set closed = coalesce(closed, clock_timestamp())
                 where operation = $1 and step = $2 and attempt = $3
-                returning operation, step, attempt, seq, own_id, reply
+                returning operation, step, attempt, seq, own_id, reply, reply_stamp
             )
             select * from ended where reply is not null order by seq
             "#,

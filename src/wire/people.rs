@@ -36,8 +36,12 @@ pub struct Prompt {
     /// When it was asked.
     #[serde(serialize_with = "timestamp")]
     pub created_date_time: DateTime<Utc>,
-    /// What was replied: `status`, and `value` and `comment` if they were sent, and `repliedDateTime`.
-    /// Absent if nobody replied.
+    /// What the attempt knew of the operation when it asked, as the stamps of events are written.
+    /// Absent if that is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
+    /// What was replied: `status`, and `value` and `comment` if they were sent, `repliedDateTime`, and
+    /// `stamp` if who replied said what was known. Absent if nobody replied.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reply: Option<Value>,
 }
@@ -54,6 +58,10 @@ pub struct ReplyRequest {
     /// A remark for the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub comment: Option<String>,
+    /// The `seq` of an event of this operation that led to the reply: what follows from the reply
+    /// happened after that event.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub after: Option<u32>,
 }
 
 /// A value that stands there, `null` included; serde would take that for one that is left out.
@@ -85,6 +93,10 @@ pub struct MessageRequest {
     /// These steps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub steps: Option<Vec<String>>,
+    /// The `seq` of an event of this operation that led to the message: what follows from the message
+    /// happened after that event.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub after: Option<u32>,
     /// Answers who would get it and sends nothing.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub dry_run: bool,
@@ -130,4 +142,8 @@ pub struct Message {
     /// When the worker handed it to the step, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acknowledged_date_time: Option<DateTime<Utc>>,
+    /// What the sender knew of the operation, as the stamps of events are written. Absent if that is
+    /// not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
 }

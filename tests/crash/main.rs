@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sutbot::client::Client;
+use sutbot::itc::Stamp;
 use sutbot::wire::Event;
 use tokio::task::JoinSet;
 
@@ -172,8 +173,16 @@ async fn a_reply_while_the_worker_is_lost_counts_and_without_one_people_are_aske
     let server = Server::with_lease(folder.path(), "8s");
     let location = format!("{}{path}", server.url);
     let reply = |id: &str| format!("{location}/prompts/{id}/reply");
+    // The first event by which a step entered a state.
+    let event = async |step: &str, to: &str| -> Value {
+        let page = get(format!("{location}/events")).await;
+        let is_meant = |event: &&Value| event["step"] == step && event["to"] == to;
+        page["value"].as_array().unwrap().iter().find(is_meant).expect("an event").clone()
+    };
+    let cause = event("b", "Running").await;
     // The lease of the worker that is gone has not run out, so nobody knows yet.
-    let answer = post(reply("0-1-1"), json!({"value": "in between"})).await;
+    let body = json!({"value": "in between", "after": cause["seq"]});
+    let answer = post(reply("0-1-1"), body).await;
     assert_eq!(answer.status(), 200);
     let again = loop {
         let waiting = get(format!("{location}/waiting")).await;
@@ -194,4 +203,7 @@ async fn a_reply_while_the_worker_is_lost_counts_and_without_one_people_are_aske
     };
     let result = json!({"a": {"value": "in between"}, "b": {"value": "late"}});
     assert_eq!(ended["result"], result, "{ended}");
+    let outcome = event("a", "Succeeded").await;
+    let stamp = |event: &Value| event["stamp"].as_str().unwrap().parse::<Stamp>().unwrap();
+    assert!(stamp(&cause).happened_before(&stamp(&outcome)), "{cause} {outcome}");
 }

@@ -40,7 +40,7 @@ fn chain(length: usize) -> Value {
 
 fn report(assignment: &Assignment, ending: Ending) -> Report {
     let Assignment { operation, step, attempt, worker, .. } = *assignment;
-    Report { operation, step, attempt, worker, ending, record: None }
+    Report { operation, step, attempt, worker, ending, heard: None, record: None }
 }
 
 fn stop(operation: Uuid, reason: Stop) -> StopAsked {

@@ -1,6 +1,6 @@
 //! People and steps: instructions and replies; prompts and messages of running programs are in
-//! [`talk`]. The names give the row of the table
-//! of source systems that a test is about.
+//! [`talk`], the causal order of all of it in [`causal`]. The names give the row of the table of
+//! source systems that a test is about.
 
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -9,6 +9,7 @@ use crate::support::{PATIENCE, Service, Submitted, own_service, service, targets
 
 const JSON: [(&str, &str); 1] = [("content-type", "application/json")];
 
+mod causal;
 mod talk;
 
 fn instruction(text: &str) -> Value {

@@ -201,7 +201,8 @@ impl Said<'_> {
             (None, None) => return Err("say `reply [ID] done|not-done [JSON]`".to_owned()),
         };
         let value = value.map(|text| json_or_text(text.to_owned()));
-        Ok(Command::Reply { prompt, request: ReplyRequest { status, value, comment: None } })
+        let request = ReplyRequest { status, value, ..ReplyRequest::default() };
+        Ok(Command::Reply { prompt, request })
     }
 
     fn send(&self) -> Result<Command, String> {

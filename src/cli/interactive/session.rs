@@ -226,7 +226,8 @@ impl Session {
             Command::Reply { prompt, request } => self.reply(prompt, request).await?,
             Command::Send { step, message } => {
                 let steps = Some(vec![step]);
-                let request = MessageRequest { message, steps, tags: [].into(), dry_run: false };
+                let request =
+                    MessageRequest { message, steps, tags: [].into(), after: None, dry_run: false };
                 people::sent(&client.send_message(id, &request).await?, output)?;
             }
             Command::Output { step, attempt } => self.written(&step, attempt).await?,

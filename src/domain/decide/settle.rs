@@ -12,6 +12,7 @@ use crate::domain::definition::{OnFailure, Retry, RetryOn};
 use crate::domain::machine::Outcomes;
 use crate::domain::run::{Fact, Incarnation, OpenAttempt, Run};
 use crate::domain::state::StepState;
+use crate::itc::Stamp;
 
 /// How an attempt ended, as its worker saw it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,12 +65,32 @@ impl Run {
         ending: Ending,
         now: DateTime<Utc>,
     ) -> Result<(), Stale> {
+        self.settle_having_heard(step, attempt, worker, ending, None, now)
+    }
+
+    /// As [`settle`](Self::settle) of an attempt that was given messages or replies: what those who
+    /// sent them knew (nothing that is owned) happened before the outcome.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn settle_having_heard(
+        &mut self,
+        step: u32,
+        attempt: u32,
+        worker: Incarnation,
+        ending: Ending,
+        heard: Option<&Stamp>,
+        now: DateTime<Utc>,
+    ) -> Result<(), Stale> {
         let open = self
             .open
             .get(&step)
             .copied()
             .filter(|open| open.attempt == attempt && open.holder == Some(worker))
             .ok_or(Stale { step, attempt, worker })?;
+        if let Some(heard) = heard {
+            self.hear(step, heard);
+        }
         if open.leaving {
             self.release(step, open, now);
             self.conclude(now);
@@ -203,4 +224,100 @@ fn chance(id: Uuid, step: u32, attempt: u32) -> f64 {
     z ^= z >> 31;
     let high = u32::try_from(z >> 32).expect("the upper half of 64 bits");
     f64::from(high) / f64::from(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::domain::Event;
+    use crate::domain::decide::tests::start;
+    use crate::domain::decide::{Selection, Steer, Verb};
+    use crate::domain::definition::StepDefinition;
+    use crate::domain::testing::{compile, definition, step};
+    use crate::itc::Causality;
+
+    const WORKER: Incarnation = 7;
+
+    /// Two steps that know nothing of each other, both claimed, with what their claims know.
+    fn both(retry: Retry) -> (Run, Stamp, Stamp) {
+        let steps = vec![step("a", ""), StepDefinition { retry, ..step("b", "") }];
+        let jobset = compile(definition(steps, Vec::new())).unwrap();
+        let mut run = Run::submit(Uuid::from_u128(1), jobset, start());
+        assert_eq!(run.claim(2, WORKER, start()).len(), 2);
+        let knows = |n: u32| run.stamps().branches[&n].stamp.peek();
+        let (a, b) = (knows(0), knows(1));
+        assert_eq!(a.compare(&b), Causality::Concurrent);
+        run.take_changes();
+        (run, a, b)
+    }
+
+    fn stamps(run: &mut Run) -> Vec<Stamp> {
+        let decoded = |event: &Event| {
+            let bytes = event.stamp.as_ref().expect("every event has a stamp");
+            Stamp::decode(bytes, usize::MAX).unwrap()
+        };
+        run.take_changes().events.iter().map(decoded).collect()
+    }
+
+    #[test]
+    fn an_outcome_follows_from_what_was_heard() {
+        for ending in [Ending::Succeeded, Ending::Failed(Cause::Exit(1)), Ending::Released] {
+            for heard in [true, false] {
+                let (mut run, a, b) = both(Retry::default());
+                let told = heard.then_some(&a);
+                run.settle_having_heard(1, 1, WORKER, ending, told, start()).unwrap();
+                let events = stamps(&mut run);
+                assert!(events.iter().all(|event| b.happened_before(event)));
+                let order = if heard { Causality::Before } else { Causality::Concurrent };
+                assert!(events.iter().all(|event| a.compare(event) == order), "{ending:?}");
+                // Nothing is taken from who was heard of.
+                run.settle(0, 1, WORKER, Ending::Succeeded, start()).unwrap();
+                let end = &stamps(&mut run)[0];
+                assert!(a.happened_before(end) && !b.happened_before(end));
+                assert_eq!(end.compare(&events[0]), Causality::Concurrent);
+            }
+        }
+    }
+
+    #[test]
+    fn the_next_attempt_knows_what_the_one_before_heard() {
+        let (mut run, a, _) = both(Retry { max_attempts: 2, ..Retry::default() });
+        let failed = Ending::Failed(Cause::Exit(1));
+        run.settle_having_heard(1, 1, WORKER, failed, Some(&a), start()).unwrap();
+        let later = start() + Duration::from_hours(1);
+        assert_eq!(run.claim(1, WORKER, later).len(), 1);
+        assert!(a.happened_before(&run.stamps().branches[&1].stamp));
+    }
+
+    #[test]
+    fn what_is_heard_owns_nothing_and_is_no_reason_to_refuse() {
+        let (mut run, _, _) = both(Retry::default());
+        let before = run.stamps().clone();
+        let stale =
+            run.settle_having_heard(1, 2, WORKER, Ending::Succeeded, Some(&before.trunk), start());
+        assert_eq!(stale, Err(Stale { step: 1, attempt: 2, worker: WORKER }));
+        assert_eq!(*run.stamps(), before, "a stale report changes nothing");
+        // A whole stamp, that of the receiver even, counts as what it knows.
+        let own = before.branches[&1].stamp.clone();
+        run.settle_having_heard(1, 1, WORKER, Ending::Succeeded, Some(&own), start()).unwrap();
+        assert_eq!(run.stamps().branches[&1].stamp.id(), own.id());
+    }
+
+    #[test]
+    fn an_attempt_that_was_left_is_heard_too() {
+        let (mut run, a, _) = both(Retry::default());
+        let selection = Selection { steps: Some(vec![1]), ..Selection::default() };
+        let steer = Steer {
+            verb: Verb::Take(Action::INTERRUPT),
+            selection: &selection,
+            last_attempts: &BTreeMap::new(),
+        };
+        run.steer(&steer, start());
+        assert!(run.open()[&1].leaving);
+        assert_eq!(a.compare(&stamps(&mut run)[0]), Causality::Concurrent);
+        run.settle_having_heard(1, 1, WORKER, Ending::Stopped, Some(&a), start()).unwrap();
+        assert!(a.happened_before(&stamps(&mut run)[0]));
+    }
 }
