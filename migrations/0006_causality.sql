@@ -4,10 +4,7 @@ alter table event add column stamp bytea;
 comment on column event.stamp is 'Its interval tree clock stamp (itc::Stamp::encode); null for events from before stamps.';
 
 alter table operation add column clock bytea;
-comment on column operation.clock is 'What the stamps of further events are made from (store::clock); null once it has ended.';
-
-alter table step_chunk add column clock bytea;
-comment on column step_chunk.clock is 'The same for the steps of the chunk.';
+comment on column operation.clock is 'What the stamps of further events are made from, as of some event (store::clock); null for the beginning.';
 
 -- The operations that name a resource and have not ended.
 create table resource (

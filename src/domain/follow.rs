@@ -102,6 +102,7 @@ impl Run {
             self.note(n, |note| _ = note.before.pop());
         }
         self.steps[n as usize] = to;
+        self.changes.moved.push(n);
         self.counts[usize::from(from.class().code())] -= 1;
         self.counts[usize::from(to.class().code())] += 1;
         let fact = Fact::Moved { step: n, attempt, action, from, to, worker };

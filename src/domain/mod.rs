@@ -47,5 +47,5 @@ pub use operation::{OperationState, Status, Stop};
 pub use problem::Problem;
 pub use resource::resources;
 pub use run::{Changes, Event, Fact, Incarnation, Kill, Note, OpenAttempt, Run, Snapshot};
-pub use stamps::{Branch, Stamps};
+pub use stamps::{Branch, Stamped, Stamps};
 pub use state::{Phase, StepState};

@@ -145,7 +145,7 @@ pub struct Kill {
 pub struct Changes {
     /// What happened, in order.
     pub events: Vec<Event>,
-    /// The steps of which something else is stored than before; may repeat.
+    /// The steps that are in another state than before; may repeat.
     pub moved: Vec<u32>,
     /// The attempts whose processes must be ended.
     pub kills: Vec<Kill>,
@@ -172,7 +172,7 @@ pub struct Snapshot {
     pub notes: BTreeMap<u32, Note>,
     /// Whether nothing new is started.
     pub paused: bool,
-    /// What the stamps of further events are made from; `None` begins afresh.
+    /// What the stamps of further events are made from; `None` if there was no event yet.
     pub stamps: Option<Stamps>,
 }
 
@@ -246,7 +246,7 @@ impl Run {
         for state in &snapshot.steps {
             counts[usize::from(state.class().code())] += 1;
         }
-        let stamps = snapshot.stamps.unwrap_or_else(|| Stamps::of(&jobset));
+        let stamps = snapshot.stamps.unwrap_or_else(|| Stamps::fresh(Stamp::seed()));
         let in_hands = snapshot.open.values().filter(|open| open.holder.is_some()).count();
         let mut run = Self {
             id,
@@ -270,6 +270,9 @@ impl Run {
             agenda: Vec::new(),
             changes: Changes::default(),
         };
+        if !run.state.is_final() {
+            run.complete_stamps();
+        }
         if !run.state.is_final() && run.count_phase(Phase::Ended) < run.jobset.len() {
             let jobset = Arc::clone(&run.jobset);
             for n in 0..jobset.len() {
@@ -383,6 +386,11 @@ impl Run {
         self.backing_off.first().map(|(due, _)| *due)
     }
 
+    /// Takes note that its stamps are stored as they are now.
+    pub const fn stamps_stored(&mut self) {
+        self.stamps.stored = self.version;
+    }
+
     /// What was done since this was last asked.
     pub fn take_changes(&mut self) -> Changes {
         std::mem::take(&mut self.changes)
@@ -408,13 +416,13 @@ impl Run {
     pub(super) fn record_stamped(
         &mut self,
         fact: Fact,
-        stamp: Result<Stamp, itc::Error>,
+        stamp: Result<Vec<u8>, itc::Error>,
         now: DateTime<Utc>,
     ) {
         self.version += 1;
         // Two servers may decide one after the other, and their clocks differ a little.
         self.last = self.last.max(now);
-        let (seq, at, stamp) = (self.version, self.last, stamp.ok().map(|stamp| stamp.encode()));
+        let (seq, at, stamp) = (self.version, self.last, stamp.ok());
         self.changes.events.push(Event { seq, at, fact, state: None, stamp });
     }
 

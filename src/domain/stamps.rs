@@ -28,7 +28,7 @@ use super::jobset::Jobset;
 use super::machine::{Condition, Rule};
 use super::run::Run;
 use super::state::{Phase, StepState};
-use crate::itc::{Error, Stamp};
+use crate::itc::{Error, Id, Stamp};
 
 /// What a step owns and knows, or left behind for those that follow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,18 +40,34 @@ pub struct Branch {
 }
 
 /// What the stamps of further events are made from.
+///
+/// It follows from the stamps of the events so far ([`Stamps::rebuild`]): the last stamp of a step says
+/// what it owns, less what later stamps own.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stamps {
+    /// The number of the last event when all this was last stored; 0 for never.
+    pub stored: i32,
     /// What the service owns, and what it knows of its own events.
     pub trunk: Stamp,
-    /// How many steps without a guard have yet to begin.
-    pub roots: u32,
     /// What was known when the context was last changed.
     pub context: Option<Stamp>,
     /// What steps own and know. A step that has not begun has none, nor one that handed all on.
     pub branches: BTreeMap<u32, Branch>,
+    /// How many steps without a guard have yet to begin.
+    roots: u32,
     /// All that has happened, with a part that is free.
     gathered: Option<Gathered>,
+}
+
+/// An event, as far as the stamps of further ones depend on it.
+#[derive(Clone, Debug)]
+pub struct Stamped {
+    /// The step concerned; `None` for an event of the service itself.
+    pub step: Option<u32>,
+    /// Whether it changed the context.
+    pub changes_context: bool,
+    /// Its stamp.
+    pub stamp: Option<Stamp>,
 }
 
 /// Serves the steps that clients bring back by one command.
@@ -64,23 +80,39 @@ struct Gathered {
     version: i32,
 }
 
+impl Branch {
+    /// That of a step whose last event had this stamp.
+    #[must_use]
+    pub const fn new(stamp: Stamp) -> Self {
+        Self { stamp, waiting: None }
+    }
+}
+
+/// A stamp without a part that was taken from it.
+fn left_of(stamp: &Stamp, taken: &Id) -> Stamp {
+    Stamp::new(stamp.id().without(taken), stamp.events().clone())
+}
+
 impl Stamps {
-    /// Those of a run to which nothing has happened yet.
-    pub(super) fn of(jobset: &Jobset) -> Self {
-        let roots = (0..jobset.len()).filter(|n| jobset.guards.is_open(*n)).count();
-        Self {
-            trunk: Stamp::seed(),
-            roots: u32::try_from(roots).unwrap_or(u32::MAX),
-            context: None,
-            branches: BTreeMap::new(),
-            gathered: None,
-        }
+    /// Those of a run to which nothing has happened yet but what `trunk` knows.
+    pub(super) const fn fresh(trunk: Stamp) -> Self {
+        Self::stored_with(0, trunk, None, BTreeMap::new())
+    }
+
+    /// Those that were stored with event `stored`.
+    #[must_use]
+    pub const fn stored_with(
+        stored: i32,
+        trunk: Stamp,
+        context: Option<Stamp>,
+        branches: BTreeMap<u32, Branch>,
+    ) -> Self {
+        Self { stored, trunk, context, branches, roots: 0, gathered: None }
     }
 
     /// Those of a run that keeps no causal order.
     fn none() -> Self {
-        let (trunk, branches) = (Stamp::seed().peek(), BTreeMap::new());
-        Self { trunk, roots: 0, context: None, branches, gathered: None }
+        Self::fresh(Stamp::seed().peek())
     }
 
     /// Whether the run keeps a causal order: the service always owns a part of it then.
@@ -88,30 +120,54 @@ impl Stamps {
         !self.trunk.id().is_zero()
     }
 
-    /// Those that were stored.
+    /// Those that were stored and what the events since, in order, made of them. Without a stamp of
+    /// each event there is no order to be continued.
+    ///
+    /// What is left of a part that served a command is told by no stamp: it falls back to who had it
+    /// before, with whom it is as good, because nothing happened with it since; or to nobody, if that
+    /// one has another stamp by now. There is enough of it.
     #[must_use]
-    pub const fn restore(
-        trunk: Stamp,
-        roots: u32,
-        context: Option<Stamp>,
-        branches: BTreeMap<u32, Branch>,
-    ) -> Self {
-        Self { trunk, roots, context, branches, gathered: None }
+    pub fn rebuild(stored: Option<Self>, events: Vec<Stamped>) -> Self {
+        let mut now = stored.unwrap_or_else(|| Self::fresh(Stamp::seed()));
+        let mut taken = Id::ZERO;
+        let mut seen = BTreeSet::new();
+        let mut context = None;
+        for Stamped { step, changes_context, stamp } in events.into_iter().rev() {
+            let Some(stamp) = stamp else { return Self::none() };
+            if changes_context && context.is_none() {
+                context = Some(stamp.peek());
+            }
+            if seen.insert(step) {
+                let left = left_of(&stamp, &taken);
+                taken.add(left.id().clone()).expect("without what is taken");
+                match step {
+                    Some(step) => _ = now.branches.insert(step, Branch::new(left)),
+                    None => now.trunk = left,
+                }
+            }
+        }
+        let older = now.branches.iter_mut().filter(|(step, _)| !seen.contains(&Some(**step)));
+        for (_, branch) in older {
+            branch.stamp = left_of(&branch.stamp, &taken);
+        }
+        if !seen.contains(&None) {
+            now.trunk = left_of(&now.trunk, &taken);
+        }
+        now.context = context.or(now.context);
+        now
     }
 
     /// An event of the service itself.
-    pub(super) fn of_service(&mut self) -> Result<Stamp, Error> {
-        self.trunk = self.trunk.event()?;
-        Ok(self.trunk.clone())
+    pub(super) fn of_service(&mut self) -> Result<Vec<u8>, Error> {
+        self.trunk.tick()?;
+        Ok(self.trunk.encode())
     }
 
     /// What is left of the part that served a command goes to the last step that it served.
     fn close_gathered(&mut self) {
         let Some(Gathered { rest, last, .. }) = self.gathered.take() else { return };
-        if let Some(branch) = self.branches.get_mut(&last)
-            && let Ok(whole) = branch.stamp.join(&rest)
-        {
-            branch.stamp = whole;
+        if let Some(branch) = self.branches.get_mut(&last) {
+            branch.stamp.absorb(rest).expect("what was gathered is owned once");
         }
     }
 }
@@ -123,6 +179,25 @@ impl Run {
         &self.stamps
     }
 
+    /// Finds out what follows from the states of the steps: how many roots have yet to begin, and which
+    /// branches nobody will ask for any more.
+    pub(super) fn complete_stamps(&mut self) {
+        let has_begun = |run: &Self, n: u32| {
+            run.stamps.branches.contains_key(&n) || run.steps[n as usize].is_ended()
+        };
+        let is_root = |n: &u32| self.jobset.guards.is_open(*n) && !has_begun(self, *n);
+        let roots = (0..self.jobset.len()).filter(is_root).count();
+        self.stamps.roots = u32::try_from(roots).unwrap_or(u32::MAX);
+        let owns_nothing = |(n, branch): (&u32, &Branch)| branch.stamp.id().is_zero().then_some(*n);
+        let empty: Vec<u32> = self.stamps.branches.iter().filter_map(owns_nothing).collect();
+        for n in empty {
+            let Some(branch) = self.stamps.branches.remove(&n) else { continue };
+            if self.followers(n).any(|f| !has_begun(self, f) || self.is_behind(f, &branch.stamp)) {
+                self.stamps.branches.insert(n, branch);
+            }
+        }
+    }
+
     /// Keeps no causal order of the run: its events, those not yet stored included, get no stamps.
     pub fn forget_stamps(&mut self) {
         self.stamps = Stamps::none();
@@ -132,12 +207,12 @@ impl Run {
     }
 
     /// The stamp of an event of step `n` that follows from nothing but its own past.
-    pub(super) fn stamp_own(&mut self, n: u32) -> Result<Stamp, Error> {
+    pub(super) fn stamp_own(&mut self, n: u32) -> Result<Vec<u8>, Error> {
         self.stamp(n, BTreeSet::new(), Vec::new())
     }
 
     /// The stamp of the event by which `rule` moves step `n`, which has not moved yet.
-    pub(super) fn stamp_move(&mut self, n: u32, rule: &Rule) -> Result<Stamp, Error> {
+    pub(super) fn stamp_move(&mut self, n: u32, rule: &Rule) -> Result<Vec<u8>, Error> {
         if !self.stamps.are_kept() {
             return self.stamp_own(n);
         }
@@ -158,16 +233,13 @@ impl Run {
     /// Step `n` was told something by who knew what `told` knows: its next event knows it as well.
     /// A step that has handed all on knows all by its next event anyway.
     pub(super) fn hear(&mut self, n: u32, told: &Stamp) {
-        if let Some(branch) = self.stamps.branches.get_mut(&n)
-            && let Ok(stamp) = branch.stamp.join(&told.peek())
-        {
-            branch.stamp = stamp;
+        if let Some(branch) = self.stamps.branches.get_mut(&n) {
+            branch.stamp.absorb(told.peek()).expect("a stamp that owns nothing overlaps nothing");
         }
     }
 
     /// Nothing happens any more: nothing is kept for it.
     pub(super) fn close_stamps(&mut self) {
-        self.changes.moved.extend(self.stamps.branches.keys());
         self.stamps.branches.clear();
     }
 
@@ -224,8 +296,7 @@ impl Run {
         n: u32,
         causes: BTreeSet<u32>,
         mut known: Vec<Stamp>,
-    ) -> Result<Stamp, Error> {
-        self.changes.moved.push(n);
+    ) -> Result<Vec<u8>, Error> {
         if !self.stamps.are_kept() {
             return Err(Error::Anonymous);
         }
@@ -246,11 +317,12 @@ impl Run {
         if stamp.id().is_zero() {
             // Whoever takes from the trunk knows what the trunk knows, so that the part is unused.
             let part = self.stamps.trunk.share(self.waiting_for_trunk(n))?;
-            stamp = stamp.join(&part)?;
+            stamp.absorb(part)?;
         }
-        let stamp = stamp.event()?;
-        self.stamps.branches.insert(n, Branch { stamp: stamp.clone(), waiting: None });
-        Ok(stamp)
+        stamp.tick()?;
+        let encoded = stamp.encode();
+        self.stamps.branches.insert(n, Branch::new(stamp));
+        Ok(encoded)
     }
 
     /// Among how many the trunk is to be shared: itself, step `n` and those that may yet begin from
@@ -277,7 +349,6 @@ impl Run {
         if !is_free || has_begun && (waiting > 0 || !is_over) {
             return Ok(Some(branch.stamp.peek()));
         }
-        self.changes.moved.push(cause);
         if is_over && waiting <= 1 {
             return Ok(self.hand_over(n, cause));
         }
@@ -314,15 +385,16 @@ impl Run {
     /// behind as long as a follower that has begun without it may yet ask.
     fn hand_over(&mut self, n: u32, cause: u32) -> Option<Stamp> {
         let branch = self.stamps.branches.remove(&cause)?;
-        let is_behind = |follower: u32| {
-            let other = self.stamps.branches.get(&follower).filter(|_| follower != n);
-            other.is_some_and(|other| !branch.stamp.leq(&other.stamp))
-        };
-        if self.followers(cause).any(is_behind) {
+        if self.followers(cause).any(|f| f != n && self.is_behind(f, &branch.stamp)) {
             let left = Branch { stamp: branch.stamp.peek(), waiting: Some(0) };
             self.stamps.branches.insert(cause, left);
         }
         Some(branch.stamp)
+    }
+
+    /// Whether step `n` has begun and does not know what `stamp` knows.
+    fn is_behind(&self, n: u32, stamp: &Stamp) -> bool {
+        self.stamps.branches.get(&n).is_some_and(|branch| !stamp.leq(&branch.stamp))
     }
 
     /// All that has happened, with a part for step `n`, whose own stamp was handed on.
@@ -349,23 +421,20 @@ impl Run {
             let Some(branch) = self.stamps.branches.get(&step) else { continue };
             all.push(branch.stamp.peek());
             if is_free {
-                self.changes.moved.push(step);
                 all.extend(self.hand_over(n, step));
             }
         }
-        let all = Stamp::join_many(all)?.unwrap_or_else(Stamp::seed);
+        let mut all = Stamp::join_many(all)?.unwrap_or_else(Stamp::seed);
         if !all.id().is_zero() {
             return Ok(all);
         }
         let owners = self.stamps.branches.iter_mut();
         let largest = owners.min_by_key(|(_, branch)| branch.stamp.id().shallowest());
         let part = match largest {
-            Some((step, branch)) if !branch.stamp.id().is_zero() => {
-                self.changes.moved.push(*step);
-                branch.stamp.share(2)?
-            }
+            Some((_, branch)) if !branch.stamp.id().is_zero() => branch.stamp.share(2)?,
             _ => self.stamps.trunk.share(2)?,
         };
-        all.join(&part)
+        all.absorb(part)?;
+        Ok(all)
     }
 }

@@ -52,12 +52,6 @@ impl Cost {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Left,
-    Right,
-}
-
 impl Event {
     /// No events anywhere: `0`.
     #[must_use]
@@ -157,17 +151,13 @@ impl Event {
     /// Norm of a branch whose children are in normal form: two equal leaves become one, and what both
     /// children have at least belongs to the base.
     fn norm(base: u64, left: Self, right: Self) -> Self {
-        if !left.is_branch() && left == right {
-            return left.lifted(base);
-        }
-        let common = left.base().min(right.base());
-        let (base, left, right) = (base + common, left.sunk(common), right.sunk(common));
-        let height = base + left.height().max(right.height());
-        let depth = 1 + left.depth().max(right.depth());
-        Self(Shape::Branch(Box::new(Branch { base, height, depth, left, right })))
+        let branch = Branch { base, height: 0, depth: 0, left, right };
+        let mut event = Self(Shape::Branch(Box::new(branch)));
+        event.normalize();
+        event
     }
 
-    fn lifted(mut self, by: u64) -> Self {
+    fn lift(&mut self, by: u64) {
         match &mut self.0 {
             Shape::Leaf(count) => *count += by,
             Shape::Branch(branch) => {
@@ -175,11 +165,10 @@ impl Event {
                 branch.height += by;
             }
         }
-        self
     }
 
     /// `by` is at most the base.
-    fn sunk(mut self, by: u64) -> Self {
+    fn sink(&mut self, by: u64) {
         match &mut self.0 {
             Shape::Leaf(count) => *count -= by,
             Shape::Branch(branch) => {
@@ -187,7 +176,6 @@ impl Event {
                 branch.height -= by;
             }
         }
-        self
     }
 
     /// Whether `other` knows everywhere at least as much (comparison: `leq`).
@@ -214,90 +202,159 @@ impl Event {
     /// The larger of the two numbers at each place (`join`).
     #[must_use]
     pub fn join(&self, other: &Self) -> Self {
-        self.join_at(0, other, 0)
+        let mut joined = self.clone();
+        joined.absorb(other.clone());
+        joined
     }
 
-    fn join_at(&self, lift: u64, other: &Self, other_lift: u64) -> Self {
-        let (base, other_base) = (lift + self.base(), other_lift + other.base());
-        if lift + self.height() <= other_base {
-            return other.clone().lifted(other_lift);
+    /// The same into this one.
+    pub(super) fn absorb(&mut self, mut other: Self) {
+        if self.height() <= other.base() {
+            *self = other;
+            return;
         }
-        if other_lift + other.height() <= base {
-            return self.clone().lifted(lift);
+        if other.height() <= self.base() {
+            return;
         }
-        let common = base.min(other_base);
-        let ((left1, right1), (left2, right2)) = (self.halves(), other.halves());
-        let left = left1.join_at(base - common, left2, other_base - common);
-        let right = right1.join_at(base - common, right2, other_base - common);
-        Self::norm(common, left, right)
+        let common = self.base().min(other.base());
+        self.sink(common);
+        other.sink(common);
+        let (left, right) = other.into_halves();
+        let mut branch = std::mem::replace(self, Self::zero()).into_branch();
+        branch.left.absorb(left);
+        branch.right.absorb(right);
+        branch.base = common;
+        self.0 = Shape::Branch(branch);
+        self.normalize();
+    }
+
+    /// The halves with the base in them.
+    fn into_halves(self) -> (Self, Self) {
+        let branch = *self.into_branch();
+        (branch.left, branch.right)
+    }
+
+    /// As a branch whose base is in its halves: not in normal form.
+    fn into_branch(self) -> Box<Branch> {
+        match self.0 {
+            Shape::Leaf(count) => {
+                let half = || Self(Shape::Leaf(count));
+                Box::new(Branch { base: 0, height: count, depth: 1, left: half(), right: half() })
+            }
+            Shape::Branch(mut branch) => {
+                let base = std::mem::take(&mut branch.base);
+                branch.left.lift(base);
+                branch.right.lift(base);
+                branch
+            }
+        }
     }
 
     /// Counts one event more at places that `id` owns (`event`): by what makes the tree simpler,
-    /// else by what makes it larger as little as possible.
-    pub(super) fn grown(&self, id: &Id) -> Result<Self, Error> {
-        let filled = self.filled(id);
-        if filled != *self {
-            return Ok(filled);
-        }
-        let (cost, mut way) = self.cheapest(id);
-        if cost == Cost::IMPOSSIBLE {
+    /// else by what makes it larger as little as possible. Nothing is changed by an error.
+    pub(super) fn grow(&mut self, id: &Id) -> Result<(), Error> {
+        if id.is_zero() {
             return Err(Error::Anonymous);
         }
+        if self.fill(id) {
+            return Ok(());
+        }
         // No deeper than the deeper of the two trees, which are within the limit.
-        self.inflated(&mut way, 0)
+        self.inflate(id, 0)
     }
 
     /// (`fill`) Raises what is owned to what is known around it, as far as that makes the
-    /// tree simpler.
-    fn filled(&self, id: &Id) -> Self {
-        let (Some((left, right)), false) = (self.children(), id.is_zero()) else {
-            return self.clone();
-        };
+    /// tree simpler. Answers whether it did.
+    fn fill(&mut self, id: &Id) -> bool {
+        let Shape::Branch(branch) = &mut self.0 else { return false };
+        if id.is_zero() {
+            return false;
+        }
         let Some((id_left, id_right)) = id.children() else {
-            return Self(Shape::Leaf(self.height()));
+            self.0 = Shape::Leaf(branch.height);
+            return true;
         };
-        let (left, right) = if id_left.is_one() {
-            let right = right.filled(id_right);
-            (Self(Shape::Leaf(left.height().max(right.base()))), right)
+        let Branch { left, right, .. } = &mut **branch;
+        let has_changed = if id_left.is_one() {
+            let has_changed = right.fill(id_right);
+            left.raise(right.base()) || has_changed
         } else if id_right.is_one() {
-            let left = left.filled(id_left);
-            let right = Self(Shape::Leaf(right.height().max(left.base())));
-            (left, right)
+            let has_changed = left.fill(id_left);
+            right.raise(left.base()) || has_changed
         } else {
-            (left.filled(id_left), right.filled(id_right))
+            // Both, not the first one of them.
+            left.fill(id_left) | right.fill(id_right)
         };
-        Self::norm(self.base(), left, right)
+        if has_changed {
+            self.normalize();
+        }
+        has_changed
     }
 
-    /// (`grow`) Where it is cheapest, as the way there from its end. Ties go right.
-    fn cheapest(&self, id: &Id) -> (Cost, Vec<Side>) {
+    /// Becomes a leaf of its own height, or of `least` if that is more. Answers whether that is new.
+    fn raise(&mut self, least: u64) -> bool {
+        let whole = Self(Shape::Leaf(self.height().max(least)));
+        let is_new = whole != *self;
+        *self = whole;
+        is_new
+    }
+
+    /// What it costs to grow it (`grow`).
+    fn cost(&self, id: &Id) -> Cost {
         let Some((id_left, id_right)) = id.children() else {
-            let cost =
-                if id.is_zero() { Cost::IMPOSSIBLE } else { Cost { expansions: 0, levels: 0 } };
-            return (cost, Vec::new());
+            return if id.is_zero() { Cost::IMPOSSIBLE } else { Cost { expansions: 0, levels: 0 } };
         };
         let (left, right) = self.halves();
-        let (left, right) = (left.cheapest(id_left), right.cheapest(id_right));
-        let ((cost, mut way), side) =
-            if left.0 < right.0 { (left, Side::Left) } else { (right, Side::Right) };
-        way.push(side);
-        (cost.below(!self.is_branch()), way)
+        left.cost(id_left).min(right.cost(id_right)).below(!self.is_branch())
     }
 
-    /// Adds one to the leaf at the end of the way, which is expanded if the way is longer.
-    fn inflated(&self, way: &mut Vec<Side>, above: u64) -> Result<Self, Error> {
+    /// (`grow`) Adds one to the leaf where that is cheapest; ties go right. A leaf on the way is
+    /// expanded.
+    fn inflate(&mut self, id: &Id, above: u64) -> Result<(), Error> {
         let above = above + self.base();
-        let Some(side) = way.pop() else {
+        let Some((id_left, id_right)) = id.children() else {
             if above >= COUNTER_MAX {
                 return Err(Error::Overflow);
             }
-            return Ok(self.clone().lifted(1));
+            self.lift(1);
+            return Ok(());
         };
         let (left, right) = self.halves();
-        Ok(match side {
-            Side::Left => Self::norm(self.base(), left.inflated(way, above)?, right.clone()),
-            Side::Right => Self::norm(self.base(), left.clone(), right.inflated(way, above)?),
-        })
+        let is_left =
+            id_right.is_zero() || !id_left.is_zero() && left.cost(id_left) < right.cost(id_right);
+        if let Shape::Leaf(base) = self.0 {
+            if above >= COUNTER_MAX {
+                return Err(Error::Overflow);
+            }
+            let (left, right) = (Self::zero(), Self::zero());
+            let branch = Branch { base, height: base, depth: 1, left, right };
+            self.0 = Shape::Branch(Box::new(branch));
+        }
+        if let Shape::Branch(branch) = &mut self.0 {
+            let (half, id) =
+                if is_left { (&mut branch.left, id_left) } else { (&mut branch.right, id_right) };
+            half.inflate(id, above)?;
+        }
+        self.normalize();
+        Ok(())
+    }
+
+    /// Brings a branch whose children are in normal form into it.
+    fn normalize(&mut self) {
+        let Shape::Branch(branch) = &mut self.0 else { return };
+        let Branch { base, height, depth, left, right } = &mut **branch;
+        let common = left.base().min(right.base());
+        if !left.is_branch() && left == right {
+            self.0 = Shape::Leaf(*base + common);
+            return;
+        }
+        if common > 0 {
+            *base += common;
+            left.sink(common);
+            right.sink(common);
+        }
+        *height = *base + left.height().max(right.height());
+        *depth = 1 + left.depth().max(right.depth());
     }
 }
 

@@ -139,9 +139,7 @@ impl Id {
         if wanted > DEPTH_MAX {
             return Err(Error::TooDeep);
         }
-        let (part, rest) = self.cut(best, wanted).expect("a piece is at this depth");
-        *self = rest;
-        Ok(part)
+        Ok(self.cut(best, wanted).expect("a piece is at this depth"))
     }
 
     /// How many levels its largest piece is below the root; `None` if it owns nothing.
@@ -172,15 +170,20 @@ impl Id {
         pieces
     }
 
-    /// A part at depth `wanted` of its first piece at depth `best`, both from here, and what is left.
-    fn cut(&self, best: usize, wanted: usize) -> Option<(Self, Self)> {
-        if let Some((left, right)) = self.children() {
+    /// Cuts a part at depth `wanted` out of its first piece at depth `best`, both from here.
+    fn cut(&mut self, best: usize, wanted: usize) -> Option<Self> {
+        if let Shape::Branch(branch) = &mut self.0 {
             let best = best.checked_sub(1)?;
-            if let Some((part, rest)) = left.cut(best, wanted - 1) {
-                return Some((Self::norm(part, Self::ZERO), Self::norm(rest, right.clone())));
+            let Branch { left, right, depth } = &mut **branch;
+            let part = match left.cut(best, wanted - 1) {
+                Some(part) => Self::norm(part, Self::ZERO),
+                None => Self::norm(Self::ZERO, right.cut(best, wanted - 1)?),
+            };
+            *depth = 1 + left.depth().max(right.depth());
+            if left.is_zero() && right.is_zero() {
+                *self = Self::ZERO;
             }
-            let (part, rest) = right.cut(best, wanted - 1)?;
-            return Some((Self::norm(Self::ZERO, part), Self::norm(left.clone(), rest)));
+            return Some(part);
         }
         if best > 0 || self.is_zero() {
             return None;
@@ -190,32 +193,66 @@ impl Id {
         for _ in 0..wanted {
             (part, rest) = (Self::norm(part, Self::ZERO), Self::norm(rest, Self::ONE));
         }
-        Some((part, rest))
+        *self = rest;
+        Some(part)
     }
 
-    /// What two disjoint ids own together (`sum`).
-    pub(super) fn sum(&self, other: &Self) -> Result<Self, Error> {
-        self.sum_at(other, &mut Vec::new())
-    }
-
-    fn sum_at(&self, other: &Self, way: &mut Vec<&'static str>) -> Result<Self, Error> {
-        if self.is_zero() {
-            return Ok(other.clone());
+    /// Adds what a disjoint id owns (`sum`). Nothing is changed by an error.
+    ///
+    /// # Errors
+    /// [`Error::Overlap`].
+    pub fn add(&mut self, other: Self) -> Result<(), Error> {
+        let mut way = Vec::new();
+        if self.overlaps(&other, &mut way) {
+            return Err(Error::Overlap { place: way.join(".") });
         }
-        if other.is_zero() {
-            return Ok(self.clone());
+        self.add_disjoint(other);
+        Ok(())
+    }
+
+    /// Whether both own the same somewhere; the first way there is left in `way`.
+    fn overlaps(&self, other: &Self, way: &mut Vec<&'static str>) -> bool {
+        if self.is_zero() || other.is_zero() {
+            return false;
         }
         let (Some((left1, right1)), Some((left2, right2))) = (self.children(), other.children())
         else {
-            return Err(Error::Overlap { place: way.join(".") });
+            return true;
         };
-        way.push("left");
-        let left = left1.sum_at(left2, way)?;
-        way.pop();
-        way.push("right");
-        let right = right1.sum_at(right2, way)?;
-        way.pop();
-        Ok(Self::norm(left, right))
+        for (name, one, two) in [("left", left1, left2), ("right", right1, right2)] {
+            way.push(name);
+            if one.overlaps(two, way) {
+                return true;
+            }
+            way.pop();
+        }
+        false
+    }
+
+    /// What it owns and `other` does not.
+    #[must_use]
+    pub fn without(&self, other: &Self) -> Self {
+        if self.is_zero() || other.is_one() {
+            return Self::ZERO;
+        }
+        let Some((other_left, other_right)) = other.children() else { return self.clone() };
+        let (left, right) = self.children().unwrap_or((&Self::ONE, &Self::ONE));
+        Self::norm(left.without(other_left), right.without(other_right))
+    }
+
+    fn add_disjoint(&mut self, other: Self) {
+        if self.is_zero() {
+            *self = other;
+            return;
+        }
+        // Two that are disjoint and own something are both branches.
+        let (Shape::Branch(own), Shape::Branch(new)) = (&mut self.0, other.0) else { return };
+        own.left.add_disjoint(new.left);
+        own.right.add_disjoint(new.right);
+        own.depth = 1 + own.left.depth().max(own.right.depth());
+        if own.left.is_one() && own.right.is_one() {
+            *self = Self::ONE;
+        }
     }
 }
 

@@ -134,7 +134,17 @@ impl Stamp {
     /// # Errors
     /// [`Error::Anonymous`], [`Error::Overflow`].
     pub fn event(&self) -> Result<Self, Error> {
-        Ok(Self::new(self.id.clone(), self.events.grown(&self.id)?))
+        let mut next = self.clone();
+        next.tick()?;
+        Ok(next)
+    }
+
+    /// The same of this one: [`Stamp::event`] without a copy.
+    ///
+    /// # Errors
+    /// [`Error::Anonymous`], [`Error::Overflow`]; nothing is changed then.
+    pub fn tick(&mut self) -> Result<(), Error> {
+        self.events.grow(&self.id)
     }
 
     /// A stamp that owns what both own and knows what one of them knows (the paper, join).
@@ -142,7 +152,19 @@ impl Stamp {
     /// # Errors
     /// [`Error::Overlap`] if both own the same, so that one of them is a copy.
     pub fn join(&self, other: &Self) -> Result<Self, Error> {
-        Ok(Self::new(self.id.sum(&other.id)?, self.events.join(&other.events)))
+        let mut joined = self.clone();
+        joined.absorb(other.clone())?;
+        Ok(joined)
+    }
+
+    /// The same into this one: [`Stamp::join`] without copies.
+    ///
+    /// # Errors
+    /// [`Error::Overlap`]; nothing is changed then.
+    pub fn absorb(&mut self, other: Self) -> Result<(), Error> {
+        self.id.add(other.id)?;
+        self.events.absorb(other.events);
+        Ok(())
     }
 
     /// All of them joined, neighbours first, which keeps what lies between small. `None` of none.
@@ -152,11 +174,15 @@ impl Stamp {
     pub fn join_many(stamps: impl IntoIterator<Item = Self>) -> Result<Option<Self>, Error> {
         let mut open: Vec<Self> = stamps.into_iter().collect();
         while open.len() > 1 {
-            let pairs = open.chunks(2).map(|pair| match pair {
-                [first, second] => first.join(second),
-                rest => Ok(rest[0].clone()),
-            });
-            open = pairs.collect::<Result<_, _>>()?;
+            let mut joined = Vec::with_capacity(open.len().div_ceil(2));
+            let mut stamps = open.into_iter();
+            while let Some(mut first) = stamps.next() {
+                if let Some(second) = stamps.next() {
+                    first.absorb(second)?;
+                }
+                joined.push(first);
+            }
+            open = joined;
         }
         Ok(open.pop())
     }

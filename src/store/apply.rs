@@ -27,7 +27,7 @@ pub(super) const OPERATIONS: &str = r#"op as (
 pub(super) const CHANGED: &str = r#"changed as (
     update operation o
     set state = u.state, stop = u.stop, flags = u.flags, version = u.version,
-        entered = u.entered, steps = u.steps, open = u.open, clock = u.clock
+        entered = u.entered, steps = u.steps, open = u.open, clock = coalesce(u.clock, o.clock)
     from op u
     where o.id = u.id and o.version = u.expected and u.expected > 0
     returning 1
@@ -41,9 +41,9 @@ pub(super) const MADE: &str = r#"made as (
 )"#;
 
 pub(super) const CHUNKED: &str = r#"chunked as (
-    insert into step_chunk (operation, chunk, steps, clock)
-    select * from unnest($13::uuid[], $14::int[], $15::bytea[], $62::bytea[])
-    on conflict (operation, chunk) do update set steps = excluded.steps, clock = excluded.clock
+    insert into step_chunk (operation, chunk, steps)
+    select * from unnest($13::uuid[], $14::int[], $15::bytea[])
+    on conflict (operation, chunk) do update set steps = excluded.steps
 )"#;
 
 pub(super) const HAPPENED: &str = r#"happened as (
@@ -51,7 +51,7 @@ pub(super) const HAPPENED: &str = r#"happened as (
         state, worker, stamp)
     select * from unnest($16::uuid[], $17::int[], $18::timestamptz[], $19::smallint[], $20::int[],
         $21::int[], $22::smallint[], $23::smallint[], $24::smallint[], $25::smallint[],
-        $26::bigint[], $63::bytea[])
+        $26::bigint[], $62::bytea[])
 )"#;
 
 pub(super) const SETTLED: &str = r#"settled as (
@@ -124,7 +124,7 @@ pub(super) const ORDERED: &str = r#"ordered as (
 pub(super) const TIED: &str = r#"tied as (
     insert into tie (operation, other, seen)
     select u.operation, o.id, max(o.version)
-    from unnest($64::uuid[], $65::text[]) as u (operation, name)
+    from unnest($63::uuid[], $64::text[]) as u (operation, name)
     cross join lateral (
         select r.operation
         from resource r
@@ -138,12 +138,12 @@ pub(super) const TIED: &str = r#"tied as (
 
 pub(super) const SHARED: &str = r#"shared as (
     insert into resource (operation, name)
-    select * from unnest($64::uuid[], $65::text[])
+    select * from unnest($63::uuid[], $64::text[])
     on conflict do nothing
 )"#;
 
 pub(super) const UNSHARED: &str = r#"unshared as (
-    delete from resource where operation = any ($66::uuid[])
+    delete from resource where operation = any ($65::uuid[])
 )"#;
 
 pub(super) const KEPT: &str = r#"kept as (

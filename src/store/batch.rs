@@ -13,7 +13,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::apply;
-use super::clock::{pack_branches, pack_clock};
+use super::clock::{is_due, pack_clock};
 use super::error::StoreError;
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
@@ -65,7 +65,6 @@ struct Chunks {
     operation: Vec<Uuid>,
     chunk: Vec<i32>,
     steps: Vec<Vec<u8>>,
-    clock: Vec<Option<Vec<u8>>>,
 }
 
 #[derive(Debug, Default)]
@@ -220,16 +219,11 @@ impl Batch {
             } else {
                 changes.moved.iter().map(|step| *step as usize / CHUNK).collect()
             };
-            let number = |index: usize| u32::try_from(index).unwrap_or(u32::MAX);
             for (chunk, steps) in run.steps().chunks(CHUNK).enumerate() {
                 if touched.contains(&chunk) {
-                    let own = number(chunk * CHUNK)..number((chunk + 1) * CHUNK);
-                    let mut clock = Vec::new();
-                    pack_branches(&mut clock, run.stamps().branches.range(own));
                     self.chunks.operation.push(run.id());
-                    self.chunks.chunk.push(int(number(chunk)));
+                    self.chunks.chunk.push(int(u32::try_from(chunk).unwrap_or(u32::MAX)));
                     self.chunks.steps.push(pack_steps(steps));
-                    self.chunks.clock.push(Some(clock).filter(|clock| !clock.is_empty()));
                 }
             }
         }
@@ -238,13 +232,15 @@ impl Batch {
         }
         let paused = if run.is_paused() { PAUSED } else { 0 };
         let flags = flags & !PAUSED | paused;
-        let clock = (!run.state().is_final()).then(|| {
-            let mut clock = pack_clock(run.stamps());
-            if !is_chunked {
-                pack_branches(&mut clock, run.stamps().branches.iter());
-            }
-            clock
-        });
+        // One that has ended has no further events.
+        let clock = if run.state().is_final() {
+            Some(Vec::new()).filter(|_| run.stamps().stored > 0)
+        } else if is_due(run) {
+            run.stamps_stored();
+            Some(pack_clock(run.stamps(), run.version()))
+        } else {
+            None
+        };
         self.operations.push(
             run.id(),
             expected,
@@ -456,7 +452,6 @@ impl Batch {
             .bind(&self.kept.source)
             .bind(&self.kept.step)
             .bind(&o.clock)
-            .bind(&self.chunks.clock)
             .bind(&e.stamp)
             .bind(&self.resources.operation)
             .bind(&self.resources.name)

@@ -8,10 +8,10 @@ use uuid::Uuid;
 
 use super::PAUSED;
 use super::Store;
-use super::clock::unpack_clock;
+use super::clock::{events_since, unpack_clock};
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
-use crate::domain::{Incarnation, OperationState, Snapshot, Stop};
+use crate::domain::{Incarnation, OperationState, Snapshot, Stamps, Stop};
 
 /// An operation as it is stored.
 #[derive(Clone, Debug)]
@@ -54,12 +54,10 @@ impl Row {
     fn into_run(
         self,
         chunks: &mut HashMap<Uuid, Vec<u8>>,
-        clocks: &mut HashMap<Uuid, Vec<u8>>,
+        stamps: &mut HashMap<Uuid, Stamps>,
     ) -> Result<StoredRun, StoreError> {
         let id = self.id;
         let bytes = chunks.remove(&id).unwrap_or(self.steps);
-        let clocks = clocks.remove(&id).unwrap_or_default();
-        let stamps = self.clock.map(|whole| unpack_clock(&id, &whole, &clocks)).transpose()?;
         let (open, notes) = unpack_open(id, &self.open)?;
         Ok(StoredRun {
             id,
@@ -75,7 +73,7 @@ impl Row {
                 open,
                 notes,
                 paused: self.flags & PAUSED != 0,
-                stamps,
+                stamps: stamps.remove(&id),
             },
         })
     }
@@ -116,27 +114,25 @@ pub(super) async fn chunked_steps(
     Ok(rows.into_iter().collect())
 }
 
-/// What the stamps of the same are made from.
-async fn chunked_clocks(
+/// What the stamps of those that have not ended are made from.
+async fn stamps(
     connection: &mut PgConnection,
-    ids: &[Uuid],
-) -> Result<HashMap<Uuid, Vec<u8>>, StoreError> {
-    if ids.is_empty() {
-        return Ok(HashMap::new());
+    rows: &[Row],
+) -> Result<HashMap<Uuid, Stamps>, StoreError> {
+    let mut stored: HashMap<Uuid, Option<Stamps>> = HashMap::new();
+    for row in rows {
+        if !state(row.id, row.state)?.is_final() {
+            let clock = row.clock.as_deref().unwrap_or_default();
+            stored.insert(row.id, unpack_clock(&row.id, clock)?);
+        }
     }
-    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
-        r#"
-        -- operation/chunked_clocks
-        select operation, string_agg(clock, ''::bytea order by chunk)
-        from step_chunk
-        where operation = any ($1) and clock is not null
-        group by operation
-        "#,
-    )
-    .bind(ids)
-    .fetch_all(connection)
-    .await?;
-    Ok(rows.into_iter().collect())
+    let since = |stamps: &Option<Stamps>| stamps.as_ref().map_or(0, |stamps| stamps.stored);
+    let asked: Vec<(Uuid, i32)> = stored.iter().map(|(id, old)| (*id, since(old))).collect();
+    let mut events = events_since(connection, &asked).await?;
+    let rebuilt = stored
+        .into_iter()
+        .map(|(id, old)| (id, Stamps::rebuild(old, events.remove(&id).unwrap_or_default())));
+    Ok(rebuilt.collect())
 }
 
 impl Store {
@@ -167,8 +163,8 @@ impl Store {
         let chunked: Vec<Uuid> =
             rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
         let mut chunks = chunked_steps(connection, &chunked).await?;
-        let mut clocks = chunked_clocks(connection, &chunked).await?;
-        rows.into_iter().map(|row| row.into_run(&mut chunks, &mut clocks)).collect()
+        let mut stamps = stamps(connection, &rows).await?;
+        rows.into_iter().map(|row| row.into_run(&mut chunks, &mut stamps)).collect()
     }
 
     /// Up to `limit` operations of one lane with something to claim, oldest first. Their rows are

@@ -109,7 +109,7 @@ async fn an_operation_from_before_stamps_goes_on() {
         work(&seats).await;
     }
     let events = history(&engine, id).await;
-    assert!(events[0].stamp.is_none() && events[1..].iter().all(|event| event.stamp.is_some()));
+    assert!(events.iter().all(|event| event.stamp.is_none()));
     engine.shut_down().await;
 }
 
