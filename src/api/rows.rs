@@ -41,11 +41,49 @@ fn make_step_model(own_states: &[&str]) -> Model {
 #[must_use]
 pub fn event_model(jobset: &Jobset) -> Arc<Model> {
     static MODEL: LazyLock<Arc<Model>> =
-        LazyLock::new(|| Arc::new(of_event(Model::new(), &[], &[])));
+        LazyLock::new(|| Arc::new(with_stamp(of_event(Model::new(), &[], &[]))));
     if jobset.has_machines() {
-        return Arc::new(of_event(Model::new(), &own_states(jobset), jobset.own_actions()));
+        let model = of_event(Model::new(), &own_states(jobset), jobset.own_actions());
+        return Arc::new(with_stamp(model));
     }
     Arc::clone(&MODEL)
+}
+
+/// What is asked about the causal order, which the events of one operation have.
+fn with_stamp(model: Model) -> Model {
+    let two = [Type::String, Type::String];
+    model.nullable("stamp", Type::String).function(HAPPENED_BEFORE, &two, Type::Boolean).function(
+        CONCURRENT_WITH,
+        &two,
+        Type::Boolean,
+    )
+}
+
+/// `happenedBefore(stamp,'17')`: whether an event happened before event 17.
+pub const HAPPENED_BEFORE: &str = "happenedBefore";
+/// `concurrentWith(stamp,'17')`: whether neither happened before the other.
+pub const CONCURRENT_WITH: &str = "concurrentWith";
+
+/// The properties of an attempt that ran while another one of an operation that runs `jobset` did.
+#[must_use]
+pub fn attempt_model(jobset: &Jobset) -> Arc<Model> {
+    static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| Arc::new(make_attempt_model(&[])));
+    if jobset.has_machines() {
+        return Arc::new(make_attempt_model(&own_states(jobset)));
+    }
+    Arc::clone(&MODEL)
+}
+
+fn make_attempt_model(own_states: &[&str]) -> Model {
+    Model::new()
+        .property("operation", Type::String)
+        .property("step", Type::String)
+        .property("attempt", Type::Int)
+        .property("startedDateTime", Type::DateTimeOffset)
+        .nullable("endedDateTime", Type::DateTimeOffset)
+        .property("state", step_state(own_states))
+        .nullable("worker", Type::Int)
+        .nullable("resource", Type::String)
 }
 
 /// The properties of an event among those of all operations. Only names that all of them have can be
@@ -135,6 +173,22 @@ impl Row for wire::Event {
             "state" => self.state.as_deref().into(),
             "worker" => self.worker.into(),
             "stamp" => self.stamp.as_deref().into(),
+            _ => Value::Null,
+        }
+    }
+}
+
+impl Row for wire::ConcurrentAttempt {
+    fn get(&self, path: &str) -> Value {
+        match path {
+            "operation" => self.operation.as_str().into(),
+            "step" => self.step.as_str().into(),
+            "attempt" => i64::from(self.attempt).into(),
+            "startedDateTime" => shown(self.started_date_time),
+            "endedDateTime" => self.ended_date_time.map(shown).into(),
+            "state" => self.state.as_str().into(),
+            "worker" => self.worker.into(),
+            "resource" => self.resource.as_deref().into(),
             _ => Value::Null,
         }
     }

@@ -14,6 +14,7 @@
 
 mod apply;
 mod batch;
+mod causality;
 mod clock;
 mod error;
 mod find;
@@ -30,6 +31,7 @@ mod record;
 mod worker;
 
 pub use batch::Batch;
+pub use causality::{Sharer, SharersAsked, Tie};
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
 pub use live::{NewEvent, NewOutput, OutputPlace};
