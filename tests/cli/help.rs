@@ -17,7 +17,8 @@ fn every_shell_is_completed() {
 #[test]
 fn every_command_explains_itself() {
     let commands = "run|check|serve|worker|op|op list|op show|op steps|op output|op events|\
-                    op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
+                    op watch|op cancel|op graph|op explain|op suspects|\
+                    op causes|op causality|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|\
                     interactive|db|db fetch|db url|completions";

@@ -75,7 +75,7 @@ impl Span {
 ///
 /// Events are in order. What a fork keeps was not run by it and is no attempt of it.
 #[must_use]
-pub fn spans(events: &[EventView], jobset: &Jobset) -> Vec<Span> {
+pub(super) fn spans(events: &[EventView], jobset: &Jobset) -> Vec<Span> {
     let mut spans: Vec<Span> = Vec::new();
     // The latest attempt of each step.
     let mut latest: HashMap<u32, usize> = HashMap::new();

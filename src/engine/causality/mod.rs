@@ -36,7 +36,7 @@ use crate::store::{EventView, Sharer, SharersAsked};
 /// How many operations that share a resource are looked at: the newest ones.
 pub const SHARERS_MAX: usize = 1_000;
 /// How many events of theirs are looked at: those of the newest operations.
-pub const SHARED_EVENTS_MAX: usize = 200_000;
+const SHARED_EVENTS_MAX: usize = 200_000;
 /// Within this time two operations count as submitted at the same moment: neither may know of the
 /// other.
 const SAME_MOMENT: TimeDelta = TimeDelta::minutes(1);

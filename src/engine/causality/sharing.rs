@@ -9,8 +9,7 @@ use super::attempts::Span;
 const RESOURCE: &str = "resource";
 
 /// The labels that name resources: keys and values, in the order of the keys.
-#[must_use]
-pub fn resources(labels: Option<&Value>) -> Vec<(&str, &str)> {
+pub(super) fn resources(labels: Option<&Value>) -> Vec<(&str, &str)> {
     let labels = labels.and_then(Value::as_object).into_iter().flatten();
     let named = labels.filter(|(key, _)| {
         let rest = key.strip_prefix(RESOURCE);
@@ -23,8 +22,7 @@ pub fn resources(labels: Option<&Value>) -> Vec<(&str, &str)> {
 }
 
 /// The first resource of `ours` that an operation with these labels names too, whatever it calls it.
-#[must_use]
-pub fn shared_resource<'a>(ours: &[(&str, &'a str)], labels: &Value) -> Option<&'a str> {
+pub(super) fn shared_resource<'a>(ours: &[(&str, &'a str)], labels: &Value) -> Option<&'a str> {
     let theirs = resources(Some(labels));
     let is_theirs = |name: &&str| theirs.iter().any(|(_, other)| other == name);
     ours.iter().map(|(_, name)| *name).find(is_theirs)
@@ -32,18 +30,21 @@ pub fn shared_resource<'a>(ours: &[(&str, &'a str)], labels: &Value) -> Option<&
 
 /// What two operations knew of each other: up to which event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Order {
+pub(super) struct Order {
     /// Their events up to this one happened before all of ours.
-    pub theirs: i32,
+    pub(super) theirs: i32,
     /// Our events up to this one happened before all of theirs.
-    pub ours: i32,
+    pub(super) ours: i32,
 }
 
 impl Order {
     /// What an operation that was submitted at `submitted` knew of one that ended at `ended`, if it
     /// did, by its tie to it, if there is one.
-    #[must_use]
-    pub fn seen(tie: Option<&i32>, ended: Option<DateTime<Utc>>, submitted: DateTime<Utc>) -> i32 {
+    pub(super) fn seen(
+        tie: Option<&i32>,
+        ended: Option<DateTime<Utc>>,
+        submitted: DateTime<Utc>,
+    ) -> i32 {
         match (tie, ended) {
             (Some(seen), _) => *seen,
             (None, Some(ended)) if ended <= submitted => i32::MAX,
@@ -52,8 +53,7 @@ impl Order {
     }
 
     /// Whether neither of an attempt of ours and one of theirs happened before the other.
-    #[must_use]
-    pub fn is_concurrent(self, ours: &Span, theirs: &Span) -> bool {
+    pub(super) fn is_concurrent(self, ours: &Span, theirs: &Span) -> bool {
         let is_seen = |span: &Span, seen: i32| span.end.as_ref().is_some_and(|end| end.seq <= seen);
         !is_seen(theirs, self.theirs) && !is_seen(ours, self.ours)
     }
