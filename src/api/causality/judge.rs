@@ -71,7 +71,9 @@ impl Marks {
             let mut failed = None;
             visit(expr, &mut |call, arguments| match written(call, arguments) {
                 Ok((text, Written::Stamp(stamp))) => _ = stamps.insert(text.to_owned(), stamp),
-                Ok((text, Written::Number(seq))) => numbers.push((parameter, call, text, seq)),
+                Ok((text, Written::Number(seq))) => {
+                    numbers.push((parameter, &arguments[1], text, seq));
+                }
                 Err(error) => _ = failed.get_or_insert(error),
             });
             if let Some(error) = failed {
@@ -83,7 +85,7 @@ impl Marks {
             let found = state.engine.store().stamps(operation, &seqs).await;
             let mut found: HashMap<i32, Option<Stamp>> =
                 found.map_err(EngineError::from)?.into_iter().collect();
-            for (parameter, call, text, seq) in numbers {
+            for (parameter, place, text, seq) in numbers {
                 let problem = match found.get_mut(&seq) {
                     None => format!("the operation has no event {seq}"),
                     Some(None) => EngineError::Unstamped { seq }.to_string(),
@@ -92,7 +94,7 @@ impl Marks {
                         continue;
                     }
                 };
-                let error = odata::Error::of(ErrorKind::Argument, call, problem);
+                let error = odata::Error::of(ErrorKind::Argument, place, problem);
                 return Err(refused(parameter, error));
             }
         }
