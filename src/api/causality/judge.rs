@@ -21,9 +21,6 @@ use crate::itc::{Causality, Stamp};
 use crate::odata::{self, ErrorKind, Expr, Kind, Row, Value};
 use crate::wire;
 
-/// How many nodes a stamp may have that a question brings along.
-const NODES_MAX: usize = 10_000;
-
 /// The stamps that questions compare with, by how they are written there.
 #[derive(Debug, Default)]
 pub(in crate::api) struct Marks(HashMap<String, Stamp>);
@@ -67,9 +64,10 @@ impl Marks {
     ) -> Result<Arc<Self>, ApiError> {
         let mut stamps = HashMap::new();
         let mut numbers = Vec::new();
+        let nodes_max = state.settings.max_stamp_nodes;
         for (parameter, expr) in expressions {
             let mut failed = None;
-            visit(expr, &mut |call, arguments| match written(call, arguments) {
+            visit(expr, &mut |call, arguments| match written(call, arguments, nodes_max) {
                 Ok((text, Written::Stamp(stamp))) => _ = stamps.insert(text.to_owned(), stamp),
                 Ok((text, Written::Number(seq))) => {
                     numbers.push((parameter, &arguments[1], text, seq));
@@ -114,7 +112,11 @@ fn visit<'a>(expr: &'a Expr, found: &mut dyn FnMut(&'a Expr, &'a [Expr])) {
 }
 
 /// The stamp that is the second argument of a call. The first one is the stamp of the event itself.
-fn written<'a>(call: &Expr, arguments: &'a [Expr]) -> Result<(&'a str, Written), odata::Error> {
+fn written<'a>(
+    call: &Expr,
+    arguments: &'a [Expr],
+    nodes_max: usize,
+) -> Result<(&'a str, Written), odata::Error> {
     let wrong = |expr: &Expr, message: &str| odata::Error::of(ErrorKind::Argument, expr, message);
     let [first, second] = arguments else { return Err(wrong(call, "two arguments are expected")) };
     let is_own = |kind: &Kind| matches!(kind, Kind::Property(path) if path.to_string() == "stamp");
@@ -125,7 +127,7 @@ fn written<'a>(call: &Expr, arguments: &'a [Expr]) -> Result<(&'a str, Written),
         return Err(wrong(second, "the number of an event in quotes is expected, such as '17'"));
     };
     if text.starts_with('(') {
-        let stamp = Stamp::parse(text, NODES_MAX);
+        let stamp = Stamp::parse(text, nodes_max);
         let stamp = stamp.map_err(|error| wrong(second, &format!("this is no stamp: {error}")))?;
         return Ok((text, Written::Stamp(stamp)));
     }
