@@ -88,9 +88,15 @@ fn who_disturbed_a_test_is_told_by_the_causal_order() {
     let text = String::from_utf8(ran.stdout).unwrap();
     let operation: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
     let id = operation["id"].as_str().unwrap();
-    let told = mother(&["op", "suspects", id, "reader"]).output().unwrap();
-    let told = String::from_utf8(told.stdout).unwrap();
-    let asked = mother(&["op", "suspects", id, "report", "--json"]).output().unwrap();
+    let ask = |arguments: &[&str]| {
+        let output = mother(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = ask(&["op", "suspects", id, "reader"]);
+    let after = ask(&["op", "suspects", id, "report", "--json"]);
+    let drawn = ask(&["op", "causality", id]);
+    let causes = ask(&["op", "causes", id, "6"]);
     assert_eq!(
         (ran.status.code(), &operation["state"]),
         (Some(1), &Value::from("Failed")),
@@ -101,7 +107,9 @@ fn who_disturbed_a_test_is_told_by_the_causal_order() {
     assert_eq!(lines[0], format!("concurrent with reader #1 of {id}: 1 attempt"));
     assert!(lines[2].starts_with("-          writer  1        +0.0 s"), "{told}");
     assert_eq!(lines.len(), 3, "{told}");
-    assert_eq!(String::from_utf8(asked.stdout).unwrap().trim(), r#"{"value":[]}"#);
+    assert!(drawn.contains("reader #35;1<br/>Failed") && drawn.contains("flowchart"), "{drawn}");
+    assert_eq!(causes.lines().count(), 1 + 5, "all before its claim: {causes}");
+    assert_eq!(after.trim(), r#"{"value":[]}"#);
 }
 
 #[test]

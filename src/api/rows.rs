@@ -240,8 +240,24 @@ mod tests {
         serde_json::from_value(json!({
             "seq": 7, "at": "2026-01-31T12:01:03.450999Z", "kind": "moved", "step": "unit",
             "attempt": 2, "action": "fail", "from": "Running", "to": "Failed", "worker": 4,
+            "stamp": "(0,1)",
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn every_property_of_an_attempt_has_a_value() {
+        let attempt: wire::ConcurrentAttempt = serde_json::from_value(json!({
+            "operation": "x", "step": "unit", "attempt": 2, "state": "Failed", "worker": 4,
+            "startedDateTime": "2026-01-31T12:01:03.450999Z",
+            "endedDateTime": "2026-01-31T12:01:05.450999Z", "resource": "bench",
+        }))
+        .unwrap();
+        let text = "operation eq 'x' and step eq 'unit' and attempt eq 2 and state eq 'FAILED' and \
+                    worker eq 4 and resource eq 'bench' and \
+                    endedDateTime sub startedDateTime eq duration'PT2S'";
+        let expr = filter(text, &make_attempt_model(&[]), &Limits::default()).unwrap();
+        assert_eq!(eval::matches(&expr, &attempt, DateTime::UNIX_EPOCH), Ok(true));
     }
 
     #[test]
@@ -264,9 +280,10 @@ mod tests {
             ("seq eq 7 and kind eq 'moved' and step eq 'unit' and attempt eq 2", true),
             ("at ge 2026-01-31T12:01:03.450Z and at lt 2026-01-31T12:01:03.451Z", true),
             ("action eq 'FAIL' and from eq 'running' and to in ('Failed','TimedOut')", true),
-            ("state eq null and worker eq 4", true),
+            ("state eq null and worker eq 4 and stamp eq '(0,1)'", true),
         ] {
-            let expr = filter(text, &of_event(Model::new(), &[], &[]), &Limits::default()).unwrap();
+            let model = with_stamp(of_event(Model::new(), &[], &[]));
+            let expr = filter(text, &model, &Limits::default()).unwrap();
             let now = DateTime::UNIX_EPOCH;
             assert_eq!(eval::matches(&expr, &event(), now), Ok(expected), "{text}");
         }

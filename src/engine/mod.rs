@@ -37,7 +37,7 @@ pub use crate::store::{
     MessagePlace, MessageView, NewPrompt, Order, OutputPiece, OutputView, PromptKey, PromptPlace,
     PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError, StoreSettings,
 };
-pub use causality::{SHARERS_MAX, Span, Suspect, Suspects, covering};
+pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use clock::created_at;
 pub use command::{
     ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,

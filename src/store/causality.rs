@@ -34,12 +34,12 @@ pub struct Sharer {
 pub struct SharersAsked {
     /// The operation that they share a resource with.
     pub operation: Uuid,
-    /// One of these must be among their labels: each an object of one label.
-    pub labels: Vec<Value>,
-    /// They were made after this moment, or a tie tells of them.
-    pub since: DateTime<Utc>,
-    /// They were made before this moment.
+    /// What was made before this moment may have a tie to it.
     pub until: DateTime<Utc>,
+    /// What was made between these moments may share a resource without a tie.
+    pub moment: (DateTime<Utc>, DateTime<Utc>),
+    /// It does if one of these is among its labels: each an object of one label.
+    pub labels: Vec<Value>,
     /// How many at the most; the newest ones.
     pub limit: i64,
 }
@@ -143,8 +143,8 @@ impl Store {
     /// newest first.
     ///
     /// Those that ran when it was submitted are told by its ties, those that were submitted while it
-    /// ran by theirs. Both may be missing for two that were submitted at the same moment, so labels
-    /// are looked at too.
+    /// ran by theirs. Both may be missing for two that were submitted at the same moment: of that
+    /// time, labels are looked at.
     ///
     /// # Errors
     /// As for any statement.
@@ -157,26 +157,27 @@ impl Store {
                 select other as id from tie where operation = $1
                 union
                 select operation from tie
-                where other = $1 and operation > $1 and operation < first_id_at($4)
+                where other = $1 and operation > $1 and operation < first_id_at($2)
                 union
                 select l.id
-                from unnest($2::jsonb[]) as u (label)
+                from unnest($5::jsonb[]) as u (label)
                 cross join lateral (
                     select id
                     from operation
                     where labels @> u.label and id >= first_id_at($3) and id < first_id_at($4)
                     order by id desc
-                    limit $5 + 1) l) s
+                    limit $6 + 1) l) s
             join operation o on o.id = s.id
             where o.id <> $1 and o.labels is not null
             order by o.id desc
-            limit $5
+            limit $6
             "#,
         )
         .bind(asked.operation)
-        .bind(&asked.labels)
-        .bind(asked.since)
         .bind(asked.until)
+        .bind(asked.moment.0)
+        .bind(asked.moment.1)
+        .bind(&asked.labels)
         .bind(asked.limit)
         .fetch_all(&self.read)
         .await?;

@@ -17,7 +17,7 @@ mod sharing;
 #[cfg(test)]
 mod tests;
 
-pub use attempts::{Span, covering};
+pub use attempts::{Mark, Span, covering};
 
 use attempts::spans;
 use sharing::{Order, resources, shared_resource};
@@ -40,6 +40,8 @@ const SHARED_EVENTS_MAX: usize = 200_000;
 /// Within this time two operations count as submitted at the same moment: neither may know of the
 /// other.
 const SAME_MOMENT: TimeDelta = TimeDelta::minutes(1);
+/// The clocks of several servers, which name operations, differ by less.
+const CLOCKS_APART: TimeDelta = TimeDelta::seconds(1);
 
 /// The attempts that ran causally concurrent with one.
 #[derive(Clone, Debug)]
@@ -134,17 +136,16 @@ impl Engine {
         if labels.is_empty() {
             return Ok(Vec::new());
         }
-        let is_over = view.state.is_final();
-        let until = if is_over { view.entered } else { self.now() };
+        let until = if view.state.is_final() { view.entered } else { self.now() };
         let by_key = labels.iter().map(|(key, value)| json!({*key: value}));
         let by_name = labels.iter().map(|(_, value)| json!({"resource": value}));
         let sharers = self
             .store()
             .sharers(&SharersAsked {
                 operation: view.id,
+                until: until + CLOCKS_APART,
+                moment: (own.submitted - SAME_MOMENT, own.submitted + SAME_MOMENT),
                 labels: by_key.chain(by_name).collect(),
-                since: own.submitted - SAME_MOMENT,
-                until: until + SAME_MOMENT,
                 limit: i64::try_from(SHARERS_MAX).unwrap_or(i64::MAX),
             })
             .await?;
@@ -152,9 +153,6 @@ impl Engine {
         let sharers: Vec<(Sharer, String)> = sharers
             .into_iter()
             .filter_map(|sharer| shared(&sharer).map(str::to_owned).map(|name| (sharer, name)))
-            .filter(|(sharer, _)| {
-                !sharer.state.is_final() || sharer.entered > own.submitted - SAME_MOMENT
-            })
             .collect();
         if sharers.is_empty() {
             return Ok(Vec::new());
