@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
-use std::process::Command;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 
 /// Runs an example with everything of its own; answers the operation as it ended.
@@ -49,6 +52,64 @@ fn a_canary_is_rolled_back_and_deployed_again() {
     let operation = run("examples/canary.yaml", &[]);
     assert_eq!(operation["state"], "Succeeded");
     assert_eq!(operation["stepCounts"]["Succeeded"], 4);
+}
+
+/// A server that ends with its test, in order, so that its database ends with it.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(self.0.id().try_into().unwrap());
+        kill(pid, Signal::SIGTERM).unwrap();
+        self.0.wait().unwrap();
+    }
+}
+
+/// The test that fails says only what it found; the causal order says who was at work meanwhile.
+#[test]
+fn who_disturbed_a_test_is_told_by_the_causal_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let socket = folder.path().join("socket");
+    let mother = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mother"));
+        command.arg("--socket").arg(&socket).args(arguments);
+        command.current_dir(env!("CARGO_MANIFEST_DIR"));
+        command.env_remove("DATABASE_URL").env_remove("MOTHER_SERVER");
+        command
+    };
+    let mut serve = mother(&["serve", "--slots", "2", "--data-dir"]);
+    let serve = serve.arg(folder.path().join("data")).stdout(Stdio::piped()).spawn();
+    let mut server = Server(serve.unwrap());
+    let mut said = BufReader::new(server.0.stdout.take().unwrap());
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    assert!(line.contains("listening"), "{line}");
+    let ran = mother(&["run", "examples/collision.yaml", "--json"]).output().unwrap();
+    let text = String::from_utf8(ran.stdout).unwrap();
+    let operation: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let id = operation["id"].as_str().unwrap();
+    let ask = |arguments: &[&str]| {
+        let output = mother(arguments).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let told = ask(&["op", "suspects", id, "reader"]);
+    let after = ask(&["op", "suspects", id, "report", "--json"]);
+    let drawn = ask(&["op", "causality", id]);
+    let causes = ask(&["op", "causes", id, "6"]);
+    assert_eq!(
+        (ran.status.code(), &operation["state"]),
+        (Some(1), &Value::from("Failed")),
+        "{text}"
+    );
+    assert_eq!(operation["error"]["message"], "step `reader` ended Failed: exit code 1");
+    let lines: Vec<&str> = told.lines().collect();
+    assert_eq!(lines[0], format!("concurrent with reader #1 of {id}: 1 attempt"));
+    assert!(lines[2].starts_with("-          writer  1        +0.0 s"), "{told}");
+    assert_eq!(lines.len(), 3, "{told}");
+    assert!(drawn.contains("reader #35;1<br/>Failed") && drawn.contains("flowchart"), "{drawn}");
+    assert_eq!(causes.lines().count(), 1 + 5, "all before its claim: {causes}");
+    assert_eq!(after.trim(), r#"{"value":[]}"#);
 }
 
 #[test]

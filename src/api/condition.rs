@@ -17,7 +17,9 @@ const CONDITIONS: [HeaderName; 3] =
 fn evaluated(method: &Method, path: &str) -> Option<HeaderName> {
     let is_operation = path.ends_with("/operations/{id}");
     let is_context = path.ends_with("/operations/{id}/context");
-    let is_graph = path.ends_with("/operations/{id}/graph");
+    let is_graph = ["/operations/{id}/graph", "/operations/{id}/causality"]
+        .iter()
+        .any(|route| path.ends_with(route));
     let is_verb = path.ends_with("/operations/{id}/{verb}");
     match *method {
         Method::GET | Method::HEAD if is_operation || is_context || is_graph => {

@@ -118,6 +118,8 @@ impl From<EngineError> for ApiError {
             EngineError::Overloaded => Self::unavailable("Overloaded", message),
             EngineError::ShuttingDown => Self::unavailable("ShuttingDown", message),
             EngineError::NotFound => Self::not_found(message),
+            EngineError::NoAttempt { .. } => Self::not_found(message).target("attempt"),
+            EngineError::Unstamped { .. } => Self::new(StatusCode::CONFLICT, "NoStamps", message),
             EngineError::VersionMismatch(_) => {
                 Self::new(StatusCode::PRECONDITION_FAILED, "ConditionNotMet", message)
                     .target("If-Match")

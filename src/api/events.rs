@@ -6,16 +6,17 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value};
 
-use super::collection::{Answered, Asked, PARAMETERS, Parameters};
+use super::causality::{Judged, Marks};
+use super::collection::{Answered, Asked, PARAMETERS, Parameters, project, select};
 use super::error::ApiError;
-use super::extract::{JsonBytes, OperationId};
+use super::extract::{EventPath, JsonBytes, OperationId};
 use super::live;
 use super::present;
 use super::query::Query;
 use super::rows::event_model;
 use super::state::{ApiState, BaseUrl};
 use crate::domain::problem::refuse_nul;
-use crate::engine::{ContextPatch, EngineError};
+use crate::engine::{ContextPatch, EngineError, Found};
 use crate::wire;
 
 /// Lists what happened; in the order in which it did if `$orderby` says nothing else.
@@ -66,10 +67,11 @@ pub(super) async fn list(
     let model = event_model(&found.compiled.jobset);
     let asked = Asked::of(&query, &headers, &state.settings, &model, state.engine.now())?;
     let jobset = &found.compiled.jobset;
-    let events = async |after, skip, limit| -> Result<Vec<wire::Event>, ApiError> {
+    let marks = Marks::of(&asked, &state, id).await?;
+    let events = async |after, skip, limit| -> Result<Vec<Judged>, ApiError> {
         let events = state.engine.store().events(id, after, skip, limit).await;
         let events = events.map_err(EngineError::from)?;
-        Ok(events.iter().map(|event| present::event(event, jobset)).collect())
+        Ok(events.into_iter().map(|event| Judged::new(event, jobset, &marks)).collect())
     };
     let answered = if asked.is_plain() {
         let wanted = i64::try_from(asked.size).unwrap_or(i64::MAX).saturating_add(1);
@@ -77,7 +79,7 @@ pub(super) async fn list(
         let mut members = events(from, asked.skip, wanted).await?;
         let has_more = members.len() > asked.size;
         members.truncate(asked.size);
-        let next = members.last().filter(|_| has_more).map(|last| i64::from(last.seq));
+        let next = members.last().filter(|_| has_more).map(|last| i64::from(last.event.seq));
         // Events are numbered without gaps and the version is the number of the last one.
         let total = i64::from(found.view.version.saturating_sub(after).max(0));
         Answered { members, total, next }
@@ -88,8 +90,42 @@ pub(super) async fn list(
     Ok(asked.page(&answered, &if after > 0 { format!("{path}?after={after}") } else { path }))
 }
 
+/// Shows one event.
+#[utoipa::path(
+    get,
+    path = "/operations/{id}/events/{seq}",
+    operation_id = "getEvent",
+    tag = "events",
+    params(
+        ("id" = String, Path, description = "The id of the operation."),
+        ("seq" = u32, Path, minimum = 1, maximum = 2_147_483_647, description = "The number of the event."),
+        ("$select" = Option<String>, Query, description = "Which properties to show."),
+    ),
+    responses((status = 200, description = "The event.", body = wire::Event))
+)]
+pub(super) async fn show(
+    State(state): State<ApiState>,
+    EventPath { operation: id, seq }: EventPath,
+    query: Query,
+) -> Result<Json<Value>, ApiError> {
+    let query = query.only(&["$select"])?;
+    let found = state.engine.operation(id).await?;
+    let jobset = &found.compiled.jobset;
+    let select = select(&query, &event_model(jobset), &state.settings.query_limits)?;
+    let events = state.engine.store().events(id, seq - 1, 0, 1).await;
+    let event = events.map_err(EngineError::from)?.pop().filter(|event| event.seq == seq);
+    let event = present::event(&event.ok_or_else(|| no_event(seq, &found))?, jobset);
+    Ok(Json(project(&select, serde_json::to_value(event).unwrap_or_default())))
+}
+
+/// Says that the operation has no event of that number.
+pub(super) fn no_event(seq: i32, found: &Found) -> ApiError {
+    let last = found.view.version;
+    ApiError::not_found(format!("the operation has no event {seq}; its last one is {last}"))
+}
+
 /// What `$search` looks at.
-fn searched(event: &wire::Event) -> String {
+pub(super) fn searched(Judged { event, .. }: &Judged) -> String {
     let words = [&event.step, &event.action, &event.from, &event.to, &event.state];
     let words: Vec<&str> = words.into_iter().flatten().map(String::as_str).collect();
     format!("{} {}", event.kind, words.join(" "))

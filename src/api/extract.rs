@@ -131,3 +131,31 @@ impl<S: Send + Sync> FromRequestParts<S> for StepPath {
         }
     }
 }
+
+/// The id of an operation and the number of one of its events in the path.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct EventPath {
+    pub(super) operation: Uuid,
+    pub(super) seq: i32,
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for EventPath {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let Ok(Path((id, text))) = Path::<(String, String)>::from_request_parts(parts, state).await
+        else {
+            return Err(no_operation(""));
+        };
+        let OperationId(operation) = operation_id(&id)?;
+        // One spelling only, so that an event has one URL.
+        let seq = text.parse().ok().filter(|seq: &i32| *seq > 0 && seq.to_string() == text);
+        let no_event = || {
+            ApiError::not_found(format!(
+                "`{}` is no number of an event; they are numbered from 1",
+                text.escape_debug()
+            ))
+        };
+        Ok(Self { operation, seq: seq.ok_or_else(no_event)? })
+    }
+}

@@ -49,18 +49,29 @@ pub(super) async fn of_operation(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let format = format(query, &headers)?;
+    let format = format(query, &headers, Format::ALL)?;
     let found = state.engine.operation(id).await?;
-    let tag = format!("\"{}-{}\"", found.view.version, format.name());
-    let etag = HeaderValue::from_str(&tag).expect("digits and a name are a header value");
-    let mut response = if super::condition::is_known(&headers, &etag) {
-        StatusCode::NOT_MODIFIED.into_response()
+    let etag = etag(&found, format);
+    let drawn = if super::condition::is_known(&headers, &etag) {
+        None
     } else {
-        draw(found, format, true).await?
+        Some(draw(found, format, true).await?)
     };
+    Ok(answer(drawn, etag))
+}
+
+/// Tells the versions of an operation and the formats of one apart.
+pub(super) fn etag(found: &Found, format: Format) -> HeaderValue {
+    let tag = format!("\"{}-{}\"", found.view.version, format.name());
+    HeaderValue::from_str(&tag).expect("digits and a name are a header value")
+}
+
+/// The drawing, or that it is as the client knows it.
+pub(super) fn answer(drawn: Option<Response>, etag: HeaderValue) -> Response {
+    let mut response = drawn.unwrap_or_else(|| StatusCode::NOT_MODIFIED.into_response());
     response.headers_mut().insert(header::ETAG, etag);
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
-    Ok(response)
+    response
 }
 
 /// Shows the jobset that an operation runs as a graph, without states.
@@ -87,15 +98,19 @@ pub(super) async fn of_jobset(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let format = format(query, &headers)?;
+    let format = format(query, &headers, Format::ALL)?;
     let mut response = draw(state.engine.operation(id).await?, format, false).await?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
 }
 
 /// The format that is asked for: by the parameter, which people type, before `Accept`, which
-/// browsers send by themselves.
-fn format(query: Query, headers: &HeaderMap) -> Result<Format, ApiError> {
+/// browsers send by themselves; the first of these if nothing is.
+pub(super) fn format(
+    query: Query,
+    headers: &HeaderMap,
+    formats: [Format; 3],
+) -> Result<Format, ApiError> {
     let query = query.only(&["format"])?;
     if let Some(name) = query.get("format") {
         return name.parse().map_err(|error| {
@@ -103,7 +118,7 @@ fn format(query: Query, headers: &HeaderMap) -> Result<Format, ApiError> {
             ApiError::bad_request("InvalidParameter", message).target("format")
         });
     }
-    best(headers, &Format::ALL.map(|format| (format, format.media_type()))).ok_or_else(|| {
+    best(headers, &formats.map(|format| (format, format.media_type()))).ok_or_else(|| {
         let types = Format::ALL.map(Format::media_type).join(", ");
         let message = format!("`Accept` excludes all that a graph can be: {types}");
         ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message).target("Accept")
@@ -124,11 +139,22 @@ async fn draw(found: Found, format: Format, with_states: bool) -> Result<Respons
             };
             graph = graph.with_states((0..).zip(&view.steps).map(named));
         }
-        graph.render(format).map_err(|error| {
-            ApiError::bad_request("GraphTooLarge", error.to_string()).target("format")
-        })
+        render(&graph, format)
     });
-    let text = drawn.await.map_err(|_| EngineError::ShuttingDown)??;
+    Ok(drawing(drawn.await.map_err(|_| EngineError::ShuttingDown)??, format))
+}
+
+/// The graph as text, if it can be drawn.
+pub(super) fn render(graph: &Graph, format: Format) -> Result<String, ApiError> {
+    graph.render(format).map_err(|error| too_large(error.to_string()).target("format"))
+}
+
+pub(super) fn too_large(message: String) -> ApiError {
+    ApiError::bad_request("GraphTooLarge", message)
+}
+
+/// An answer that is a drawing.
+pub(super) fn drawing(text: String, format: Format) -> Response {
     let kind = match format {
         Format::Dot => "text/vnd.graphviz; charset=utf-8",
         Format::Mermaid => "text/vnd.mermaid; charset=utf-8",
@@ -140,11 +166,11 @@ async fn draw(found: Found, format: Format, with_states: bool) -> Result<Respons
         (header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("default-src 'none'; sandbox")),
         (HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff")),
     ];
-    Ok((headers, text).into_response())
+    (headers, text).into_response()
 }
 
 /// The colour of a state.
-fn class(state: StepState) -> Class {
+pub(super) fn class(state: StepState) -> Class {
     match (state.phase(), state.class()) {
         (Phase::Pending, _) | (Phase::Held, StepState::READY) => Class::Waiting,
         (Phase::Active, _) => Class::Running,

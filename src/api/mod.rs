@@ -6,6 +6,7 @@
 //! test. `/beta` serves the same routes as `/v1.0`. Every answer that is not a success has one
 //! envelope, whoever refused the request.
 
+mod causality;
 mod collection;
 mod condition;
 mod document;
@@ -61,6 +62,10 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(explain::of_operation))
         .routes(routes!(explain::of_step))
         .routes(routes!(events::list))
+        .routes(routes!(events::show))
+        .routes(routes!(causality::causes))
+        .routes(routes!(causality::concurrent))
+        .routes(routes!(causality::picture))
         .routes(routes!(live::all::follow))
         .routes(routes!(events::context, events::patch_context))
         .routes(routes!(prompts::waiting))

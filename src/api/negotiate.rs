@@ -73,7 +73,7 @@ pub(super) fn prefers_events(headers: &HeaderMap) -> bool {
 /// Refuses requests whose `Accept` excludes everything that we could answer.
 pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    if route.ends_with("/graph") {
+    if route.ends_with("/graph") || route.ends_with("/causality") {
         return next.run(request).await; // Its handler has a choice of its own.
     }
     let accepted = accepted(request.headers());

@@ -41,11 +41,49 @@ fn make_step_model(own_states: &[&str]) -> Model {
 #[must_use]
 pub fn event_model(jobset: &Jobset) -> Arc<Model> {
     static MODEL: LazyLock<Arc<Model>> =
-        LazyLock::new(|| Arc::new(of_event(Model::new(), &[], &[])));
+        LazyLock::new(|| Arc::new(with_stamp(of_event(Model::new(), &[], &[]))));
     if jobset.has_machines() {
-        return Arc::new(of_event(Model::new(), &own_states(jobset), jobset.own_actions()));
+        let model = of_event(Model::new(), &own_states(jobset), jobset.own_actions());
+        return Arc::new(with_stamp(model));
     }
     Arc::clone(&MODEL)
+}
+
+/// What is asked about the causal order, which the events of one operation have.
+fn with_stamp(model: Model) -> Model {
+    let two = [Type::String, Type::String];
+    model.nullable("stamp", Type::String).function(HAPPENED_BEFORE, &two, Type::Boolean).function(
+        CONCURRENT_WITH,
+        &two,
+        Type::Boolean,
+    )
+}
+
+/// `happenedBefore(stamp,'17')`: whether an event happened before event 17.
+pub const HAPPENED_BEFORE: &str = "happenedBefore";
+/// `concurrentWith(stamp,'17')`: whether neither happened before the other.
+pub const CONCURRENT_WITH: &str = "concurrentWith";
+
+/// The properties of an attempt that ran while another one of an operation that runs `jobset` did.
+#[must_use]
+pub fn attempt_model(jobset: &Jobset) -> Arc<Model> {
+    static MODEL: LazyLock<Arc<Model>> = LazyLock::new(|| Arc::new(make_attempt_model(&[])));
+    if jobset.has_machines() {
+        return Arc::new(make_attempt_model(&own_states(jobset)));
+    }
+    Arc::clone(&MODEL)
+}
+
+fn make_attempt_model(own_states: &[&str]) -> Model {
+    Model::new()
+        .property("operation", Type::String)
+        .property("step", Type::String)
+        .property("attempt", Type::Int)
+        .property("startedDateTime", Type::DateTimeOffset)
+        .nullable("endedDateTime", Type::DateTimeOffset)
+        .property("state", step_state(own_states))
+        .nullable("worker", Type::Int)
+        .nullable("resource", Type::String)
 }
 
 /// The properties of an event among those of all operations. Only names that all of them have can be
@@ -140,6 +178,22 @@ impl Row for wire::Event {
     }
 }
 
+impl Row for wire::ConcurrentAttempt {
+    fn get(&self, path: &str) -> Value {
+        match path {
+            "operation" => self.operation.as_str().into(),
+            "step" => self.step.as_str().into(),
+            "attempt" => i64::from(self.attempt).into(),
+            "startedDateTime" => shown(self.started_date_time),
+            "endedDateTime" => self.ended_date_time.map(shown).into(),
+            "state" => self.state.as_str().into(),
+            "worker" => self.worker.into(),
+            "resource" => self.resource.as_deref().into(),
+            _ => Value::Null,
+        }
+    }
+}
+
 impl Row for wire::OperationEvent {
     fn get(&self, path: &str) -> Value {
         if path == "operation" { self.operation.as_str().into() } else { self.event.get(path) }
@@ -186,8 +240,24 @@ mod tests {
         serde_json::from_value(json!({
             "seq": 7, "at": "2026-01-31T12:01:03.450999Z", "kind": "moved", "step": "unit",
             "attempt": 2, "action": "fail", "from": "Running", "to": "Failed", "worker": 4,
+            "stamp": "(0,1)",
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn every_property_of_an_attempt_has_a_value() {
+        let attempt: wire::ConcurrentAttempt = serde_json::from_value(json!({
+            "operation": "x", "step": "unit", "attempt": 2, "state": "Failed", "worker": 4,
+            "startedDateTime": "2026-01-31T12:01:03.450999Z",
+            "endedDateTime": "2026-01-31T12:01:05.450999Z", "resource": "bench",
+        }))
+        .unwrap();
+        let text = "operation eq 'x' and step eq 'unit' and attempt eq 2 and state eq 'FAILED' and \
+                    worker eq 4 and resource eq 'bench' and \
+                    endedDateTime sub startedDateTime eq duration'PT2S'";
+        let expr = filter(text, &make_attempt_model(&[]), &Limits::default()).unwrap();
+        assert_eq!(eval::matches(&expr, &attempt, DateTime::UNIX_EPOCH), Ok(true));
     }
 
     #[test]
@@ -210,9 +280,10 @@ mod tests {
             ("seq eq 7 and kind eq 'moved' and step eq 'unit' and attempt eq 2", true),
             ("at ge 2026-01-31T12:01:03.450Z and at lt 2026-01-31T12:01:03.451Z", true),
             ("action eq 'FAIL' and from eq 'running' and to in ('Failed','TimedOut')", true),
-            ("state eq null and worker eq 4", true),
+            ("state eq null and worker eq 4 and stamp eq '(0,1)'", true),
         ] {
-            let expr = filter(text, &of_event(Model::new(), &[], &[]), &Limits::default()).unwrap();
+            let model = with_stamp(of_event(Model::new(), &[], &[]));
+            let expr = filter(text, &model, &Limits::default()).unwrap();
             let now = DateTime::UNIX_EPOCH;
             assert_eq!(eval::matches(&expr, &event(), now), Ok(expected), "{text}");
         }

@@ -14,6 +14,7 @@
 //! | 130 | interrupted by Ctrl-C |
 
 mod args;
+mod causality;
 mod check;
 mod completions;
 mod db;

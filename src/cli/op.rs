@@ -7,6 +7,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
 use super::args::{Global, graph_format};
+use super::causality::CausalityCommand;
 use super::error::CliError;
 use super::follow::{Follow, OnInterrupt};
 use super::output::Output;
@@ -14,7 +15,7 @@ use super::people::{self, PeopleCommand};
 use super::signals::Signals;
 use super::steer::{self, SteerCommand};
 use super::table::{ended_by, state, table, text};
-use super::{tail, why};
+use super::{causality, tail, why};
 use crate::client::{Client, Question};
 use crate::wire::graph::Format;
 use crate::wire::{Event, Operation, Step};
@@ -91,6 +92,8 @@ enum OpCommand {
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
     },
+    #[command(flatten)]
+    Causality(CausalityCommand),
     #[command(flatten)]
     Steer(SteerCommand),
     #[command(flatten)]
@@ -172,6 +175,9 @@ pub(super) async fn op(
             std::io::stdout().lock().write_all(&drawing)?;
         }
         OpCommand::Explain { id, step } => explain(&client, &id, step.as_deref(), output).await?,
+        OpCommand::Causality(command) => {
+            causality::causality(&client, command, output).await?;
+        }
         OpCommand::Steer(command) => return steer::steer(&client, command, output).await,
         OpCommand::People(command) => people::people(&client, command, output).await?,
     }
@@ -268,11 +274,15 @@ pub(super) async fn events(client: &Client, id: &str, output: Output) -> Result<
             break;
         }
     }
+    print_events(&all, output)
+}
+
+pub(super) fn print_events(events: &[Event], output: Output) -> Result<(), CliError> {
     if output.is_json() {
-        return Ok(output.json(&json!({"value": all}))?);
+        return Ok(output.json(&json!({"value": events}))?);
     }
     let mut rows = table(&["seq", "at", "step", "attempt", "what", "from", "to"], output);
-    for event in &all {
+    for event in events {
         let attempt = event.attempt.map(|number| number.to_string()).unwrap_or_default();
         rows.add_row([
             event.seq.into(),

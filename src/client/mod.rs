@@ -14,6 +14,7 @@
 //! the calls of the handler API that older tools know on top of it.
 
 mod answer;
+mod causality;
 mod error;
 mod explain;
 mod filters;

@@ -31,6 +31,23 @@ pub enum EngineError {
     /// The operation has ended and never changes again.
     #[error("the operation has ended")]
     Ended,
+    /// The step never had that attempt.
+    #[error("{}", no_attempt(*attempt, *last))]
+    NoAttempt {
+        /// The attempt that was asked for.
+        attempt: u32,
+        /// The last one that there is; 0 if there is none.
+        last: u32,
+    },
+    /// The causal order of an operation from before stamps is not known.
+    #[error(
+        "event {seq} has no stamp, because it is from before stamps were kept: what happened before \
+         what is known of newer operations only"
+    )]
+    Unstamped {
+        /// The event.
+        seq: i32,
+    },
     /// The attempt is not, or no longer, the worker's.
     #[error(transparent)]
     Stale(#[from] Stale),
@@ -56,6 +73,13 @@ pub enum EngineError {
     /// The store refused.
     #[error("the store refused")]
     Store(#[source] StoreError),
+}
+
+fn no_attempt(attempt: u32, last: u32) -> String {
+    match last {
+        0 => "the step has had no attempt yet".to_owned(),
+        last => format!("the step has no attempt {attempt}; its last one is {last}"),
+    }
 }
 
 impl From<StoreError> for EngineError {

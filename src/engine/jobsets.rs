@@ -1,6 +1,6 @@
 //! Compiled jobsets, cached by digest.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -12,12 +12,13 @@ use super::error::EngineError;
 use super::lock;
 use super::query::Found;
 use crate::domain::{Definition, Jobset, Limits, OperationState};
-use crate::store::{NewJobset, OperationView, Store};
+use crate::store::{JobsetView, NewJobset, OperationView, Store};
 
 /// Reads the stored form of a definition. The engine does not know JSON shapes, so whoever makes
 /// the engine hands it the reader.
 pub type DecodeDefinition = fn(&str) -> Result<Definition, String>;
 
+const NOT_STORED: &str = "it is not stored";
 /// How many steps the cached jobsets may have together.
 const CACHED_STEPS_MAX: usize = 1_000_000;
 
@@ -105,8 +106,31 @@ impl Jobsets {
         if let Some(known) = self.cached(id) {
             return Ok(known);
         }
+        let view = store.jobset(id).await?;
+        self.read(view.ok_or_else(|| EngineError::BadJobset { id, reason: NOT_STORED.into() })?)
+    }
+
+    /// The same for many, by one question to the store at the most.
+    pub(super) async fn get_all(
+        &self,
+        store: &Store,
+        ids: impl IntoIterator<Item = Uuid>,
+    ) -> Result<HashMap<Uuid, Arc<Compiled>>, EngineError> {
+        let ids: BTreeSet<Uuid> = ids.into_iter().collect();
+        let mut found: HashMap<Uuid, Arc<Compiled>> =
+            ids.iter().filter_map(|id| Some((*id, self.cached(*id)?))).collect();
+        let missing: Vec<Uuid> = ids.into_iter().filter(|id| !found.contains_key(id)).collect();
+        if !missing.is_empty() {
+            for view in store.jobsets(&missing).await? {
+                found.insert(view.id, self.read(view)?);
+            }
+        }
+        Ok(found)
+    }
+
+    fn read(&self, view: JobsetView) -> Result<Arc<Compiled>, EngineError> {
+        let id = view.id;
         let bad = |reason: String| EngineError::BadJobset { id, reason };
-        let view = store.jobset(id).await?.ok_or_else(|| bad("it is not stored".into()))?;
         let definition = (self.decode)(&view.document).map_err(bad)?;
         let name = definition.name.clone();
         // It was within the limits when it was taken; limits that were lowered since do not

@@ -14,6 +14,7 @@
 //! Rejected: a transaction per request (a tenth of the throughput), and a lock per operation held by
 //! the process that runs it (recovery would have to wait for its lease).
 
+mod causality;
 mod clock;
 mod command;
 mod error;
@@ -37,6 +38,7 @@ pub use crate::store::{
     PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError,
     StoreSettings,
 };
+pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use clock::created_at;
 pub use command::{
     ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,

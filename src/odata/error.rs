@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::expr::Expr;
 use super::syntax::Span;
 
 /// Longest piece of the offending text that an error repeats, in characters.
@@ -85,6 +86,11 @@ impl Error {
     ) -> Self {
         let text = source.get(span.start..span.end).unwrap_or_default();
         Self::about(kind, text, span.start, message)
+    }
+
+    /// An error about an expression, whose canonical text it carries.
+    pub fn of(kind: ErrorKind, expr: &Expr, message: impl Into<String>) -> Self {
+        Self::about(kind, &expr.to_string(), expr.span.start, message)
     }
 
     /// An error about `text`, which starts at `position`.

@@ -163,10 +163,8 @@ impl<'a> Evaluator<'a> {
             }
             Kind::Custom(name, arguments) => {
                 let Some(arguments) = self.arguments(arguments)? else { return Ok(Value::Null) };
-                self.row.call(name, &arguments).map_err(|message| {
-                    let text = expr.to_string();
-                    Error::about(ErrorKind::Unsupported, &text, expr.span.start, message)
-                })
+                let answer = self.row.call(name, &arguments);
+                answer.map_err(|message| Error::of(ErrorKind::Unsupported, expr, message))
             }
             Kind::Cast(operand) => Ok(cast::cast(self.value(operand)?, &operand.ty, &expr.ty)),
             Kind::IsOf(operand, ty) => {
@@ -269,12 +267,11 @@ fn holds(comparison: Comparison, left: &Value, right: &Value) -> bool {
     }
 }
 
-/// An error at `expr`, whose canonical text it carries.
 fn failure(kind: ErrorKind, expr: &Expr) -> Error {
     let message = if kind == ErrorKind::DivisionByZero {
         "division by zero"
     } else {
         "the result is out of the range of its type"
     };
-    Error::about(kind, &expr.to_string(), expr.span.start, message)
+    Error::of(kind, expr, message)
 }

@@ -32,6 +32,37 @@ impl PartialEq for Expr {
     }
 }
 
+impl Expr {
+    /// Calls `visit` with the direct operands, from left to right.
+    pub fn operands<'a>(&'a self, visit: &mut dyn FnMut(&'a Self)) {
+        match &self.kind {
+            Kind::Literal(_) | Kind::Property(_) | Kind::Count(..) => {}
+            Kind::Not(operand)
+            | Kind::Negate(operand)
+            | Kind::In(operand, _)
+            | Kind::Matches(operand, _)
+            | Kind::Cast(operand)
+            | Kind::IsOf(operand, _) => visit(operand),
+            Kind::Compare(_, pair) | Kind::Arithmetic(_, pair) => pair.iter().for_each(visit),
+            Kind::And(operands)
+            | Kind::Or(operands)
+            | Kind::Call(_, operands)
+            | Kind::Custom(_, operands) => operands.iter().for_each(visit),
+            Kind::Case(arms) => {
+                arms.iter().flat_map(|(condition, value)| [condition, value]).for_each(visit);
+            }
+            Kind::Lambda(lambda) => lambda.body.iter().for_each(|(_, body)| visit(body)),
+        }
+    }
+
+    /// Whether `is_so` holds for one of the direct operands.
+    pub fn any_operand(&self, is_so: &mut dyn FnMut(&Self) -> bool) -> bool {
+        let mut any = false;
+        self.operands(&mut |operand| any = any || is_so(operand));
+        any
+    }
+}
+
 /// What an expression is. With the conversions made explicit, a tree is at most twice as high as
 /// [`Limits::nesting`](super::Limits::nesting) allows.
 #[derive(Debug, Clone, PartialEq)]

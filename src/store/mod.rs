@@ -14,6 +14,7 @@
 
 mod apply;
 mod batch;
+mod causality;
 mod clock;
 mod error;
 mod find;
@@ -31,6 +32,7 @@ mod record;
 mod worker;
 
 pub use batch::Batch;
+pub use causality::{Sharer, SharersAsked, Tie};
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
 pub use known::Known;

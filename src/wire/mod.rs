@@ -40,7 +40,7 @@ pub use steer::{
     MovedStep, RefusedStep, ScopeDocument, SteerRequest, Steered, SteeredOperation,
     SteeredOperations,
 };
-pub use step::{Attempt, Event, OutputPiece, Step};
+pub use step::{Attempt, ConcurrentAttempt, Event, OutputPiece, Step};
 pub use unique::read_value;
 pub use when::{ClauseDocument, WhenDocument};
 pub use why::{

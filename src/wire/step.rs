@@ -8,6 +8,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::operation::timestamp;
+use super::why::maybe_timestamp;
 
 /// A step of an operation.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
@@ -111,6 +112,34 @@ pub struct Event {
     /// Its interval tree clock stamp as text, `(id,events)`: what had happened before it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stamp: Option<String>,
+}
+
+/// An attempt that ran causally concurrent with another one: neither can have known how the other
+/// ended.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ConcurrentAttempt {
+    /// The operation that it belongs to.
+    pub operation: String,
+    /// The name of its step.
+    pub step: String,
+    /// From 1; never used again.
+    pub attempt: u32,
+    /// When a worker took it.
+    #[serde(serialize_with = "timestamp")]
+    pub started_date_time: DateTime<Utc>,
+    /// When it ended; absent while it runs.
+    #[serde(default, serialize_with = "maybe_timestamp", skip_serializing_if = "Option::is_none")]
+    pub ended_date_time: Option<DateTime<Utc>>,
+    /// The state that its step entered by its end; while it runs, the one that the step is in.
+    #[schema(example = "Succeeded")]
+    pub state: String,
+    /// The worker incarnation that ran it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<i64>,
+    /// In another operation: the resource that both operations name in a label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
 }
 
 /// A piece of output as it was read from a step.

@@ -198,7 +198,7 @@ fn is_zero<T: Default + PartialEq>(number: &T) -> bool {
 }
 
 /// As all times on the wire, where there is one.
-fn maybe_timestamp<'a, S: Serializer>(
+pub(super) fn maybe_timestamp<'a, S: Serializer>(
     time: impl IntoIterator<Item = &'a DateTime<Utc>>,
     s: S,
 ) -> Result<S::Ok, S::Error> {

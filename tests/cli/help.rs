@@ -17,7 +17,8 @@ fn every_shell_is_completed() {
 #[test]
 fn every_command_explains_itself() {
     let commands = "run|check|serve|worker|op|op list|op show|op steps|op output|op events|\
-                    op watch|op cancel|op graph|op explain|op start|op pause|op resume|\
+                    op watch|op cancel|op graph|op explain|op suspects|\
+                    op causes|op causality|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|\
                     interactive|db|db fetch|db url|completions";
@@ -106,6 +107,9 @@ fn a_command_without_its_verb_lists_the_verbs() {
               events     Print what happened to an operation and its steps
               watch      Follow an operation to its end; Ctrl-C leaves it running
               cancel     Stop an operation and its running steps
+              suspects   List what ran causally concurrent with a step: who may have disturbed it
+              causes     Print what happened before an event, as far as it could know
+              causality  Draw which attempts had ended before which began
               start      Start steps that wait for the order to; all of them unless some are chosen
               pause      Pause the operation, so that nothing new starts; or steps, if some are chosen
               resume     Let the operation go on; or steps that are paused, interrupted or held after an error

@@ -72,7 +72,7 @@ async fn row_193_every_documented_route_answers() {
         let is_verb = operation["operationId"] == "steerOperations";
         let url = path.replace("{id}", if is_verb { "pause" } else { &id });
         let url = url.replace("{name}", "only").replace("{verb}", "pause");
-        let url = url.replace("{promptId}", "0-1-1");
+        let url = url.replace("{promptId}", "0-1-1").replace("{seq}", "1");
         let body = operation.get("requestBody").map(|_| b"{\"x\": 1}".to_vec());
         let json = [("content-type", "application/json")];
         let answer = service.send(&method.to_uppercase(), &url, &json, body).await;

@@ -11,6 +11,7 @@
 
 mod bad_input;
 mod cancel;
+mod causality;
 mod document;
 mod explain;
 mod graph;

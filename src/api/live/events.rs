@@ -1,10 +1,13 @@
 //! The events of one operation as a stream.
 
+use std::sync::Arc;
+
 use axum::http::HeaderMap;
 use axum::response::Response;
 use uuid::Uuid;
 
 use super::{Filter, Follower, LAST_EVENT_ID, Told, admit, foreign_id, frame, json, stream};
+use crate::api::causality::{Judged, Marks};
 use crate::api::error::ApiError;
 use crate::api::present;
 use crate::api::query::Query;
@@ -16,6 +19,7 @@ use crate::wire;
 struct Events {
     follower: EventFollower,
     filter: Filter,
+    marks: Arc<Marks>,
 }
 
 /// Answers `GET /operations/{id}/events` with a stream.
@@ -35,9 +39,11 @@ pub(in crate::api) async fn follow(
     };
     let found = state.engine.operation(id).await?;
     let filter = Filter::of(&query, state, &event_model(&found.compiled.jobset))?;
+    let condition = filter.condition.iter().map(|condition| ("$filter", condition));
+    let marks = Marks::named_by(condition, state, id).await?;
     let permit = admit(state)?;
     let follower = state.engine.follow_events(&found, after);
-    Ok(stream(state, permit, None, Events { follower, filter }))
+    Ok(stream(state, permit, None, Events { follower, filter, marks }))
 }
 
 /// The event as JSON, made once for all who follow.
@@ -60,7 +66,7 @@ impl Follower for Events {
             };
             let mut bytes = Vec::new();
             for event in events {
-                match self.filter.admits(|| present::live_event(&event)) {
+                match self.filter.admits(|| Judged::live(&event, &self.marks)) {
                     Ok(true) => {
                         let (id, kind) = (event.view.seq.to_string(), present::kind(&event.view));
                         frame(&mut bytes, Some(&id), kind, shown(&event));

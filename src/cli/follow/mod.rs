@@ -20,7 +20,7 @@ use super::output::Output;
 use super::signals::Signals;
 use crate::client::{Client, ClientError};
 use crate::wire::{Event, Operation};
-pub(super) use moves::{Move, Moves};
+pub(super) use moves::{Move, Moves, elapsed};
 pub(super) use summary::quoted;
 pub(super) use watch::{Update, watch};
 

@@ -88,7 +88,7 @@ impl Move {
 }
 
 /// A duration as people say it: `0.3 s`, `42 s`, `3 min 5 s`, `2 h 7 min`.
-pub(super) fn elapsed(duration: Duration) -> String {
+pub(in crate::cli) fn elapsed(duration: Duration) -> String {
     let secs = duration.as_secs();
     match secs {
         0..10 => format!("{:.1} s", duration.as_secs_f64()),

@@ -109,7 +109,7 @@ impl LiveEvent {
 
 /// Whether the process of the attempt in an event is gone. A step that a client or a machine takes
 /// out of its state leaves a process behind, whose end is told by an event of its own.
-fn ends_attempt(view: &EventView, jobset: &Jobset) -> bool {
+pub(in crate::engine) fn ends_attempt(view: &EventView, jobset: &Jobset) -> bool {
     let (Some(n), Some(from), Some(action)) = (view.step, view.from, view.action) else {
         return view.kind == ATTEMPT_ENDED;
     };

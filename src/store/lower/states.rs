@@ -87,5 +87,5 @@ fn names_hidden(expr: &Expr) -> bool {
         }
         _ => false,
     };
-    here || super::analysis::any_operand(expr, &mut names_hidden)
+    here || expr.any_operand(&mut names_hidden)
 }

@@ -49,7 +49,7 @@ fn write_edge(out: &mut String, edge: &Edge) {
     let stroke = edge.kind.stroke();
     _ = write!(out, "  n{} -> n{} [color=\"{stroke}\"", edge.from, edge.to);
     match &edge.kind {
-        EdgeKind::Success => {}
+        EdgeKind::Success | EdgeKind::Before => {}
         EdgeKind::Failure => out.push_str(", style=dashed"),
         EdgeKind::Guard(label) => {
             _ = write!(out, ", style=dotted, fontcolor=\"{stroke}\", label=");

@@ -17,7 +17,9 @@ pub(super) fn render(graph: &Graph) -> String {
     for edge in &graph.edges {
         let (from, to) = (edge.from, edge.to);
         _ = match &edge.kind {
-            EdgeKind::Success | EdgeKind::Failure => writeln!(out, "  n{from} --> n{to}"),
+            EdgeKind::Success | EdgeKind::Failure | EdgeKind::Before => {
+                writeln!(out, "  n{from} --> n{to}")
+            }
             EdgeKind::Guard(label) => {
                 writeln!(out, "  n{from} -.->|\"{}\"| n{to}", escape(label))
             }

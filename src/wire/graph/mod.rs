@@ -1,4 +1,5 @@
-//! A jobset as a drawing: DOT for Graphviz, Mermaid for documents, SVG for browsers.
+//! A jobset as a drawing, or what happened before what: DOT for Graphviz, Mermaid for documents, SVG
+//! for browsers.
 //!
 //! [`Graph`] is a small model of its own: names, states by name and a coarse [`Class`] of each. So
 //! the renderers know no state machine, and each is one pure function in one file. Nodes are called
@@ -64,6 +65,8 @@ pub enum EdgeKind {
     Failure,
     /// A term of a guard, with the states that it asks for.
     Guard(String),
+    /// Nothing: the nodes are attempts, and this one had ended before the other began.
+    Before,
 }
 
 /// What kind of state a step is in: its colour.
@@ -144,7 +147,7 @@ impl EdgeKind {
     /// The colour of the arrow.
     const fn stroke(&self) -> &'static str {
         match self {
-            Self::Success => "#374151",
+            Self::Success | Self::Before => "#374151",
             Self::Failure => "#b91c1c",
             Self::Guard(_) => "#1d4ed8",
         }

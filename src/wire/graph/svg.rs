@@ -82,7 +82,7 @@ const KINDS: [(&str, EdgeKind); 3] = [
 
 const fn kind_name(kind: &EdgeKind) -> &'static str {
     match kind {
-        EdgeKind::Success => "success",
+        EdgeKind::Success | EdgeKind::Before => "success",
         EdgeKind::Failure => "failure",
         EdgeKind::Guard(_) => "guard",
     }
@@ -98,7 +98,7 @@ fn size(node: &Node) -> Size {
 
 fn link(edge: &Edge) -> Link {
     let label = match &edge.kind {
-        EdgeKind::Success | EdgeKind::Failure => 0.0,
+        EdgeKind::Success | EdgeKind::Failure | EdgeKind::Before => 0.0,
         EdgeKind::Guard(label) => width(&shorten(label), SMALL_CHARACTER),
     };
     Link { from: edge.from, to: edge.to, label }
@@ -169,7 +169,7 @@ fn edges(out: &mut String, graph: &Graph, layout: &Layout) {
     for ((edge, route), shift) in graph.edges.iter().zip(&layout.routes).zip(shifts(&graph.edges)) {
         let kind = kind_name(&edge.kind);
         let dashes = match edge.kind {
-            EdgeKind::Success => "",
+            EdgeKind::Success | EdgeKind::Before => "",
             EdgeKind::Failure => " stroke-dasharray=\"7 4\"",
             EdgeKind::Guard(_) => " stroke-dasharray=\"2 4\" stroke-linecap=\"round\"",
         };
