@@ -5,20 +5,22 @@
 
 use serde_json::Value;
 
-/// The resources that these labels, a JSON object of strings, name: in order, each once.
-#[must_use]
-pub fn resources(labels: Option<&Value>) -> Vec<&str> {
-    let labels = labels.and_then(Value::as_object).into_iter().flatten();
-    let named = labels.filter(|(key, _)| names_resource(key));
-    let mut resources: Vec<&str> = named.filter_map(|(_, name)| name.as_str()).collect();
-    resources.sort_unstable();
-    resources.dedup();
-    resources
-}
+/// The label that names a resource; so do those that begin with it and a dot.
+const RESOURCE: &str = "resource";
 
-/// Whether a label of this key names a resource.
-fn names_resource(key: &str) -> bool {
-    key.strip_prefix("resource").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// Those of these labels, a JSON object of strings, that name resources: keys and values, in the order
+/// of the keys.
+#[must_use]
+pub fn resources(labels: Option<&Value>) -> Vec<(&str, &str)> {
+    let labels = labels.and_then(Value::as_object).into_iter().flatten();
+    let named = labels.filter(|(key, _)| {
+        let rest = key.strip_prefix(RESOURCE);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    });
+    let mut found: Vec<(&str, &str)> =
+        named.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
+    found.sort_unstable();
+    found
 }
 
 #[cfg(test)]
@@ -30,13 +32,13 @@ mod tests {
     #[test]
     fn some_labels_name_resources() {
         let labels = json!({
-            "resource": "shop",
             "resource.file": "/tmp/x",
-            "resource.db": "shop",
+            "resource": "shop",
             "resources": "no",
             "branch": "main",
         });
-        assert_eq!(resources(Some(&labels)), ["/tmp/x", "shop"]);
+        let named = [("resource", "shop"), ("resource.file", "/tmp/x")];
+        assert_eq!(resources(Some(&labels)), named);
         assert!(resources(None).is_empty());
     }
 }

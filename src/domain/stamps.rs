@@ -208,7 +208,7 @@ impl Run {
 
     /// The stamp of an event of step `n` that follows from nothing but its own past.
     pub(super) fn stamp_own(&mut self, n: u32) -> Result<Vec<u8>, Error> {
-        self.stamp(n, BTreeSet::new(), Vec::new())
+        self.stamp(n, Vec::new(), Vec::new())
     }
 
     /// The stamp of the event by which `rule` moves step `n`, which has not moved yet.
@@ -249,12 +249,12 @@ impl Run {
     }
 
     /// The steps whose states are the reason why `rule` moves step `n`.
-    fn causes(&self, jobset: &Jobset, n: u32, rule: &Rule) -> BTreeSet<u32> {
+    fn causes(&self, jobset: &Jobset, n: u32, rule: &Rule) -> Vec<u32> {
         let state = |term: &Term| self.steps[term.step as usize];
         let is_met = |term: &Term| term.states.has(state(term));
         let is_dead = |term: &Term| state(term).is_ended() && !is_met(term);
         let extras = jobset.extras_of(n).iter();
-        let mut causes = BTreeSet::new();
+        let mut causes = Vec::new();
         for (_, guard) in extras.clone().filter(|(on, _)| on.is_on(rule)) {
             self.add_held(jobset, *guard, &mut causes);
         }
@@ -269,36 +269,43 @@ impl Run {
             }
             Condition::Always | Condition::Admitted | Condition::BackingOff => {}
         }
-        causes.remove(&n);
+        causes.retain(|cause| *cause != n);
+        causes.sort_unstable();
+        causes.dedup();
         causes
     }
 
     /// Adds the steps that make a guard hold: of each clause that holds, all that contribute.
-    fn add_held(&self, jobset: &Jobset, guard: u32, causes: &mut BTreeSet<u32>) {
+    fn add_held(&self, jobset: &Jobset, guard: u32, causes: &mut Vec<u32>) {
         let is_met = |term: &&Term| term.states.has(self.steps[term.step as usize]);
         for clause in jobset.guards.clauses(guard) {
-            let mut met = Vec::new();
+            let before_clause = causes.len();
             let mut holds = true;
             for (need, terms) in clause {
-                let before = met.len();
-                met.extend(terms.iter().filter(is_met).map(|term| term.step));
-                holds &= met.len() - before >= need as usize;
+                let before = causes.len();
+                causes.extend(terms.iter().filter(is_met).map(|term| term.step));
+                holds &= causes.len() - before >= need as usize;
             }
-            if holds {
-                causes.extend(met);
+            if !holds {
+                causes.truncate(before_clause);
             }
         }
     }
 
     /// The next event of step `n`, which knows of `causes` and what is `known`.
-    fn stamp(
-        &mut self,
-        n: u32,
-        causes: BTreeSet<u32>,
-        mut known: Vec<Stamp>,
-    ) -> Result<Vec<u8>, Error> {
+    fn stamp(&mut self, n: u32, causes: Vec<u32>, mut known: Vec<Stamp>) -> Result<Vec<u8>, Error> {
         if !self.stamps.are_kept() {
             return Err(Error::Anonymous);
+        }
+        // Most events follow from nothing but what the step itself did before.
+        if causes.is_empty()
+            && known.is_empty()
+            && let Some(Branch { stamp, waiting }) = self.stamps.branches.get_mut(&n)
+            && !stamp.id().is_zero()
+        {
+            *waiting = None;
+            stamp.tick()?;
+            return Ok(stamp.encode());
         }
         let own = self.stamps.branches.remove(&n).map(|branch| branch.stamp);
         let has_begun = own.is_some() || self.steps[n as usize].is_ended();
@@ -339,12 +346,13 @@ impl Run {
 
     /// What step `n` learns from `cause`: what that one knows, and a part if there is one to get.
     fn learn(&mut self, n: u32, cause: u32, has_begun: bool) -> Result<Option<Stamp>, Error> {
-        if !self.stamps.branches.contains_key(&cause) {
+        let Some(branch) = self.stamps.branches.get(&cause) else {
             return Ok(None); // All was handed on, to who handed it on to this one.
-        }
+        };
         let is_over = self.steps[cause as usize].is_ended();
-        let waiting = self.waiting_for(cause);
+        let waiting = branch.waiting.unwrap_or_else(|| self.waiting_for(cause));
         let Some(branch) = self.stamps.branches.get_mut(&cause) else { return Ok(None) };
+        branch.waiting = Some(waiting);
         let is_free = !branch.stamp.id().is_zero();
         if !is_free || has_begun && (waiting > 0 || !is_over) {
             return Ok(Some(branch.stamp.peek()));
@@ -358,11 +366,7 @@ impl Run {
     }
 
     /// How many steps that watch step `n` have not begun.
-    fn waiting_for(&mut self, n: u32) -> u32 {
-        let branch = self.stamps.branches.get(&n);
-        if let Some(waiting) = branch.and_then(|branch| branch.waiting) {
-            return waiting;
-        }
+    fn waiting_for(&self, n: u32) -> u32 {
         let to_come = |follower: &u32| {
             !self.stamps.branches.contains_key(follower)
                 && !self.steps[*follower as usize].is_ended()
@@ -370,11 +374,7 @@ impl Run {
         let mut followers: Vec<u32> = self.followers(n).filter(to_come).collect();
         followers.sort_unstable();
         followers.dedup();
-        let waiting = u32::try_from(followers.len()).unwrap_or(u32::MAX);
-        if let Some(branch) = self.stamps.branches.get_mut(&n) {
-            branch.waiting = Some(waiting);
-        }
-        waiting
+        u32::try_from(followers.len()).unwrap_or(u32::MAX)
     }
 
     fn followers(&self, n: u32) -> impl Iterator<Item = u32> {
@@ -417,8 +417,9 @@ impl Run {
         let steps: Vec<u32> = self.stamps.branches.keys().copied().collect();
         let mut all = vec![self.stamps.trunk.peek()];
         for step in steps {
-            let is_free = self.steps[step as usize].is_ended() && self.waiting_for(step) == 0;
             let Some(branch) = self.stamps.branches.get(&step) else { continue };
+            let waiting = branch.waiting.unwrap_or_else(|| self.waiting_for(step));
+            let is_free = self.steps[step as usize].is_ended() && waiting == 0;
             all.push(branch.stamp.peek());
             if is_free {
                 all.extend(self.hand_over(n, step));

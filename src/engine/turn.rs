@@ -129,8 +129,9 @@ impl Turn {
             self.data.insert(*id, Data { stored, version: 1 });
         }
         let deadline = jobset.jobset.deadline.map(|deadline| self.now + deadline);
-        let resources: Vec<String> =
-            resources(labels.as_ref()).into_iter().map(str::to_owned).collect();
+        let named: BTreeSet<&str> =
+            resources(labels.as_ref()).into_iter().map(|(_, name)| name).collect();
+        let resources: Vec<String> = named.into_iter().map(str::to_owned).collect();
         flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
         let (jobset, labels) = (jobset.record.id, labels.clone());
         self.new.insert(*id, NewOperation { jobset, labels, resources, deadline });

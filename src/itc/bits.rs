@@ -32,7 +32,7 @@ const WIDTH_MAX: u32 = 53;
 const LONGER: &str = "a 0 that has a shorter form";
 
 pub(super) fn encode(stamp: &Stamp) -> Vec<u8> {
-    let mut writer = Writer { bytes: Vec::new(), free: 0 };
+    let mut writer = Writer { bytes: Vec::with_capacity(16), free: 0 };
     writer.id(stamp.id());
     writer.event(stamp.events());
     writer.bytes
@@ -46,19 +46,23 @@ struct Writer {
 
 impl Writer {
     fn bit(&mut self, bit: bool) {
-        if self.free == 0 {
-            self.bytes.push(0);
-            self.free = 8;
-        }
-        self.free -= 1;
-        if let Some(last) = self.bytes.last_mut() {
-            *last |= u8::from(bit) << self.free;
-        }
+        self.bits(u64::from(bit), 1);
     }
 
-    fn bits(&mut self, value: u64, width: u32) {
-        for place in (0..width).rev() {
-            self.bit(value >> place & 1 == 1);
+    /// The lowest `width` bits of `value`.
+    fn bits(&mut self, value: u64, mut width: u32) {
+        while width > 0 {
+            if self.free == 0 {
+                self.bytes.push(0);
+                self.free = 8;
+            }
+            let now = width.min(self.free);
+            width -= now;
+            self.free -= now;
+            let [part, ..] = (value >> width & ((1 << now) - 1)).to_le_bytes();
+            if let Some(last) = self.bytes.last_mut() {
+                *last |= part << self.free;
+            }
         }
     }
 

@@ -220,33 +220,36 @@ impl Event {
         self.sink(common);
         other.sink(common);
         let (left, right) = other.into_halves();
-        let mut branch = std::mem::replace(self, Self::zero()).into_branch();
-        branch.left.absorb(left);
-        branch.right.absorb(right);
-        branch.base = common;
-        self.0 = Shape::Branch(branch);
+        self.expand();
+        if let Shape::Branch(branch) = &mut self.0 {
+            let base = std::mem::replace(&mut branch.base, common);
+            branch.left.lift(base);
+            branch.right.lift(base);
+            branch.left.absorb(left);
+            branch.right.absorb(right);
+        }
         self.normalize();
     }
 
     /// The halves with the base in them.
     fn into_halves(self) -> (Self, Self) {
-        let branch = *self.into_branch();
-        (branch.left, branch.right)
+        match self.0 {
+            Shape::Leaf(count) => (Self(Shape::Leaf(count)), Self(Shape::Leaf(count))),
+            Shape::Branch(branch) => {
+                let Branch { base, mut left, mut right, .. } = *branch;
+                left.lift(base);
+                right.lift(base);
+                (left, right)
+            }
+        }
     }
 
-    /// As a branch whose base is in its halves: not in normal form.
-    fn into_branch(self) -> Box<Branch> {
-        match self.0 {
-            Shape::Leaf(count) => {
-                let half = || Self(Shape::Leaf(count));
-                Box::new(Branch { base: 0, height: count, depth: 1, left: half(), right: half() })
-            }
-            Shape::Branch(mut branch) => {
-                let base = std::mem::take(&mut branch.base);
-                branch.left.lift(base);
-                branch.right.lift(base);
-                branch
-            }
+    /// A leaf becomes a branch of two, which is not in normal form.
+    fn expand(&mut self) {
+        if let Shape::Leaf(base) = self.0 {
+            let (left, right) = (Self::zero(), Self::zero());
+            let branch = Branch { base, height: base, depth: 1, left, right };
+            self.0 = Shape::Branch(Box::new(branch));
         }
     }
 
@@ -322,14 +325,10 @@ impl Event {
         let (left, right) = self.halves();
         let is_left =
             id_right.is_zero() || !id_left.is_zero() && left.cost(id_left) < right.cost(id_right);
-        if let Shape::Leaf(base) = self.0 {
-            if above >= COUNTER_MAX {
-                return Err(Error::Overflow);
-            }
-            let (left, right) = (Self::zero(), Self::zero());
-            let branch = Branch { base, height: base, depth: 1, left, right };
-            self.0 = Shape::Branch(Box::new(branch));
+        if !self.is_branch() && above >= COUNTER_MAX {
+            return Err(Error::Overflow);
         }
+        self.expand();
         if let Shape::Branch(branch) = &mut self.0 {
             let (half, id) =
                 if is_left { (&mut branch.left, id_left) } else { (&mut branch.right, id_right) };

@@ -127,11 +127,16 @@ impl Id {
         }
         #[expect(clippy::cast_precision_loss, reason = "a count of participants")]
         let most = self.size() / count as f64;
-        let pieces = self.pieces();
-        let is_enough = |depth: &usize| size_at(*depth) > most / 2.0;
         // The smallest that is large enough, so that what is left stays in few pieces.
-        let best = pieces.iter().copied().filter(is_enough).max();
-        let best = best.or_else(|| pieces.iter().copied().min()).expect("it owns something");
+        let mut best = None;
+        let mut largest = usize::MAX;
+        self.each_piece(0, &mut |depth| {
+            if size_at(depth) > most / 2.0 {
+                best = best.max(Some(depth));
+            }
+            largest = largest.min(depth);
+        });
+        let best = best.unwrap_or(largest);
         let mut wanted = best;
         while size_at(wanted) > most {
             wanted += 1;
@@ -145,7 +150,11 @@ impl Id {
     /// How many levels its largest piece is below the root; `None` if it owns nothing.
     #[must_use]
     pub fn shallowest(&self) -> Option<usize> {
-        self.pieces().into_iter().min()
+        let mut least = None;
+        self.each_piece(0, &mut |depth| {
+            least = Some(least.map_or(depth, |other| depth.min(other)))
+        });
+        least
     }
 
     /// How much of the interval it owns.
@@ -156,18 +165,16 @@ impl Id {
         }
     }
 
-    /// How deep its pieces lie.
-    fn pieces(&self) -> Vec<usize> {
-        let mut pieces = Vec::new();
-        let mut open = vec![(self, 0)];
-        while let Some((id, depth)) = open.pop() {
-            match id.children() {
-                Some((left, right)) => open.extend([(right, depth + 1), (left, depth + 1)]),
-                None if id.is_one() => pieces.push(depth),
-                None => {}
+    /// Tells how deep each of its pieces lies.
+    fn each_piece(&self, depth: usize, tell: &mut impl FnMut(usize)) {
+        match self.children() {
+            Some((left, right)) => {
+                left.each_piece(depth + 1, tell);
+                right.each_piece(depth + 1, tell);
             }
+            None if self.is_one() => tell(depth),
+            None => {}
         }
-        pieces
     }
 
     /// Cuts a part at depth `wanted` out of its first piece at depth `best`, both from here.

@@ -20,7 +20,7 @@ mod tests;
 pub use attempts::{Mark, Span, covering};
 
 use attempts::spans;
-use sharing::{Order, resources, shared_resource};
+use sharing::{Order, shared_resource};
 
 use std::collections::HashMap;
 
@@ -31,6 +31,7 @@ use uuid::Uuid;
 use super::error::EngineError;
 use super::query::Found;
 use super::{Engine, created_at};
+use crate::domain::resources;
 use crate::store::{EventView, Sharer, SharersAsked};
 
 /// How many operations that share a resource are looked at: the newest ones.

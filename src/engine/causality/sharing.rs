@@ -4,22 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 
 use super::attempts::Span;
-
-/// The label that names a resource; so do those that begin with it and a dot.
-const RESOURCE: &str = "resource";
-
-/// The labels that name resources: keys and values, in the order of the keys.
-pub(super) fn resources(labels: Option<&Value>) -> Vec<(&str, &str)> {
-    let labels = labels.and_then(Value::as_object).into_iter().flatten();
-    let named = labels.filter(|(key, _)| {
-        let rest = key.strip_prefix(RESOURCE);
-        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-    });
-    let mut found: Vec<(&str, &str)> =
-        named.filter_map(|(key, value)| Some((key.as_str(), value.as_str()?))).collect();
-    found.sort_unstable();
-    found
-}
+use crate::domain::resources;
 
 /// The first resource of `ours` that an operation with these labels names too, whatever it calls it.
 pub(super) fn shared_resource<'a>(ours: &[(&str, &'a str)], labels: &Value) -> Option<&'a str> {

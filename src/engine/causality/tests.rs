@@ -7,9 +7,9 @@ use expect_test::expect;
 use serde_json::json;
 
 use super::attempts::{Mark, Span, covering, spans};
-use super::sharing::{Order, resources, shared_resource};
+use super::sharing::{Order, shared_resource};
 use crate::domain::definition::StepDefinition;
-use crate::domain::{Action, Definition, Jobset, Limits, StepState};
+use crate::domain::{Action, Definition, Jobset, Limits, StepState, resources};
 use crate::itc::Stamp;
 use crate::store::EventView;
 
