@@ -152,7 +152,7 @@ impl Id {
     pub fn shallowest(&self) -> Option<usize> {
         let mut least = None;
         self.each_piece(0, &mut |depth| {
-            least = Some(least.map_or(depth, |other| depth.min(other)))
+            least = Some(least.map_or(depth, |other| depth.min(other)));
         });
         least
     }

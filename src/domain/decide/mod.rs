@@ -12,6 +12,8 @@ mod lose;
 #[cfg(test)]
 mod model;
 mod settle;
+#[cfg(test)]
+mod sizes;
 mod steer;
 mod stop;
 mod submit;
