@@ -12,8 +12,6 @@ mod lose;
 #[cfg(test)]
 mod model;
 mod settle;
-#[cfg(test)]
-mod sizes;
 mod steer;
 mod stop;
 mod submit;
