@@ -27,7 +27,7 @@ fn jobset(steps: usize, pairs: impl IntoIterator<Item = (usize, usize)>) -> Arc<
         success_pairs: pairs.into_iter().map(|(a, b)| (name(a), name(b))).collect(),
         ..Definition::default()
     };
-    Jobset::compile(definition, &Limits::default()).map(Arc::new).unwrap()
+    Jobset::compile(definition, &Limits::default()).map(Arc::new).expect("a valid jobset")
 }
 
 /// Each step after up to three others.
@@ -51,7 +51,7 @@ fn run(jobset: &Arc<Jobset>, flaky: bool) -> Vec<usize> {
         for claim in run.claim(16, WORKER, now) {
             let fails = flaky && claim.attempt == 1 && claim.step % 3 == 0;
             let ending = if fails { Ending::Failed(Cause::Exit(1)) } else { Ending::Succeeded };
-            run.settle(claim.step, claim.attempt, WORKER, ending, now).unwrap();
+            run.settle(claim.step, claim.attempt, WORKER, ending, now).expect("its own claim");
         }
         let events = run.take_changes().events;
         sizes.extend(events.iter().map(|event| event.stamp.as_ref().expect("a stamp").len()));
