@@ -13,9 +13,10 @@
 //!   who brings it back has seen it.
 //!
 //! Stamps stay small because what is owned moves with the work. A step that ends has its part ready
-//! for its followers: each takes its share when it begins, the last one takes all, and a step behind
-//! several puts their parts together again. So a chain passes one part on, a fan-out splits it and the
-//! fan-in that follows joins it, and there are only as many parts as there are live branches.
+//! for its followers: each takes a share when it begins, from one of those that it follows, and the
+//! last follower of a step takes all that is left; so a step behind several puts their parts together
+//! again. A chain passes one part on, a fan-out splits it and the fan-in behind it joins it, and there
+//! are about as many parts as there are live branches.
 //!
 //! A part is only ever taken by who knows all that was done with it, which is what keeps stamps true
 //! (the paper, section 4: ids are disjoint and a fork copies the events).
@@ -317,8 +318,12 @@ impl Run {
             None if has_begun => known.push(self.gather(n)?),
             None => {}
         }
+        let mut has_part = has_begun;
         for cause in causes {
-            known.extend(self.learn(n, cause, has_begun)?);
+            if let Some(learnt) = self.learn(n, cause, has_begun, has_part)? {
+                has_part |= !learnt.id().is_zero();
+                known.push(learnt);
+            }
         }
         let mut stamp = Stamp::join_many(known)?.unwrap_or_else(|| self.stamps.trunk.peek());
         if stamp.id().is_zero() {
@@ -344,25 +349,34 @@ impl Run {
         others as usize + 2
     }
 
-    /// What step `n` learns from `cause`: what that one knows, and a part if there is one to get.
-    fn learn(&mut self, n: u32, cause: u32, has_begun: bool) -> Result<Option<Stamp>, Error> {
+    /// What step `n` learns from `cause`: what that one knows, with all that it owns if nobody else
+    /// waits for it, or with a share if step `n` has no part yet.
+    fn learn(
+        &mut self,
+        n: u32,
+        cause: u32,
+        has_begun: bool,
+        has_part: bool,
+    ) -> Result<Option<Stamp>, Error> {
         let Some(branch) = self.stamps.branches.get(&cause) else {
             return Ok(None); // All was handed on, to who handed it on to this one.
         };
         let is_over = self.steps[cause as usize].is_ended();
         let waiting = branch.waiting.unwrap_or_else(|| self.waiting_for(cause));
+        let left = if has_begun { waiting } else { waiting.saturating_sub(1) };
         let Some(branch) = self.stamps.branches.get_mut(&cause) else { return Ok(None) };
-        branch.waiting = Some(waiting);
-        let is_free = !branch.stamp.id().is_zero();
-        if !is_free || has_begun && (waiting > 0 || !is_over) {
+        branch.waiting = Some(left);
+        if branch.stamp.id().is_zero() {
             return Ok(Some(branch.stamp.peek()));
         }
-        if is_over && waiting <= 1 {
+        if is_over && left == 0 {
             return Ok(self.hand_over(n, cause));
         }
-        branch.waiting = Some(waiting.saturating_sub(1));
+        if has_part {
+            return Ok(Some(branch.stamp.peek()));
+        }
         // One that has not ended keeps a share for itself.
-        branch.stamp.share(waiting.max(1) as usize + usize::from(!is_over)).map(Some)
+        branch.stamp.share(left as usize + 1 + usize::from(!is_over)).map(Some)
     }
 
     /// How many steps that watch step `n` have not begun.
@@ -429,11 +443,11 @@ impl Run {
         if !all.id().is_zero() {
             return Ok(all);
         }
-        let owners = self.stamps.branches.iter_mut();
-        let largest = owners.min_by_key(|(_, branch)| branch.stamp.id().shallowest());
-        let part = match largest {
-            Some((_, branch)) if !branch.stamp.id().is_zero() => branch.stamp.share(2)?,
-            _ => self.stamps.trunk.share(2)?,
+        let stamps = self.stamps.branches.values_mut().map(|branch| &mut branch.stamp);
+        let sized = stamps.filter_map(|stamp| Some((stamp.id().shallowest()?, stamp)));
+        let part = match sized.min_by_key(|(depth, _)| *depth) {
+            Some((_, largest)) => largest.share(2)?,
+            None => self.stamps.trunk.share(2)?,
         };
         all.absorb(part)?;
         Ok(all)

@@ -82,6 +82,8 @@ fn stamps_are_as_large_as_what_is_live() {
     assert!(largest(&format!("fan-out and fan-in of {width}"), &[fan]) <= 4 * width);
     let chain = jobset(1_000, (1..1_000).map(|n| (n - 1, n)));
     assert!(largest("chain of 1,000", &[chain]) <= 64);
+    let layers = (0..100).flat_map(|a| (100..200).map(move |b| (a, b)));
+    assert!(largest("two layers of 100, each after all", &[jobset(200, layers)]) <= 400);
     let mut random = Random(0x9e37_79b9_7f4a_7c15);
     let kind = format!("{graphs} random graphs of {steps}");
     let graphs: Vec<_> = (0..graphs).map(|_| random_graph(&mut random, steps)).collect();
