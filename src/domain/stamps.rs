@@ -29,13 +29,13 @@ use super::jobset::Jobset;
 use super::machine::{Condition, Rule};
 use super::run::Run;
 use super::state::{Phase, StepState};
-use crate::itc::{Error, Id, Stamp};
+use crate::itc::{Error, Id, Stamp, Twig};
 
 /// What a step owns and knows, or left behind for those that follow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Branch {
     /// The stamp of its last event, less what followers have taken.
-    pub stamp: Stamp,
+    pub stamp: Twig,
     /// How many followers have yet to take their share; `None` until the first one asks.
     pub waiting: Option<u32>,
 }
@@ -49,7 +49,7 @@ pub struct Stamps {
     /// The number of the last event when all this was last stored; 0 for never.
     pub stored: i32,
     /// What the service owns, and what it knows of its own events.
-    pub trunk: Stamp,
+    pub trunk: Twig,
     /// What was known when the context was last changed.
     pub context: Option<Stamp>,
     /// What steps own and know. A step that has not begun has none, nor one that handed all on.
@@ -74,7 +74,7 @@ pub struct Stamped {
 /// Serves the steps that clients bring back by one command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Gathered {
-    rest: Stamp,
+    rest: Twig,
     /// The step that took a share last.
     last: u32,
     /// The number of that step's event. It knows nothing that came later.
@@ -84,7 +84,7 @@ struct Gathered {
 impl Branch {
     /// That of a step whose last event had this stamp.
     #[must_use]
-    pub const fn new(stamp: Stamp) -> Self {
+    pub const fn new(stamp: Twig) -> Self {
         Self { stamp, waiting: None }
     }
 }
@@ -96,19 +96,19 @@ fn left_of(stamp: &Stamp, taken: &Id) -> Stamp {
 
 impl Stamps {
     /// Those of a run to which nothing has happened yet but what `trunk` knows.
-    pub(super) const fn fresh(trunk: Stamp) -> Self {
+    pub(super) fn fresh(trunk: Stamp) -> Self {
         Self::stored_with(0, trunk, None, BTreeMap::new())
     }
 
     /// Those that were stored with event `stored`.
     #[must_use]
-    pub const fn stored_with(
+    pub fn stored_with(
         stored: i32,
         trunk: Stamp,
         context: Option<Stamp>,
         branches: BTreeMap<u32, Branch>,
     ) -> Self {
-        Self { stored, trunk, context, branches, roots: 0, gathered: None }
+        Self { stored, trunk: trunk.into(), context, branches, roots: 0, gathered: None }
     }
 
     /// Those of a run that keeps no causal order.
@@ -118,7 +118,7 @@ impl Stamps {
 
     /// Whether the run keeps a causal order: the service always owns a part of it then.
     const fn are_kept(&self) -> bool {
-        !self.trunk.id().is_zero()
+        !self.trunk.is_anonymous()
     }
 
     /// Those that were stored and what the events since, in order, made of them. Without a stamp of
@@ -142,17 +142,17 @@ impl Stamps {
                 let left = left_of(&stamp, &taken);
                 taken.add(left.id().clone()).expect("without what is taken");
                 match step {
-                    Some(step) => _ = now.branches.insert(step, Branch::new(left)),
-                    None => now.trunk = left,
+                    Some(step) => _ = now.branches.insert(step, Branch::new(left.into())),
+                    None => now.trunk = left.into(),
                 }
             }
         }
         let older = now.branches.iter_mut().filter(|(step, _)| !seen.contains(&Some(**step)));
         for (_, branch) in older {
-            branch.stamp = left_of(&branch.stamp, &taken);
+            branch.stamp = left_of(&branch.stamp.stamp(), &taken).into();
         }
         if !seen.contains(&None) {
-            now.trunk = left_of(&now.trunk, &taken);
+            now.trunk = left_of(&now.trunk.stamp(), &taken).into();
         }
         now.context = context.or(now.context);
         now
@@ -168,7 +168,7 @@ impl Stamps {
     fn close_gathered(&mut self) {
         let Some(Gathered { rest, last, .. }) = self.gathered.take() else { return };
         if let Some(branch) = self.branches.get_mut(&last) {
-            branch.stamp.absorb(rest).expect("what was gathered is owned once");
+            branch.stamp.absorb(rest.into_stamp()).expect("what was gathered is owned once");
         }
     }
 }
@@ -189,11 +189,14 @@ impl Run {
         let is_root = |n: &u32| self.jobset.guards.is_open(*n) && !has_begun(self, *n);
         let roots = (0..self.jobset.len()).filter(is_root).count();
         self.stamps.roots = u32::try_from(roots).unwrap_or(u32::MAX);
-        let owns_nothing = |(n, branch): (&u32, &Branch)| branch.stamp.id().is_zero().then_some(*n);
+        let owns_nothing = |(n, branch): (&u32, &Branch)| branch.stamp.is_anonymous().then_some(*n);
         let empty: Vec<u32> = self.stamps.branches.iter().filter_map(owns_nothing).collect();
         for n in empty {
             let Some(branch) = self.stamps.branches.remove(&n) else { continue };
-            if self.followers(n).any(|f| !has_begun(self, f) || self.is_behind(f, &branch.stamp)) {
+            if self
+                .followers(n)
+                .any(|f| !has_begun(self, f) || self.is_behind(f, &branch.stamp.stamp()))
+            {
                 self.stamps.branches.insert(n, branch);
             }
         }
@@ -219,14 +222,14 @@ impl Run {
         }
         let jobset = Arc::clone(&self.jobset);
         let causes = self.causes(&jobset, n, rule);
-        let mut known = Vec::new();
+        let mut known: Vec<Twig> = Vec::new();
         if self.stop.is_some() && rule.action == super::Action::CANCEL {
-            known.push(self.stamps.trunk.peek());
+            known.push(self.stamps.trunk.peek().into());
         }
         if let Some(context) = &self.stamps.context
             && self.target(n, rule).class() == StepState::RUNNING
         {
-            known.push(context.clone());
+            known.push(context.clone().into());
         }
         self.stamp(n, causes, known)
     }
@@ -294,7 +297,7 @@ impl Run {
     }
 
     /// The next event of step `n`, which knows of `causes` and what is `known`.
-    fn stamp(&mut self, n: u32, causes: Vec<u32>, mut known: Vec<Stamp>) -> Result<Vec<u8>, Error> {
+    fn stamp(&mut self, n: u32, causes: Vec<u32>, mut known: Vec<Twig>) -> Result<Vec<u8>, Error> {
         if !self.stamps.are_kept() {
             return Err(Error::Anonymous);
         }
@@ -302,7 +305,7 @@ impl Run {
         if causes.is_empty()
             && known.is_empty()
             && let Some(Branch { stamp, waiting }) = self.stamps.branches.get_mut(&n)
-            && !stamp.id().is_zero()
+            && !stamp.is_anonymous()
         {
             *waiting = None;
             stamp.tick()?;
@@ -321,16 +324,15 @@ impl Run {
         let mut has_part = has_begun;
         for cause in causes {
             if let Some(learnt) = self.learn(n, cause, has_begun, has_part)? {
-                has_part |= !learnt.id().is_zero();
+                has_part |= !learnt.is_anonymous();
                 known.push(learnt);
             }
         }
-        let mut stamp = Stamp::join_many(known)?.unwrap_or_else(|| self.stamps.trunk.peek());
-        if stamp.id().is_zero() {
+        if known.iter().all(Twig::is_anonymous) {
             // Whoever takes from the trunk knows what the trunk knows, so that the part is unused.
-            let part = self.stamps.trunk.share(self.waiting_for_trunk(n))?;
-            stamp.absorb(part)?;
+            known.push(self.stamps.trunk.share(self.waiting_for_trunk(n))?);
         }
+        let mut stamp = Twig::join_many(known)?.expect("there is one at least");
         stamp.tick()?;
         let encoded = stamp.encode();
         self.stamps.branches.insert(n, Branch::new(stamp));
@@ -357,7 +359,7 @@ impl Run {
         cause: u32,
         has_begun: bool,
         has_part: bool,
-    ) -> Result<Option<Stamp>, Error> {
+    ) -> Result<Option<Twig>, Error> {
         let Some(branch) = self.stamps.branches.get(&cause) else {
             return Ok(None); // All was handed on, to who handed it on to this one.
         };
@@ -366,14 +368,14 @@ impl Run {
         let left = if has_begun { waiting } else { waiting.saturating_sub(1) };
         let Some(branch) = self.stamps.branches.get_mut(&cause) else { return Ok(None) };
         branch.waiting = Some(left);
-        if branch.stamp.id().is_zero() {
-            return Ok(Some(branch.stamp.peek()));
+        if branch.stamp.is_anonymous() {
+            return Ok(Some(branch.stamp.clone()));
         }
         if is_over && left == 0 {
             return Ok(self.hand_over(n, cause));
         }
         if has_part {
-            return Ok(Some(branch.stamp.peek()));
+            return Ok(Some(branch.stamp.peek().into()));
         }
         // One that has not ended keeps a share for itself.
         branch.stamp.share(left as usize + 1 + usize::from(!is_over)).map(Some)
@@ -397,22 +399,26 @@ impl Run {
 
     /// All that step `cause`, which has ended, owns and knows, for step `n`. What it knows stays
     /// behind as long as a follower that has begun without it may yet ask.
-    fn hand_over(&mut self, n: u32, cause: u32) -> Option<Stamp> {
+    fn hand_over(&mut self, n: u32, cause: u32) -> Option<Twig> {
         let branch = self.stamps.branches.remove(&cause)?;
-        if self.followers(cause).any(|f| f != n && self.is_behind(f, &branch.stamp)) {
-            let left = Branch { stamp: branch.stamp.peek(), waiting: Some(0) };
-            self.stamps.branches.insert(cause, left);
+        let has_branch = |follower: &u32| self.stamps.branches.contains_key(follower);
+        if self.followers(cause).filter(|f| *f != n).any(|f| has_branch(&f)) {
+            let known = branch.stamp.peek();
+            if self.followers(cause).any(|f| f != n && self.is_behind(f, &known)) {
+                let left = Branch { stamp: known.into(), waiting: Some(0) };
+                self.stamps.branches.insert(cause, left);
+            }
         }
         Some(branch.stamp)
     }
 
     /// Whether step `n` has begun and does not know what `stamp` knows.
     fn is_behind(&self, n: u32, stamp: &Stamp) -> bool {
-        self.stamps.branches.get(&n).is_some_and(|branch| !stamp.leq(&branch.stamp))
+        self.stamps.branches.get(&n).is_some_and(|branch| !branch.stamp.knows(stamp))
     }
 
     /// All that has happened, with a part for step `n`, whose own stamp was handed on.
-    fn gather(&mut self, n: u32) -> Result<Stamp, Error> {
+    fn gather(&mut self, n: u32) -> Result<Twig, Error> {
         // Since its last share only the event of who took it has happened: that one's own affair.
         if self.stamps.gathered.as_ref().is_none_or(|all| all.version + 1 != self.version) {
             self.stamps.close_gathered();
@@ -421,35 +427,35 @@ impl Run {
         }
         let ended = self.count_phase(Phase::Ended) as usize;
         let version = self.version;
-        let Some(all) = &mut self.stamps.gathered else { return Ok(self.stamps.trunk.peek()) };
+        let Some(all) = &mut self.stamps.gathered else { return Err(Error::Anonymous) };
         (all.last, all.version) = (n, version);
         all.rest.share(ended + 1)
     }
 
     /// Takes back what ended steps still own; if that is nothing, a part of what a live one owns.
-    fn gather_all(&mut self, n: u32) -> Result<Stamp, Error> {
+    fn gather_all(&mut self, n: u32) -> Result<Twig, Error> {
         let steps: Vec<u32> = self.stamps.branches.keys().copied().collect();
-        let mut all = vec![self.stamps.trunk.peek()];
+        let mut all: Vec<Twig> = vec![self.stamps.trunk.peek().into()];
         for step in steps {
             let Some(branch) = self.stamps.branches.get(&step) else { continue };
             let waiting = branch.waiting.unwrap_or_else(|| self.waiting_for(step));
             let is_free = self.steps[step as usize].is_ended() && waiting == 0;
-            all.push(branch.stamp.peek());
+            all.push(branch.stamp.peek().into());
             if is_free {
                 all.extend(self.hand_over(n, step));
             }
         }
-        let mut all = Stamp::join_many(all)?.unwrap_or_else(Stamp::seed);
-        if !all.id().is_zero() {
+        let mut all = Twig::join_many(all)?.expect("there is one at least");
+        if !all.is_anonymous() {
             return Ok(all);
         }
         let stamps = self.stamps.branches.values_mut().map(|branch| &mut branch.stamp);
-        let sized = stamps.filter_map(|stamp| Some((stamp.id().shallowest()?, stamp)));
+        let sized = stamps.filter_map(|stamp| Some((stamp.shallowest()?, stamp)));
         let part = match sized.min_by_key(|(depth, _)| *depth) {
             Some((_, largest)) => largest.share(2)?,
             None => self.stamps.trunk.share(2)?,
         };
-        all.absorb(part)?;
+        all.absorb(part.into_stamp())?;
         Ok(all)
     }
 }

@@ -393,7 +393,7 @@ fn known_by(run: &Run, claim: &Claim) -> Option<Known> {
     match run.jobset().step(claim.step).work(claim.state) {
         Work::Milestone => None,
         Work::Command(_) | Work::Shell(_) | Work::Instruction(_) => {
-            run.stamps().branches.get(&claim.step).map(|branch| Known::of(&branch.stamp))
+            run.stamps().branches.get(&claim.step).map(|branch| Known::of(&branch.stamp.stamp()))
         }
     }
 }

@@ -38,6 +38,27 @@ pub(super) fn encode(stamp: &Stamp) -> Vec<u8> {
     writer.bytes
 }
 
+/// The same for a stamp that owns one piece, the way to which is told level by level (whether it goes
+/// right), and knows `base` and, in the piece, `more` events. `base` must know the same everywhere in
+/// the piece, and nowhere on the way there more all around it: so what is written is in normal form.
+pub(super) fn encode_piece(
+    way: impl Iterator<Item = bool> + Clone,
+    base: &Event,
+    more: u64,
+) -> Vec<u8> {
+    let mut writer = Writer { bytes: Vec::with_capacity(16), free: 0 };
+    for is_right in way.clone() {
+        writer.bits(if is_right { 1 } else { 2 }, 2);
+    }
+    writer.bits(1, 3);
+    if more > 0 {
+        writer.raised(base, way, more);
+    } else {
+        writer.event(base);
+    }
+    writer.bytes
+}
+
 struct Writer {
     bytes: Vec<u8>,
     /// Bits of the last byte that are not written yet.
@@ -91,7 +112,46 @@ impl Writer {
             return;
         };
         let (is_left_zero, is_right_zero) = (left.is_zero(), right.is_zero());
-        let (kind, width) = match (event.base(), is_left_zero, is_right_zero) {
+        self.branch(event.base(), is_left_zero, is_right_zero);
+        if !is_left_zero {
+            self.event(left);
+        }
+        if !is_right_zero {
+            self.event(right);
+        }
+    }
+
+    /// A tree with `more` events at the end of the way, which is no higher than a leaf.
+    fn raised(&mut self, event: &Event, mut way: impl Iterator<Item = bool>, more: u64) {
+        let mut event = event;
+        let mut right_halves = Vec::new();
+        while let Some((left, right)) = event.children() {
+            if way.next() == Some(true) {
+                self.branch(event.base(), left.is_zero(), false);
+                if !left.is_zero() {
+                    self.event(left);
+                }
+                event = right;
+            } else {
+                self.branch(event.base(), false, right.is_zero());
+                right_halves.push(right);
+                event = left;
+            }
+        }
+        let mut base = event.base();
+        for is_right in way {
+            self.branch(base, is_right, !is_right);
+            base = 0;
+        }
+        self.number(base + more);
+        for right in right_halves.into_iter().rev().filter(|right| !right.is_zero()) {
+            self.event(right);
+        }
+    }
+
+    /// What stands before the children of a branch.
+    fn branch(&mut self, base: u64, is_left_zero: bool, is_right_zero: bool) {
+        let (kind, width) = match (base, is_left_zero, is_right_zero) {
             (0, true, _) => (0b000, 3),
             (0, false, true) => (0b001, 3),
             (0, false, false) => (0b010, 3),
@@ -100,14 +160,8 @@ impl Writer {
             (_, false, false) => (0b0111, 4),
         };
         self.bits(kind, width);
-        if event.base() > 0 {
-            self.number(event.base());
-        }
-        if !is_left_zero {
-            self.event(left);
-        }
-        if !is_right_zero {
-            self.event(right);
+        if base > 0 {
+            self.number(base);
         }
     }
 

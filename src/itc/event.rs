@@ -65,6 +65,48 @@ impl Event {
         matches!(self.0, Shape::Leaf(0))
     }
 
+    /// `count` events everywhere, which must not be more than can be.
+    pub(super) const fn of(count: u64) -> Self {
+        Self(Shape::Leaf(count))
+    }
+
+    /// How many events are known in a piece, if that is the same number everywhere in it and nowhere on
+    /// the way there more is known all around. The way is told level by level: whether it goes right.
+    pub(super) fn count_at(&self, mut way: impl Iterator<Item = bool>) -> Option<u64> {
+        let (mut event, mut count) = (self, 0);
+        // What is known all around the piece, less what is counted already.
+        let mut around = Vec::new();
+        while let Shape::Branch(branch) = &event.0 {
+            let is_right = way.next()?;
+            let (half, other) = if is_right {
+                (&branch.right, &branch.left)
+            } else {
+                (&branch.left, &branch.right)
+            };
+            count += branch.base;
+            around.push(count + other.base());
+            event = half;
+        }
+        count += event.base();
+        around.iter().all(|other| *other <= count).then_some(count)
+    }
+
+    /// The sum of both at each place, which must not be more than can be.
+    pub(super) fn plus(&self, other: &Self) -> Self {
+        match (&self.0, &other.0) {
+            (Shape::Leaf(count), _) => {
+                let mut sum = other.clone();
+                sum.lift(*count);
+                sum
+            }
+            (_, Shape::Leaf(_)) => other.plus(self),
+            (Shape::Branch(one), Shape::Branch(two)) => {
+                let (left, right) = (one.left.plus(&two.left), one.right.plus(&two.right));
+                Self::norm(one.base + two.base, left, right)
+            }
+        }
+    }
+
     /// `count` events everywhere.
     ///
     /// # Errors
@@ -150,14 +192,19 @@ impl Event {
 
     /// Norm of a branch whose children are in normal form: two equal leaves become one, and what both
     /// children have at least belongs to the base.
-    fn norm(base: u64, left: Self, right: Self) -> Self {
+    pub(super) fn norm(base: u64, left: Self, right: Self) -> Self {
+        if let (Shape::Leaf(one), Shape::Leaf(other)) = (&left.0, &right.0)
+            && one == other
+        {
+            return Self(Shape::Leaf(base + one));
+        }
         let branch = Branch { base, height: 0, depth: 0, left, right };
         let mut event = Self(Shape::Branch(Box::new(branch)));
         event.normalize();
         event
     }
 
-    fn lift(&mut self, by: u64) {
+    pub(super) fn lift(&mut self, by: u64) {
         match &mut self.0 {
             Shape::Leaf(count) => *count += by,
             Shape::Branch(branch) => {

@@ -81,7 +81,7 @@ impl Id {
     }
 
     /// Norm of a branch whose children are in normal form: (0, 0) is 0, (1, 1) is 1.
-    fn norm(left: Self, right: Self) -> Self {
+    pub(super) fn norm(left: Self, right: Self) -> Self {
         if !left.is_branch() && left == right {
             return left;
         }
@@ -122,8 +122,26 @@ impl Id {
     /// is in one piece; all of it if `count` is 1 or less. So as many as `count` can take their parts
     /// one after the other, and all of these are about equally deep.
     pub(super) fn take(&mut self, count: usize) -> Result<Self, Error> {
-        if count <= 1 || self.is_zero() {
+        let Some((best, wanted)) = self.piece_for(count) else {
             return Ok(std::mem::replace(self, Self::ZERO));
+        };
+        if wanted > DEPTH_MAX {
+            return Err(Error::TooDeep);
+        }
+        let mut part = Self::ONE;
+        self.cut(best, wanted, &mut |is_right| {
+            let half = std::mem::replace(&mut part, Self::ZERO);
+            part =
+                if is_right { Self::norm(Self::ZERO, half) } else { Self::norm(half, Self::ZERO) };
+        });
+        Ok(part)
+    }
+
+    /// Which piece is to be cut for one of `count`: at which depth it is, and to which depth it is to
+    /// be cut. `None` if that one takes all.
+    pub(super) fn piece_for(&self, count: usize) -> Option<(usize, usize)> {
+        if count <= 1 || self.is_zero() {
+            return None;
         }
         #[expect(clippy::cast_precision_loss, reason = "a count of participants")]
         let most = self.size() / count as f64;
@@ -141,10 +159,7 @@ impl Id {
         while size_at(wanted) > most {
             wanted += 1;
         }
-        if wanted > DEPTH_MAX {
-            return Err(Error::TooDeep);
-        }
-        Ok(self.cut(best, wanted).expect("a piece is at this depth"))
+        Some((best, wanted))
     }
 
     /// How many levels its largest piece is below the root; `None` if it owns nothing.
@@ -177,31 +192,34 @@ impl Id {
         }
     }
 
-    /// Cuts a part at depth `wanted` out of its first piece at depth `best`, both from here.
-    fn cut(&mut self, best: usize, wanted: usize) -> Option<Self> {
+    /// Cuts a part at depth `wanted` out of its first piece at depth `best`, both from here. Tells the
+    /// way to it from its end: whether it is in the right half of what is one level above. Answers
+    /// whether there is such a piece.
+    pub(super) fn cut(&mut self, best: usize, wanted: usize, tell: &mut impl FnMut(bool)) -> bool {
         if let Shape::Branch(branch) = &mut self.0 {
-            let best = best.checked_sub(1)?;
+            let Some(best) = best.checked_sub(1) else { return false };
             let Branch { left, right, depth } = &mut **branch;
-            let part = match left.cut(best, wanted - 1) {
-                Some(part) => Self::norm(part, Self::ZERO),
-                None => Self::norm(Self::ZERO, right.cut(best, wanted - 1)?),
-            };
+            let is_left = left.cut(best, wanted - 1, tell);
+            if !is_left && !right.cut(best, wanted - 1, tell) {
+                return false;
+            }
+            tell(!is_left);
             *depth = 1 + left.depth().max(right.depth());
             if left.is_zero() && right.is_zero() {
                 *self = Self::ZERO;
             }
-            return Some(part);
+            return true;
         }
         if best > 0 || self.is_zero() {
-            return None;
+            return false;
         }
-        // From the part upwards: at each level it is the left half, and the right one is left.
-        let (mut part, mut rest) = (Self::ONE, Self::ZERO);
+        // At each level the part is in the left half, and the right one is left.
+        *self = Self::ZERO;
         for _ in 0..wanted {
-            (part, rest) = (Self::norm(part, Self::ZERO), Self::norm(rest, Self::ONE));
+            tell(false);
+            *self = Self::norm(std::mem::replace(self, Self::ZERO), Self::ONE);
         }
-        *self = rest;
-        Some(part)
+        true
     }
 
     /// Adds what a disjoint id owns (`sum`). Nothing is changed by an error.

@@ -50,12 +50,14 @@ mod id;
 mod node;
 mod stamp;
 mod text;
+mod twig;
 
 pub use error::{DecodeError, Error, Unit};
 pub use event::Event;
 pub use id::Id;
 pub use node::{Content, Node};
 pub use stamp::{Causality, Stamp};
+pub use twig::Twig;
 
 /// How many levels may be below the root of a tree.
 pub const DEPTH_MAX: usize = 1_000;

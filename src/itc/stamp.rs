@@ -128,6 +128,11 @@ impl Stamp {
         Ok(Self::new(self.id.take(count)?, self.events.clone()))
     }
 
+    /// As [`Id::cut`].
+    pub(super) fn cut(&mut self, best: usize, wanted: usize, tell: &mut impl FnMut(bool)) {
+        self.id.cut(best, wanted, tell);
+    }
+
     /// One event more at what is owned: strictly after this stamp, and at most as much after others as
     /// it has to be (the paper, event: fill, else grow).
     ///

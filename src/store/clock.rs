@@ -45,11 +45,11 @@ pub(super) fn unpack_stamp(
 pub(super) fn pack_clock(stamps: &Stamps, version: i32) -> Vec<u8> {
     let mut bytes = Vec::new();
     number(&mut bytes, version.unsigned_abs());
-    stamp(&mut bytes, Some(&stamps.trunk));
-    stamp(&mut bytes, stamps.context.as_ref());
+    stamp(&mut bytes, &stamps.trunk.encode());
+    stamp(&mut bytes, &stamps.context.as_ref().map(Stamp::encode).unwrap_or_default());
     for (step, branch) in &stamps.branches {
         number(&mut bytes, *step);
-        stamp(&mut bytes, Some(&branch.stamp));
+        stamp(&mut bytes, &branch.stamp.encode());
     }
     bytes
 }
@@ -71,7 +71,7 @@ pub(super) fn unpack_clock(
     while !reader.bytes.is_empty() {
         let step = reader.number()?;
         let stamp = reader.stamp()?.ok_or_else(|| reader.corrupt(&"a branch without a stamp"))?;
-        branches.insert(step, Branch::new(stamp));
+        branches.insert(step, Branch::new(stamp.into()));
     }
     Ok(Some(Stamps::stored_with(stored, trunk, context, branches)))
 }
@@ -129,8 +129,7 @@ fn number(bytes: &mut Vec<u8>, mut number: u32) {
     }
 }
 
-fn stamp(bytes: &mut Vec<u8>, stamp: Option<&Stamp>) {
-    let encoded = stamp.map(Stamp::encode).unwrap_or_default();
+fn stamp(bytes: &mut Vec<u8>, encoded: &[u8]) {
     number(bytes, u32::try_from(encoded.len()).expect("a stamp is far below 4 GiB"));
     bytes.extend(encoded);
 }
@@ -177,7 +176,7 @@ mod tests {
         let mut trunk = Stamp::seed().event().unwrap();
         let branches = [0, 300, 70_000]
             .into_iter()
-            .map(|step| (step, Branch::new(trunk.share(4).unwrap())))
+            .map(|step| (step, Branch::new(trunk.share(4).unwrap().into())))
             .collect();
         let context = Some(trunk.peek());
         let stamps = Stamps::stored_with(12_345, trunk, context, branches);

@@ -12,3 +12,4 @@ mod limits;
 mod places;
 mod runs;
 mod support;
+mod twigs;

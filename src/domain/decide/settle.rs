@@ -288,21 +288,27 @@ mod tests {
         run.settle_having_heard(1, 1, WORKER, failed, Some(&a), start()).unwrap();
         let later = start() + Duration::from_hours(1);
         assert_eq!(run.claim(1, WORKER, later).len(), 1);
-        assert!(a.happened_before(&run.stamps().branches[&1].stamp));
+        assert!(a.happened_before(&run.stamps().branches[&1].stamp.stamp()));
     }
 
     #[test]
     fn what_is_heard_owns_nothing_and_is_no_reason_to_refuse() {
         let (mut run, _, _) = both(Retry::default());
         let before = run.stamps().clone();
-        let stale =
-            run.settle_having_heard(1, 2, WORKER, Ending::Succeeded, Some(&before.trunk), start());
+        let stale = run.settle_having_heard(
+            1,
+            2,
+            WORKER,
+            Ending::Succeeded,
+            Some(&before.trunk.stamp()),
+            start(),
+        );
         assert_eq!(stale, Err(Stale { step: 1, attempt: 2, worker: WORKER }));
         assert_eq!(*run.stamps(), before, "a stale report changes nothing");
         // A whole stamp, that of the receiver even, counts as what it knows.
-        let own = before.branches[&1].stamp.clone();
+        let own = before.branches[&1].stamp.stamp();
         run.settle_having_heard(1, 1, WORKER, Ending::Succeeded, Some(&own), start()).unwrap();
-        assert_eq!(run.stamps().branches[&1].stamp.id(), own.id());
+        assert_eq!(run.stamps().branches[&1].stamp.stamp().id(), own.id());
     }
 
     #[test]
