@@ -21,7 +21,7 @@
 //! A part is only ever taken by who knows all that was done with it, which is what keeps stamps true
 //! (the paper, section 4: ids are disjoint and a fork copies the events).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::guard::Term;
@@ -29,7 +29,7 @@ use super::jobset::Jobset;
 use super::machine::{Condition, Rule};
 use super::run::Run;
 use super::state::{Phase, StepState};
-use crate::itc::{Error, Id, Stamp, Twig};
+use crate::itc::{Error, Event, Id, Stamp, Twig};
 
 /// What a step owns and knows, or left behind for those that follow it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -89,11 +89,6 @@ impl Branch {
     }
 }
 
-/// A stamp without a part that was taken from it.
-fn left_of(stamp: &Stamp, taken: &Id) -> Stamp {
-    Stamp::new(stamp.id().without(taken), stamp.events().clone())
-}
-
 impl Stamps {
     /// Those of a run to which nothing has happened yet but what `trunk` knows.
     pub(super) fn fresh(trunk: Stamp) -> Self {
@@ -124,38 +119,39 @@ impl Stamps {
     /// Those that were stored and what the events since, in order, made of them. Without a stamp of
     /// each event there is no order to be continued.
     ///
-    /// What is left of a part that served a command is told by no stamp: it falls back to who had it
-    /// before, with whom it is as good, because nothing happened with it since; or to nobody, if that
-    /// one has another stamp by now. There is enough of it.
+    /// Each place of the interval belongs to who had the last event with it, and is safe there: who
+    /// has got it since without an event has done nothing with it.
     #[must_use]
     pub fn rebuild(stored: Option<Self>, events: Vec<Stamped>) -> Self {
-        let mut now = stored.unwrap_or_else(|| Self::fresh(Stamp::seed()));
+        let stored = stored.unwrap_or_else(|| Self::fresh(Stamp::seed()));
+        // By step, or `None` for the service: what is owned, and what is known.
+        let mut owners: BTreeMap<Option<u32>, (Id, Event)> = BTreeMap::new();
         let mut taken = Id::ZERO;
-        let mut seen = BTreeSet::new();
         let mut context = None;
+        let mut own = |owner: Option<u32>, stamp: &Stamp| {
+            let left = stamp.id().without(&taken);
+            let last = owners.entry(owner).or_insert_with(|| (Id::ZERO, stamp.events().clone()));
+            taken.add(left.clone()).expect("without what is taken");
+            last.0.add(left).expect("without what is taken");
+        };
         for Stamped { step, changes_context, stamp } in events.into_iter().rev() {
             let Some(stamp) = stamp else { return Self::none() };
             if changes_context && context.is_none() {
                 context = Some(stamp.peek());
             }
-            if seen.insert(step) {
-                let left = left_of(&stamp, &taken);
-                taken.add(left.id().clone()).expect("without what is taken");
-                match step {
-                    Some(step) => _ = now.branches.insert(step, Branch::new(left.into())),
-                    None => now.trunk = left.into(),
-                }
-            }
+            own(step, &stamp);
         }
-        let older = now.branches.iter_mut().filter(|(step, _)| !seen.contains(&Some(**step)));
-        for (_, branch) in older {
-            branch.stamp = left_of(&branch.stamp.stamp(), &taken).into();
+        for (step, branch) in &stored.branches {
+            own(Some(*step), &branch.stamp.stamp());
         }
-        if !seen.contains(&None) {
-            now.trunk = left_of(&now.trunk.stamp(), &taken).into();
-        }
-        now.context = context.or(now.context);
-        now
+        own(None, &stored.trunk.stamp());
+        let mut stamps =
+            owners.into_iter().map(|(owner, (id, known))| (owner, Stamp::new(id, known)));
+        // The service is the first one, before all steps.
+        let trunk = stamps.next().map_or_else(Stamp::seed, |(_, trunk)| trunk);
+        let branches = stamps.filter_map(|(step, stamp)| Some((step?, Branch::new(stamp.into()))));
+        let context = context.or(stored.context);
+        Self::stored_with(stored.stored, trunk, context, branches.collect())
     }
 
     /// An event of the service itself.

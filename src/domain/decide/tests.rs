@@ -155,8 +155,6 @@ pub(super) struct Walk {
     /// The attempts that were run.
     run_once: BTreeSet<(u32, u32)>,
     order: Order,
-    /// Whether it was loaded since it began.
-    is_loaded: bool,
 }
 
 impl Walk {
@@ -172,7 +170,6 @@ impl Walk {
             reach: Reach::of(jobset),
             run_once: BTreeSet::new(),
             order: Order::default(),
-            is_loaded: false,
         };
         walk.check(false);
         walk
@@ -287,7 +284,7 @@ impl Walk {
     fn check_loaded(&mut self) {
         let is_final = self.run.state().is_final();
         if !is_final {
-            check_parts(self.run.stamps(), self.is_loaded);
+            check_parts(self.run.stamps());
         }
         let snapshot = Snapshot {
             state: self.run.state(),
@@ -319,9 +316,8 @@ impl Walk {
         for (n, _) in running {
             assert!(self.run.open().contains_key(&n), "step {n} runs without an attempt");
         }
-        if !is_final && self.version % 5 == 0 && self.run.jobset().max_concurrency.is_some() {
+        if !is_final && self.version % 3 == 0 && self.run.jobset().max_concurrency.is_some() {
             self.run = again;
-            self.is_loaded = true;
         }
     }
 
