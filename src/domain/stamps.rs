@@ -185,8 +185,12 @@ impl Run {
         let is_root = |n: &u32| self.jobset.guards.is_open(*n) && !has_begun(self, *n);
         let roots = (0..self.jobset.len()).filter(is_root).count();
         self.stamps.roots = u32::try_from(roots).unwrap_or(u32::MAX);
-        let owns_nothing = |(n, branch): (&u32, &Branch)| branch.stamp.is_anonymous().then_some(*n);
-        let empty: Vec<u32> = self.stamps.branches.iter().filter_map(owns_nothing).collect();
+        // A step that goes on needs what it knows, whatever it owns.
+        let is_over = |(n, branch): &(&u32, &Branch)| {
+            branch.stamp.is_anonymous() && self.steps[**n as usize].is_ended()
+        };
+        let over = self.stamps.branches.iter().filter(is_over);
+        let empty: Vec<u32> = over.map(|(n, _)| *n).collect();
         for n in empty {
             let Some(branch) = self.stamps.branches.remove(&n) else { continue };
             if self

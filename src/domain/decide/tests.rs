@@ -280,7 +280,7 @@ impl Walk {
         self.check_loaded();
     }
 
-    /// What another server would load is the same, and half of the runs go on from it.
+    /// What another server would load is the same, and runs go on from it, some after each command.
     fn check_loaded(&mut self) {
         let is_final = self.run.state().is_final();
         if !is_final {
@@ -316,7 +316,8 @@ impl Walk {
         for (n, _) in running {
             assert!(self.run.open().contains_key(&n), "step {n} runs without an attempt");
         }
-        if !is_final && self.version % 3 == 0 && self.run.jobset().max_concurrency.is_some() {
+        let every = self.run.jobset().max_concurrency.map_or(i32::MAX, u32::cast_signed);
+        if !is_final && self.version % every == 0 {
             self.run = again;
         }
     }
