@@ -9,7 +9,7 @@ mod support;
 
 use std::time::Duration;
 
-use support::{capture, parent_of, shell, spec, within, zygote};
+use support::{capture, parent_of, spec, within, zygote};
 use sutbot::runner::process::Exit;
 
 fn open_descriptors(pid: u32) -> usize {
@@ -19,8 +19,10 @@ fn open_descriptors(pid: u32) -> usize {
 #[tokio::test]
 async fn a_thousand_spawns_leak_nothing() {
     let zygote = zygote();
-    let first = zygote.spawn(shell("read x; exit 1")).await.unwrap();
+    // One that is there as long as it is looked at.
+    let first = zygote.spawn(spec(&["sleep", "1000"])).await.unwrap();
     let mother = parent_of(parent_of(first.pid()).as_raw().unsigned_abs()).as_raw().unsigned_abs();
+    first.kill_tree();
     within(first.wait()).await;
     drop(first);
     let worker = std::process::id();
