@@ -14,7 +14,7 @@ create table resource (
 );
 create index resource_operation on resource (operation);
 comment on table resource is 'Which operations that have not ended share which resource.';
-comment on column resource.name is 'The value of the label that names it.';
+comment on column resource.name is 'SHA-256, in hex, of the value of the label that names it: a value may be too long for an index.';
 comment on column resource.operation is 'The operation.';
 
 create table tie (

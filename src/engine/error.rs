@@ -41,8 +41,8 @@ pub enum EngineError {
     },
     /// The causal order of an operation from before stamps is not known.
     #[error(
-        "event {seq} has no stamp, because it is from before stamps were kept: what happened before \
-         what is known of newer operations only"
+        "event {seq} has no stamp: it is from before stamps were kept, or its server keeps none. What \
+         happened before what is known of other operations only"
     )]
     Unstamped {
         /// The event.

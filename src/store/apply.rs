@@ -128,7 +128,8 @@ pub(super) const TIED: &str = r#"tied as (
     cross join lateral (
         select r.operation
         from resource r
-        where r.name = u.name and r.operation <> u.operation
+        where r.name = encode(sha256(convert_to(u.name, 'UTF8')), 'hex')
+            and r.operation <> u.operation
         order by r.operation desc
         limit 1000
     ) r
@@ -138,7 +139,8 @@ pub(super) const TIED: &str = r#"tied as (
 
 pub(super) const SHARED: &str = r#"shared as (
     insert into resource (operation, name)
-    select * from unnest($63::uuid[], $64::text[])
+    select operation, encode(sha256(convert_to(name, 'UTF8')), 'hex')
+    from unnest($63::uuid[], $64::text[]) as u (operation, name)
     on conflict do nothing
 )"#;
 
