@@ -41,8 +41,8 @@ pub enum EngineError {
     },
     /// The causal order of an operation from before stamps is not known.
     #[error(
-        "event {seq} has no stamp: it is from before stamps were kept, or its server keeps none. What \
-         happened before what is known of other operations only"
+        "event {seq} has no stamp, because it is from before stamps were kept or from a server that \
+         keeps none (--no-stamps): its causal order is not known"
     )]
     Unstamped {
         /// The event.

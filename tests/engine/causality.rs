@@ -144,7 +144,7 @@ async fn an_operation_knows_what_those_did_that_share_a_resource() {
     }
     // Names are as long as clients like; too long for an index, if they cannot be compressed.
     let mix = |n: u64| n.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(23).wrapping_mul(n | 1);
-    let name: String = (1..1_000).map(|n| format!("{:016x}", mix(n))).collect();
+    let name = (1..1_000).map(|n| format!("{:016x}", mix(n))).collect::<Vec<_>>().concat();
     let long = submit(&engine, &sharing(&json!({"resource": name}))).await;
     run(&engine, &seats, long).await;
     let left: i64 = sqlx::query_scalar("select count(*) from resource")
