@@ -24,6 +24,8 @@ pub struct Definition {
     pub manual_start: bool,
     /// Whether DELETE stops the operation; otherwise it is answered with 405.
     pub cancellable: bool,
+    /// What follows when a client cancels the operation.
+    pub on_cancel: OnCancel,
     /// The machines that steps may have in place of the default one, by name.
     pub machines: BTreeMap<String, MachineDefinition>,
     /// The state that steps with the default machine begin in; `None` for its own.
@@ -45,6 +47,10 @@ pub struct StepDefinition {
     pub need: Need,
     /// How long one attempt may take.
     pub timeout: Option<Duration>,
+    /// How long the step may wait for a worker once its guard holds.
+    pub queue_timeout: Option<Duration>,
+    /// How long all its attempts may take together, from the start of the first one.
+    pub total_timeout: Option<Duration>,
     /// The time between SIGTERM and SIGKILL; `None` for the default of the service.
     pub grace: Option<Duration>,
     /// When and how often a failed attempt is followed by another.
@@ -63,6 +69,70 @@ pub struct StepDefinition {
     pub initial_state: Option<String>,
     /// Conditions of further actions, by the name of the action.
     pub guards: BTreeMap<String, Vec<ClauseDefinition>>,
+    /// Whether it runs however the operation ends: in its turn if that comes, at the end otherwise.
+    pub ensure: bool,
+    /// Whether it runs only when the operation is cancelled, and that by [`OnCancel::CleanUp`].
+    pub clean_up: bool,
+    /// The step that it undoes, if that has succeeded, by [`OnCancel::Compensate`] and only then.
+    pub compensates: Option<String>,
+    /// What the processes of an attempt may use.
+    pub limits: ResourceLimits,
+    /// Whether it is cut off from the network, from other processes and from all files but its own.
+    pub sandbox: bool,
+    /// The walls without which it must not run.
+    pub containment: Vec<Wall>,
+    /// The variables whose values the worker knows and nobody else gets to see.
+    pub secrets: Vec<String>,
+}
+
+/// What follows when a client cancels an operation, before it is Cancelled.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnCancel {
+    /// Nothing but the steps that always run.
+    #[default]
+    Nothing,
+    /// The clean-up steps run.
+    CleanUp,
+    /// What has succeeded is undone, the last first.
+    Compensate,
+}
+
+/// What the processes of an attempt may use, all together unless said otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ResourceLimits {
+    /// Memory, in bytes.
+    pub memory: Option<u64>,
+    /// Processor time per time, in cores.
+    pub cpu: Option<f64>,
+    /// Descriptors that one process may have open.
+    pub files: Option<u64>,
+    /// Processes and threads.
+    pub processes: Option<u64>,
+    /// The size of a file that one of them writes, in bytes.
+    pub file_size: Option<u64>,
+}
+
+/// What stands between a step and the rest of its host, beside the sweep that always does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wall {
+    /// A control group of its own.
+    Cgroup,
+    /// Namespaces of its own.
+    Namespaces,
+    /// Access rules of the kernel's Landlock module.
+    Landlock,
+}
+
+impl Wall {
+    /// The name on the wire and in the record of an attempt.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Cgroup => "cgroup",
+            Self::Namespaces => "namespaces",
+            Self::Landlock => "landlock",
+        }
+    }
 }
 
 /// A machine as it was written.
@@ -125,6 +195,25 @@ pub enum Work {
     Shell(String),
     /// Is done by people, who are told what to do and reply.
     Instruction(Instruction),
+    /// Calls a function of the worker's program in a process of its own.
+    Function(Function),
+}
+
+impl Work {
+    /// Whether it starts a program.
+    #[must_use]
+    pub const fn is_program(&self) -> bool {
+        matches!(self, Self::Command(_) | Self::Shell(_))
+    }
+}
+
+/// A call of a function that the worker's program registered.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Function {
+    /// The name it was registered by.
+    pub name: String,
+    /// What it is given; texts in it are templates.
+    pub arguments: Value,
 }
 
 /// What people are asked to do.

@@ -8,13 +8,18 @@ use serde_json::Value;
 use super::action::{Action, Actor};
 use super::declared::Machines;
 use super::definition::{
-    ClauseDefinition, Definition, Instruction, Need, OnFailure, Retry, StepDefinition, Work,
+    ClauseDefinition, Definition, Instruction, Need, OnFailure, ResourceLimits, Retry,
+    StepDefinition, Work,
 };
 use super::jobset::unknown_step;
 use super::limits::Limits;
 use super::machine::{Condition, Machine};
 use super::problem::{PROBLEMS_MAX, Problem, hint, refuse_nul};
 use super::schema::Schema;
+use super::size::SIZE_MAX;
+
+/// Less than this and no program starts.
+const MEMORY_MIN: u64 = 1 << 20;
 
 /// Everything that is wrong with `definition`, up to a bit more than [`PROBLEMS_MAX`].
 pub(super) fn problems(
@@ -93,7 +98,7 @@ impl<'a> Check<'a> {
     fn step(&mut self, path: &str, step: &'a StepDefinition) {
         self.name(&format!("{path}.name"), &step.name);
         self.work(path, &step.work);
-        if step.takes_messages && !matches!(step.work, Work::Command(_) | Work::Shell(_)) {
+        if step.takes_messages && !step.work.is_program() {
             let message = "only a step that runs a program can read messages from its stdin";
             self.add(format!("{path}.stdin"), message);
         }
@@ -107,12 +112,78 @@ impl<'a> Check<'a> {
             self.text(&format!("{path}.cwd"), cwd, false);
         }
         self.positive(&format!("{path}.timeout"), step.timeout);
+        self.positive(&format!("{path}.queueTimeout"), step.queue_timeout);
+        self.positive(&format!("{path}.totalTimeout"), step.total_timeout);
+        self.resources(&format!("{path}.limits"), &step.limits);
+        self.secrets(path, step);
+        self.ending(path, step);
         self.retry(&format!("{path}.retry"), &step.retry);
         if step.need == Need::AtLeast(0) {
             self.add(format!("{path}.need"), "must be `all`, `any` or a number of at least 1");
         }
         self.clauses(&format!("{path}.when"), &step.when);
         self.machine(path, step);
+    }
+
+    fn resources(&mut self, path: &str, limits: &ResourceLimits) {
+        let ResourceLimits { memory, cpu, files, processes, file_size: _ } = *limits;
+        let mut within = |name: &str, given: Option<u64>, least: u64, most: u64| {
+            if given.is_some_and(|given| !(least..=most).contains(&given)) {
+                self.add(format!("{path}.{name}"), format!("must be between {least} and {most}"));
+            }
+        };
+        within("memory", memory, MEMORY_MIN, SIZE_MAX);
+        within("files", files, 8, 1 << 20);
+        within("processes", processes, 1, 1 << 22);
+        if cpu.is_some_and(|cores| !(0.01..=4096.0).contains(&cores)) {
+            self.add(format!("{path}.cpu"), "must be between 0.01 and 4096 cores");
+        }
+    }
+
+    fn secrets(&mut self, path: &str, step: &StepDefinition) {
+        for (index, name) in step.secrets.iter().enumerate() {
+            let path = format!("{path}.secrets[{index}]");
+            let mut letters = name.chars();
+            let is_name = letters.next().is_some_and(|c| c.is_ascii_alphabetic() || c == '_')
+                && letters.all(|c| c.is_ascii_alphanumeric() || c == '_')
+                && name.len() <= self.limits.name_bytes;
+            if !is_name {
+                let message = "must be a name of letters, digits and `_` that begins with no digit";
+                self.add(path, message);
+            } else if step.env.contains_key(name) {
+                self.add(path, format!("`{name}` stands in `env` as well"));
+            }
+        }
+    }
+
+    /// Steps that are for the end of an operation.
+    fn ending(&mut self, path: &str, step: &'a StepDefinition) {
+        let roles = [
+            ("ensure", step.ensure),
+            ("cleanUp", step.clean_up),
+            ("compensates", step.compensates.is_some()),
+        ];
+        let mut named = roles.into_iter().filter(|(_, has)| *has).map(|(name, _)| name);
+        let Some(role) = named.next() else { return };
+        if let Some(other) = named.next() {
+            self.add(format!("{path}.{other}"), format!("a step with `{role}` cannot have it"));
+        }
+        if step.machine.is_some() {
+            let message = "a step with a machine of its own is run by its machine alone";
+            self.add(format!("{path}.{role}"), message);
+        }
+        if let Some(name) = &step.compensates {
+            let path = format!("{path}.compensates");
+            self.known(&path, name);
+            let undone = self.names.get(name.as_str()).map(|index| &self.steps[*index]);
+            if undone.is_some_and(|s| s.ensure || s.clean_up || s.compensates.is_some()) {
+                let message = "undoes a step that is for the end of the operation itself";
+                self.add(&path, message);
+            }
+            if !step.when.is_empty() {
+                self.add(path, "it runs when its turn comes: leave its `when` out");
+            }
+        }
     }
 
     /// Its machine, where it begins in it, and the guards on its actions.
@@ -205,6 +276,13 @@ impl<'a> Check<'a> {
             }
             Work::Instruction(instruction) => {
                 self.instruction(&format!("{path}.run.instruction"), instruction);
+            }
+            Work::Function(function) => {
+                let path = format!("{path}.run.function.name");
+                if function.name.is_empty() {
+                    self.add(&path, "must not be empty");
+                }
+                self.text(&path, &function.name, true);
             }
         }
     }

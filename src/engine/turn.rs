@@ -392,7 +392,7 @@ impl Turn {
 fn known_by(run: &Run, claim: &Claim) -> Option<Known> {
     match run.jobset().step(claim.step).work(claim.state) {
         Work::Milestone => None,
-        Work::Command(_) | Work::Shell(_) | Work::Instruction(_) => {
+        Work::Command(_) | Work::Shell(_) | Work::Instruction(_) | Work::Function(_) => {
             run.stamps().branches.get(&claim.step).map(|branch| Known::of(&branch.stamp.stamp()))
         }
     }

@@ -98,7 +98,7 @@ pub(super) async fn run<S: WorkSource>(
         Work::Instruction(instruction) => {
             instruct(bench, assignment, &knowledge, instruction, post).await
         }
-        Work::Milestone | Work::Command(_) | Work::Shell(_) => {
+        Work::Milestone | Work::Command(_) | Work::Shell(_) | Work::Function(_) => {
             run_program(bench, assignment, &knowledge, &mut capture, post).await
         }
     };

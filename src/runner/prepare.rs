@@ -105,7 +105,7 @@ pub(super) async fn render<S: WorkSource>(
 /// the parts of the command.
 fn texts(definition: &StepDefinition) -> Vec<String> {
     let work: &[String] = match &definition.work {
-        Work::Milestone | Work::Instruction(_) => &[],
+        Work::Milestone | Work::Instruction(_) | Work::Function(_) => &[],
         Work::Command(parts) => parts,
         Work::Shell(text) => std::slice::from_ref(text),
     };

@@ -165,7 +165,7 @@ impl<S: WorkSource> Shift<S> {
             match assignment.jobset.step(assignment.step).work(assignment.state) {
                 Work::Milestone => self.reports.report(milestone(&assignment)),
                 Work::Instruction(_) => self.start(assignment, Hears::Reply),
-                Work::Command(_) | Work::Shell(_) => {
+                Work::Command(_) | Work::Shell(_) | Work::Function(_) => {
                     let definition = &assignment.jobset.step(assignment.step).definition;
                     let hears =
                         if definition.takes_messages { Hears::Messages } else { Hears::Nothing };

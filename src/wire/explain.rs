@@ -269,6 +269,10 @@ fn known_fields(path: &str) -> Vec<String> {
         "StepDocument"
     } else if path.ends_with(".instruction") {
         "InstructionDocument"
+    } else if path.ends_with(".function") {
+        "FunctionDocument"
+    } else if path.ends_with(".limits") {
+        "LimitsDocument"
     } else {
         "RetryDocument"
     };

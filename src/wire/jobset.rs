@@ -10,12 +10,12 @@ use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::limits::{LimitsDocument, WallDocument};
 use super::machine::MachineDocument;
+use super::run::{RunDocument, StdinDocument};
 use super::unique;
 use super::when::WhenDocument;
-use crate::domain::definition::{
-    Instruction, Need, OnFailure, Retry, RetryOn, StepDefinition, Work,
-};
+use crate::domain::definition::{Need, OnCancel, OnFailure, Retry, RetryOn, StepDefinition, Work};
 use crate::domain::duration;
 use crate::domain::problem::refuse_nul;
 use crate::domain::{Definition, Problem};
@@ -44,6 +44,9 @@ pub struct JobsetDocument {
     /// Whether DELETE stops the operation; if not it is answered with 405.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub cancellable: bool,
+    /// What follows when a client cancels the operation, before it is Cancelled.
+    #[serde(default, skip_serializing_if = "OnCancelDocument::is_nothing")]
+    pub on_cancel: OnCancelDocument,
     /// Free key-values of this run, shown with the operation.
     #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -111,6 +114,27 @@ impl StartDocument {
     }
 }
 
+/// What follows when a client cancels an operation. Steps with `ensure` run in any case.
+#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum OnCancelDocument {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// The steps with `cleanUp` run, as their guards say.
+    CleanUp,
+    /// The steps with `compensates` run one after the other, the last one of the order of the steps
+    /// first, where what they undo has succeeded.
+    Compensate,
+}
+
+impl OnCancelDocument {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    const fn is_nothing(&self) -> bool {
+        matches!(self, Self::Nothing)
+    }
+}
+
 /// One step.
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
@@ -137,6 +161,13 @@ pub struct StepDocument {
     /// How long one attempt may take. Default: as long as it likes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout: Option<DurationText>,
+    /// How long the step may wait for a worker once it may run. Default: as long as it takes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue_timeout: Option<DurationText>,
+    /// How long all attempts may take together, the waits between them included, from the start of
+    /// the first one. Default: as long as they like.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total_timeout: Option<DurationText>,
     /// The time between SIGTERM and SIGKILL. Default: 10 s.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub grace: Option<DurationText>,
@@ -165,54 +196,31 @@ pub struct StepDocument {
     /// What the program reads from its standard input.
     #[serde(default, skip_serializing_if = "StdinDocument::is_empty")]
     pub stdin: StdinDocument,
-}
-
-/// What a program reads from its standard input.
-///
-/// It is empty unless a step asks for messages, because a program that reads its input to the end
-/// would otherwise wait for ever.
-#[derive(Clone, Copy, Debug, Default, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum StdinDocument {
-    /// Nothing.
-    #[default]
-    Empty,
-    /// Messages and replies to its prompts, one line of JSON each; the end comes never.
-    Messages,
-}
-
-impl StdinDocument {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
-    const fn is_empty(&self) -> bool {
-        matches!(self, Self::Empty)
-    }
-}
-
-/// What an attempt does.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub enum RunDocument {
-    /// Starts a program without a shell; each part is a template.
-    Command(Vec<String>),
-    /// Runs a text by `/bin/sh -c`; a template.
-    Shell(String),
-    /// Asks people to do something and waits for their reply, without holding a slot of a worker.
-    Instruction(InstructionDocument),
-}
-
-/// What people are asked to do. The result of the step is `{"value": ..., "comment": ...}`.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct InstructionDocument {
-    /// What is to be done; a template.
-    pub text: String,
-    /// Who is meant; only told.
+    /// Whether it runs however the operation ends, cancelled and timed out included: when its guards
+    /// hold, or else when nothing else moves any more. Without guards: at the end.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ensure: bool,
+    /// Whether it runs only when the operation is cancelled with `"onCancel": "cleanUp"`.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub clean_up: bool,
+    /// The step that it undoes: it runs only when the operation is cancelled with
+    /// `"onCancel": "compensate"` and that step has succeeded.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(max_length = 200, pattern = r"^[^\x00-\x1f\x7f-\x9f]*$")]
-    pub who: Option<String>,
-    /// A JSON Schema that the value of the reply must fit; at most 64 KiB.
-    #[serde(default, deserialize_with = "unique::object", skip_serializing_if = "Option::is_none")]
-    pub schema: Option<Map<String, Value>>,
+    pub compensates: Option<String>,
+    /// What the processes of an attempt may use. An attempt whose worker cannot keep them to it
+    /// fails.
+    #[serde(default, skip_serializing_if = "LimitsDocument::is_empty")]
+    pub limits: LimitsDocument,
+    /// Whether it is cut off from the network, from other processes and from all files but its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub sandbox: bool,
+    /// What must stand between an attempt and the rest of its host: the attempt fails where that
+    /// cannot be had.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub containment: Vec<WallDocument>,
+    /// Environment variables whose values the worker knows. They are masked wherever they appear.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub secrets: Vec<String>,
 }
 
 /// A duration: `90s`, `5m`, `1h30m`, `250ms`, or ISO 8601 `PT5M`.
@@ -393,24 +401,17 @@ impl JobsetDocument {
                 StartDocument::Manual => true,
             },
             cancellable: self.cancellable,
+            on_cancel: match self.on_cancel {
+                OnCancelDocument::Nothing => OnCancel::Nothing,
+                OnCancelDocument::CleanUp => OnCancel::CleanUp,
+                OnCancelDocument::Compensate => OnCancel::Compensate,
+            },
             machines: self
                 .machines
                 .into_iter()
                 .map(|(name, machine)| (name, machine.into_definition()))
                 .collect(),
             initial_state: self.initial_state,
-        }
-    }
-}
-
-impl RunDocument {
-    pub(super) fn into_work(self) -> Work {
-        match self {
-            Self::Command(parts) => Work::Command(parts),
-            Self::Shell(text) => Work::Shell(text),
-            Self::Instruction(InstructionDocument { text, who, schema }) => {
-                Work::Instruction(Instruction { text, who, schema })
-            }
         }
     }
 }
@@ -428,6 +429,8 @@ impl StepDocument {
                 NeedDocument::AtLeast(number) => Need::AtLeast(number.0),
             },
             timeout: self.timeout.map(|text| text.0),
+            queue_timeout: self.queue_timeout.map(|text| text.0),
+            total_timeout: self.total_timeout.map(|text| text.0),
             grace: self.grace.map(|text| text.0),
             retry: self.retry.map(RetryDocument::into_definition).unwrap_or_default(),
             on_failure: match self.on_failure {
@@ -446,6 +449,13 @@ impl StepDocument {
                 .map(|(action, when)| (action, when.into_definition()))
                 .collect(),
             takes_messages: self.stdin == StdinDocument::Messages,
+            ensure: self.ensure,
+            clean_up: self.clean_up,
+            compensates: self.compensates,
+            limits: self.limits.into_limits(),
+            sandbox: self.sandbox,
+            containment: self.containment.into_iter().map(WallDocument::into_wall).collect(),
+            secrets: self.secrets,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::jobset::RunDocument;
+use super::run::RunDocument;
 use super::unique;
 use super::when::WhenDocument;
 use crate::domain::definition::{End, MachineDefinition, StateDefinition, TransitionDefinition};

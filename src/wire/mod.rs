@@ -9,10 +9,12 @@ mod explain;
 pub mod graph;
 mod jobset;
 mod jvvset;
+mod limits;
 mod live;
 mod machine;
 mod operation;
 mod people;
+mod run;
 mod steer;
 mod step;
 mod unique;
@@ -22,20 +24,22 @@ mod why;
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
 pub use jobset::{
-    DurationText, InstructionDocument, JobsetDocument, NeedDocument, OnFailureDocument,
-    RetryDocument, RunDocument, StartDocument, StdinDocument, StepDocument, decode_definition,
+    DurationText, JobsetDocument, NeedDocument, OnCancelDocument, OnFailureDocument, RetryDocument,
+    StartDocument, StepDocument, decode_definition,
 };
 pub use jvvset::{
     CausalityDocument, ChangedDocument, CompareRequest, Compared, EventRequest, HappenedBefore,
     NewNodeRequest, NodeDocument, NodePair, StampDocument, StampTrees, TREE_DEPTH_MAX,
     TreeDocument,
 };
+pub use limits::{LimitsDocument, SizeText, WallDocument};
 pub use live::{EventsEnd, EventsReset, OperationEvent, OutputEnd};
 pub use machine::{EndDocument, MachineDocument, StateDocument, TransitionDocument};
 pub use operation::{Jobset, Operation, Page};
 pub use people::{
     Message, MessageReceiver, MessageRequest, MessageSent, Prompt, ReplyRequest, ReplyStatus,
 };
+pub use run::{FunctionDocument, InstructionDocument, RunDocument, StdinDocument};
 pub use steer::{
     MovedStep, RefusedStep, ScopeDocument, SteerRequest, Steered, SteeredOperation,
     SteeredOperations,

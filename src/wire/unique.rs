@@ -39,6 +39,11 @@ pub(super) fn map<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer.deserialize_map(Entries(PhantomData))
 }
 
+/// Any JSON.
+pub(super) fn value<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Value, D::Error> {
+    Strict::deserialize(deserializer).map(|strict| strict.0)
+}
+
 /// Any object, or nothing.
 pub(super) fn object<'de, D: Deserializer<'de>>(
     deserializer: D,
