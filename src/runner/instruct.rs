@@ -8,7 +8,7 @@
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Bench, Exception, Forced, Outcome, StopReason, ask, forced_end, told};
+use super::attempt::{Bench, Forced, Outcome, StopReason, ask, forced_end, told};
 use super::knowledge::Knowledge;
 use super::prepare::{context, render};
 use super::source::WorkSource;
@@ -18,6 +18,7 @@ use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::Instruction;
 use crate::domain::duration;
 use crate::engine::{Assignment, Mail, NewPrompt, ReplyView};
+use crate::functions::Exception;
 
 /// The only prompt of such an attempt.
 const SEQ: u32 = 1;

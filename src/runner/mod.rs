@@ -12,6 +12,7 @@
 //! one on another machine are the same code.
 
 mod attempt;
+pub mod function;
 mod instruct;
 mod knowledge;
 mod lines;
