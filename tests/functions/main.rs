@@ -10,6 +10,7 @@ mod containment;
 mod handle;
 mod misdeeds;
 mod outcomes;
+mod steps;
 mod stock;
 mod support;
 
@@ -59,6 +60,7 @@ fn trials() -> Vec<Trial> {
     trials.extend(outcomes::trials());
     trials.extend(handle::trials());
     trials.extend(containment::trials());
+    trials.extend(steps::trials());
     trials.extend(stock::trials());
     trials
 }

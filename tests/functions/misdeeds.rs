@@ -40,6 +40,7 @@ pub(crate) fn functions() -> Functions {
         })
         .register("signal", |number: i32| raise(Signal::try_from(number)?))
         .register("pairs", |()| Done::Ok(BTreeMap::from([((1, 2), 3)])))
+        .register("nul", |()| Done::Ok("\0"))
         .register("big", |bytes: usize| Done::Ok("x".repeat(bytes)))
         .register("deep", |depth: usize| {
             Done::Ok((0..depth).fold(Value::Null, |inner, _| Value::Array(vec![inner])))

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -59,19 +60,25 @@ impl Sign {
         json!(self.path)
     }
 
+    /// Nobody holds it.
+    pub(crate) fn assert_dead(&self) {
+        // Opened without waiting, it has an end only while nobody writes.
+        let mut pipe = File::options().read(true).custom_flags(libc::O_NONBLOCK).open(&self.path);
+        pipe.as_mut().unwrap().read_to_end(&mut Vec::new()).expect("nobody is alive");
+    }
+
     /// Waits until somebody holds it and has written a line.
     pub(crate) fn wait_for_life(&self) -> Life {
         let mut pipe = BufReader::new(File::open(&self.path).unwrap());
         let mut line = String::new();
         pipe.read_line(&mut line).unwrap();
-        Life { pipe, line: line.trim().to_owned() }
+        Life { pipe }
     }
 }
 
 /// Processes that live.
 pub(crate) struct Life {
     pipe: BufReader<File>,
-    pub(crate) line: String,
 }
 
 impl Life {
