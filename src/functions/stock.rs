@@ -2,14 +2,13 @@
 
 use std::convert::Infallible;
 use std::io;
-use std::net::TcpStream;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use reqwest::redirect::Policy;
-use reqwest::{Client, StatusCode};
+use reqwest::{Client, RequestBuilder, StatusCode};
 use serde::{Deserialize, Deserializer, Serialize};
-use std::net::ToSocketAddrs;
 
 use super::Functions;
 use super::exception::{Exception, with_causes};
@@ -30,7 +29,7 @@ const BODY_BYTES_MAX: usize = 1024 * 1024;
 /// |---|---|---|
 /// | `sleep` | `{"duration": "5s"}` | `null` |
 /// | `wait_for_tcp` | `{"address": "host:port", "timeout": "30s"}` | `{"address", "tries", "seconds"}` once somebody accepts connections there |
-/// | `http_check` | `{"url", "expectStatus": 200, "contains": "text", "timeout": "30s"}` | `{"status", "tries", "seconds"}` once a GET is answered so |
+/// | `http_check` | `{"url": "...", "expectStatus": 200, "contains": "text", "timeout": "30s"}` | `{"status", "tries", "seconds"}` once a GET is answered so |
 ///
 /// `timeout`, `expectStatus` and `contains` may be left out. Both checks are tried again until the
 /// timeout is over, and then fail with the exception `NotReached` and what the last try found.
@@ -147,7 +146,7 @@ fn connect(address: &str, patience: Duration) -> io::Result<TcpStream> {
     Err(reason)
 }
 
-fn http_check(http: Http) -> Result<Reached<Answered>, Exception> {
+fn http_check(asked: Http) -> Result<Reached<Answered>, Exception> {
     // A process may do this once; whoever was first has done the same.
     _ = rustls::crypto::ring::default_provider().install_default();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
@@ -155,28 +154,36 @@ fn http_check(http: Http) -> Result<Reached<Answered>, Exception> {
     // What a redirection answers with is an answer too.
     let client = Client::builder().redirect(Policy::none()).build();
     let client = client.map_err(|error| Exception::of_error(error.into()))?;
-    until(http.timeout, |patience| runtime.block_on(get(&client, &http, patience)))
+    let Http { url, expect_status, contains, timeout } = asked;
+    until(timeout, |patience| {
+        let request = client.get(&url).timeout(patience);
+        let answered = runtime.block_on(check(request, expect_status, contains.as_deref()));
+        answered.map_err(|reason| format!("GET {url}: {reason}"))
+    })
 }
 
-/// One GET, and whether it is answered as it should be.
-async fn get(client: &Client, http: &Http, patience: Duration) -> Result<Answered, String> {
-    let response = client.get(&http.url).timeout(patience).send().await;
-    let mut response = response.map_err(|error| with_causes(&error))?;
-    let (expected, status) = (http.expect_status, response.status().as_u16());
+/// One request, and whether it is answered as it should be.
+async fn check(
+    request: RequestBuilder,
+    expected: u16,
+    contains: Option<&str>,
+) -> Result<Answered, String> {
+    let mut response = request.send().await.map_err(|error| with_causes(&error))?;
+    let status = response.status().as_u16();
     if status != expected {
-        return Err(format!("GET {}: expected {expected}, got {status}", http.url));
+        return Err(format!("expected {expected}, got {status}"));
     }
-    let Some(text) = &http.contains else { return Ok(Answered { status }) };
+    let Some(text) = contains else { return Ok(Answered { status }) };
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| with_causes(&error))? {
         body.extend_from_slice(&chunk);
         if body.len() > BODY_BYTES_MAX {
-            return Err(format!("GET {}: more than {BODY_BYTES_MAX} bytes", http.url));
+            return Err(format!("the body has more than {BODY_BYTES_MAX} bytes"));
         }
     }
     if String::from_utf8_lossy(&body).contains(text) {
         Ok(Answered { status })
     } else {
-        Err(format!("GET {}: expected a body with {text:?}, got another one", http.url))
+        Err(format!("expected a body with {text:?}, got another one"))
     }
 }

@@ -2,7 +2,7 @@
 
 use libtest_mimic::Trial;
 use serde_json::json;
-use sutbot::{ExceptionSafeSubProcessFunction, HandleError};
+use sutbot::{ExceptionSafeSubProcessFunction, HandleError, SubProcessSettings};
 
 use crate::support::{Sign, impatient};
 use crate::trial;
@@ -67,7 +67,9 @@ fn a_start_is_refused_while_one_runs() {
 }
 
 fn a_terminated_call_says_so() {
-    for (name, settings) in [("hold", Default::default()), ("hold_stubbornly", impatient())] {
+    for (name, settings) in
+        [("hold", SubProcessSettings::default()), ("hold_stubbornly", impatient())]
+    {
         let sign = Sign::new();
         let mut function = ExceptionSafeSubProcessFunction::new(name).with_settings(settings);
         function.start(&sign.argument()).unwrap();

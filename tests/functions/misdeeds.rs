@@ -47,7 +47,10 @@ pub(crate) fn functions() -> Functions {
         })
         .register("meddle", |(text, code): (String, Option<i32>)| {
             OpenOptions::new().write(true).open(ANSWER)?.write_all(text.as_bytes())?;
-            Ok::<_, std::io::Error>(code.map_or((), |code| exit(code)))
+            if let Some(code) = code {
+                exit(code);
+            }
+            Ok::<_, std::io::Error>(())
         })
         .register("close_and_go_on", |sign: String| {
             close(4)?;
@@ -57,7 +60,7 @@ pub(crate) fn functions() -> Functions {
             while sign.write_all(&[b'.'; 4096]).is_ok() {}
             Ok::<_, std::io::Error>("unheard")
         })
-        .register("hold", |sign: String| Done::Ok(hold(&sign)))
+        .register("hold", |sign: String| hold(&sign))
         .register("hold_stubbornly", |sign: String| {
             SigSet::all().thread_block()?;
             leave_behind(&sign).wait().map(drop)
@@ -69,12 +72,12 @@ pub(crate) fn functions() -> Functions {
         })
         .register("kill_monitor", |()| {
             kill(getppid(), Signal::SIGKILL)?;
-            Ok::<_, nix::Error>(pause())
+            wait_for_the_end()
         })
         .register("kill_zygote", |()| {
             let zygote = parent_of(getppid());
             kill(zygote, Signal::SIGKILL)?;
-            Ok::<_, nix::Error>(pause())
+            wait_for_the_end()
         })
 }
 
@@ -93,9 +96,14 @@ fn overflow(depth: u64) -> u64 {
 }
 
 /// Holds a sign until the process is killed.
-pub(crate) fn hold(sign: &str) {
-    let mut sign = OpenOptions::new().write(true).open(sign).unwrap();
-    writeln!(sign, "{}", std::process::id()).unwrap();
+fn hold(sign: &str) -> std::io::Result<()> {
+    let mut sign = OpenOptions::new().write(true).open(sign)?;
+    writeln!(sign, "held")?;
+    Ok(wait_for_the_end()?)
+}
+
+/// Never returns.
+fn wait_for_the_end() -> nix::Result<()> {
     loop {
         pause();
     }

@@ -25,7 +25,7 @@ async fn run(host: &Host, jobset: &Value) -> (Client, String) {
     let base = format!("http://{}", host.address().unwrap());
     let client = Client::new(&base, None).unwrap();
     let operation = client.submit_json(jobset.to_string().into()).await.unwrap().operation;
-    let id = operation.id.to_string();
+    let id = operation.id.clone();
     let mut etag = None;
     loop {
         let wait = Duration::from_secs(20);

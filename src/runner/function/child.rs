@@ -26,10 +26,8 @@ pub(super) fn is_entered() -> bool {
 /// To be called first in `main`: the process must still have a single thread.
 ///
 /// ```no_run
-/// fn main() {
-///     sutbot::run_if_child(|| sutbot::stock().register("answer", |()| Ok::<_, String>(42)));
-///     // From here on this is the program itself.
-/// }
+/// sutbot::run_if_child(|| sutbot::stock().register("answer", |()| Ok::<_, String>(42)));
+/// // From here on this is the program itself.
 /// ```
 pub fn run_if_child(functions: impl FnOnce() -> Functions) {
     run_if_zygote();
