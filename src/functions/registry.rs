@@ -166,20 +166,24 @@ mod tests {
             r#"{"x": 1, "z": "2"}"#,
             &expect!["BadArguments: z: unknown field `z`, expected `x` or `y` at line 1 column 12"],
         );
-        check("sum", r#"{"x": 1, "y": 2} 3"#, &expect![""]);
+        check(
+            "sum",
+            r#"{"x": 1, "y": 2} 3"#,
+            &expect!["BadArguments: trailing characters at line 1 column 18"],
+        );
         check("sum", "[", &expect!["BadArguments: EOF while parsing a list at line 1 column 1"]);
         check(
             "smu",
             "null",
             &expect![
-                "UnknownFunction: no function is called `smu`; did you mean `sum`? Known: `nothing`, `own`, `pairs`, `panic`, `sum`, `text`"
+                "UnknownFunction: no function is called `smu` (known: `nothing`, `own`, `pairs`, `panic`, `sum`, `text`); did you mean `sum`?"
             ],
         );
         check(
             "banana",
             "null",
             &expect![
-                "UnknownFunction: no function is called `banana` Known: `nothing`, `own`, `pairs`, `panic`, `sum`, `text`"
+                "UnknownFunction: no function is called `banana` (known: `nothing`, `own`, `pairs`, `panic`, `sum`, `text`)"
             ],
         );
     }

@@ -365,16 +365,22 @@ fn answered(ended: Ended, delivery: Delivery) -> Outcome {
         Ok(()) => Ok(value),
         Err(problem) => Err(Exception::new(Exception::BAD_RESULT, problem.to_string())),
     };
-    let cause = match ended.status {
-        Exit::Signal(number) => Cause::Signal(number),
-        Exit::Code(_) | Exit::Lost => Cause::Exception,
-    };
     match delivery.judge(ended.status).and_then(storable) {
         Ok(value) => {
             let ending = Ending::Succeeded;
             Outcome { ending, exception: None, result: Some(value), ended: Some(ended) }
         }
-        Err(exception) => Outcome { ended: Some(ended), ..Outcome::failed(cause, exception) },
+        Err(exception) => {
+            let cause = match ended.status {
+                Exit::Signal(number) => Cause::Signal(number),
+                // Its own doing, as it would be that of a program.
+                Exit::Code(code) if exception.kind == Exception::EXIT && code != 0 => {
+                    Cause::Exit(code)
+                }
+                Exit::Code(_) | Exit::Lost => Cause::Exception,
+            };
+            Outcome { ended: Some(ended), ..Outcome::failed(cause, exception) }
+        }
     }
 }
 

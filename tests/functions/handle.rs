@@ -83,7 +83,8 @@ fn a_terminated_call_says_so() {
         life.wait_for_death();
     }
     let mut function = ExceptionSafeSubProcessFunction::new("hold");
-    function.start(&Sign::new().argument()).unwrap();
+    let unseen = Sign::new();
+    function.start(&unseen.argument()).unwrap();
     function.terminate().unwrap(); // It may not even have begun.
     function.join().unwrap();
     assert_eq!(function.get_result().unwrap().as_ref().unwrap_err().kind, "Terminated");

@@ -129,19 +129,23 @@ fn what_is_no_result_comes_back() {
     check(
         "meddle",
         &("not JSON", 0),
-        &expect!["BadResult: what came as the result is not: expected value at line 1 column 1"],
+        &expect![
+            "BadResult: what came as the result cannot be read: expected value at line 1 column 1"
+        ],
     );
     check(
         "meddle",
         &(r#"{"value": "#, 0),
         &expect![
-            "BadResult: what came as the result is not: EOF while parsing a value at line 1 column 10"
+            "BadResult: what came as the result cannot be read: EOF while parsing a value at line 1 column 10"
         ],
     );
     check(
         "meddle",
         &("something before the result", None::<i32>),
-        &expect!["BadResult: what came as the result is not: expected value at line 1 column 1"],
+        &expect![
+            "BadResult: what came as the result cannot be read: expected value at line 1 column 1"
+        ],
     );
     check(
         "meddle",
@@ -152,7 +156,7 @@ fn what_is_no_result_comes_back() {
         "deep",
         &200,
         &expect![
-            "BadResult: what came as the result is not: recursion limit exceeded at line 1 column 136"
+            "BadResult: what came as the result cannot be read: recursion limit exceeded at line 1 column 136"
         ],
     );
 }
@@ -181,7 +185,7 @@ fn a_closed_pipe_is_no_end() {
     assert!(process.is_alive() && results.get().is_none());
     drop(life);
     let exception = results.wait().as_ref().unwrap_err();
-    expect!["Signal: the function's process ended by signal 6 (SIGABRT)"]
+    expect!["Exit: the function's process exited with code 70 and no result"]
         .assert_eq(&exception.to_string());
 }
 

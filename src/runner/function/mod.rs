@@ -26,6 +26,12 @@
 //! - A start that ends the call before it: it would throw away work that somebody may wait for. It
 //!   is refused, and who means it calls `terminate` first.
 //!
+//! # What it asks of a program
+//!
+//! That `main` begins with [`run_if_child`], and what every [`Zygote`](super::process::Zygote) asks:
+//! the first call makes the program a subreaper, and it must not start sessions of its own, because a
+//! zygote that was killed leaves it to the program to find what was in its care.
+//!
 //! # Deliberately absent
 //!
 //! - A time limit: wait with one's own patience, then `terminate`.
