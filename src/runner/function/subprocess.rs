@@ -16,7 +16,7 @@ use super::call::{AnswerPipe, Call};
 use super::child::is_entered;
 use crate::domain::duration::DURATION_MAX;
 use crate::functions::{Exception, with_causes};
-use crate::runner::process::{Exit, Process, ProcessSpec, Signal, Stdin};
+use crate::runner::process::{Exit, Process, ProcessSpec, Signal, SpawnError, Stdin};
 use crate::runner::stream::Stream;
 
 /// Bytes read from a pipe at once.
@@ -180,8 +180,12 @@ async fn run(
     let Call { argv, passed, answer } = call.map_err(|error| not_started(&error))?;
     let cwd = std::env::current_dir().map_err(|error| not_started(&error))?;
     let spec = ProcessSpec { argv, env: std::env::vars_os().collect(), cwd, stdin: Stdin::Null };
-    let process = zygote.spawn_passing(spec, passed).await;
-    follow(process.map_err(|error| not_started(&error))?, answer, settings.grace, ordered).await
+    let process = zygote.spawn_passing(spec, passed).await.map_err(|error| match error {
+        // The process may have begun: it may even be the one that killed what watched over it.
+        SpawnError::ZygoteDied => Exception::new(Exception::LOST, error.to_string()),
+        error => not_started(&error),
+    })?;
+    follow(process, answer, settings.grace, ordered).await
 }
 
 /// Follows the process to its end; ends it as ordered.
