@@ -17,10 +17,18 @@
 //! | [`store`] | the only SQL |
 //! | [`postgres`] | finds or starts the private PostgreSQL |
 //! | [`engine`] | load, decide, store, in batches |
+//! | [`functions`] | calls that always come back: with a value or with what went wrong |
 //! | [`runner`] | the only place that starts step processes |
 //! | [`api`] | the HTTP surface |
 //! | [`client`] | a typed client of it |
 //! | [`cli`] | the command line, and all rooms put together |
+//!
+//! # Functions in processes of their own
+//!
+//! The crate is a library too. A program that calls [`run_if_child`] first in its `main` can call its
+//! own functions in contained processes: by hand ([`ExceptionSafeSubProcessFunction`]), and as steps
+//! of jobsets (`"run": {"function": {"name": ..., "arguments": ...}}`) where it works for a
+//! [`Host`](cli::Host). `examples/functions.rs` is a small one.
 //!
 //! # Invariants
 //!
@@ -48,9 +56,19 @@ pub mod cli;
 pub mod client;
 pub mod domain;
 pub mod engine;
+pub mod functions;
 pub mod itc;
 pub mod odata;
 pub mod postgres;
 pub mod runner;
 pub mod store;
 pub mod wire;
+
+pub use functions::{
+    Exception, Functions, call_with_result_callback, exception_safe_call, make_exception_safe,
+    stock,
+};
+pub use runner::function::{
+    ExceptionSafeSubProcessFunction, FunctionProcess, HandleError, Outcome, ResultQueue,
+    SubProcessSettings, run_function_as_exception_safe_subprocess, run_if_child,
+};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Room, rooms of the crate that it may name, crates and modules that it may use only if they stand
 /// here.
-const ROOMS: [(&str, &[&str], &[&str]); 11] = [
+const ROOMS: [(&str, &[&str], &[&str]); 12] = [
     ("domain", &["itc"], &[]),
     ("itc", &[], &[]),
     ("odata", &[], &[]),
@@ -14,7 +14,8 @@ const ROOMS: [(&str, &[&str], &[&str]); 11] = [
     ("store", &["domain", "itc", "odata"], &["sqlx"]),
     ("postgres", &[], &["reqwest", "std::process", "tokio::process"]),
     ("engine", &["domain", "itc", "odata", "store"], &["sqlx"]),
-    ("runner", &["domain", "engine"], &["std::process", "minijinja"]),
+    ("functions", &["domain"], &["reqwest"]),
+    ("runner", &["domain", "engine", "functions"], &["std::process", "minijinja"]),
     ("api", &["domain", "itc", "odata", "wire", "engine"], &["axum", "utoipa"]),
     ("client", &["wire"], &["reqwest"]),
     (

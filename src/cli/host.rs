@@ -72,7 +72,8 @@ pub struct HostSettings {
     pub query_limits: odata::Limits,
     /// The longest time that the database may take to answer a client's question.
     pub statement_timeout: Duration,
-    /// The program `mother`, to be started as the zygote; `None` for the running one.
+    /// The program to be started as the zygote, and to call the functions of steps; `None` for the
+    /// running one. Its `main` must call [`run_if_child`](crate::run_if_child) first.
     pub zygote_exe: Option<PathBuf>,
 }
 

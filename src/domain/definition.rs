@@ -308,6 +308,6 @@ pub enum RetryOn {
     Signal(i32),
     /// `timeout`.
     Timeout,
-    /// `exception`: the work could not be started.
+    /// `exception`: the work could not be started, or a function did not return a value.
     Exception,
 }

@@ -290,11 +290,15 @@ impl<'a> Check<'a> {
                 self.instruction(&format!("{path}.run.instruction"), instruction);
             }
             Work::Function(function) => {
-                let path = format!("{path}.run.function.name");
+                let name = format!("{path}.run.function.name");
                 if function.name.is_empty() {
-                    self.add(&path, "must not be empty");
+                    self.add(&name, "must not be empty");
                 }
-                self.text(&path, &function.name, true);
+                self.text(&name, &function.name, true);
+                let path = format!("{path}.run.function.arguments");
+                if let Err(problem) = refuse_nul(&function.arguments, &path) {
+                    self.add(problem.path, problem.message);
+                }
             }
         }
     }

@@ -6,18 +6,18 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
-use tokio::net::unix::pipe;
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::WorkerSettings;
+use super::function::Delivery;
 use super::instruct::instruct;
 use super::knowledge::Knowledge;
 use super::output::{Capture, Outbox, REMARK};
 use super::place::Place;
-use super::prepare::prepare;
-use super::process::{Ended, Exit, Process, ProcessSpec, Signal, SpawnError, Zygote};
+use super::prepare::{Prepared, prepare};
+use super::process::{Ended, Exit, Process, Signal, Zygote};
 use super::source::WorkSource;
 use super::stream::Stream;
 use super::talk::{Ends, talk};
@@ -25,8 +25,10 @@ use super::template::Renderer;
 use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::{StepDefinition, Work};
+use crate::domain::problem::refuse_nul;
 use crate::domain::{Timeout, duration};
 use crate::engine::{Assignment, AttemptReport, EngineError, Report};
+use crate::functions::{Exception, with_causes};
 
 /// Bytes read from a pipe at once.
 const READ: usize = 64 * 1024;
@@ -67,18 +69,6 @@ pub(super) struct Bench<S> {
     pub(super) settings: WorkerSettings,
 }
 
-/// Why an attempt failed, in the words of the record.
-pub(super) struct Exception {
-    kind: &'static str,
-    pub(super) message: String,
-}
-
-impl Exception {
-    pub(super) fn new(kind: &'static str, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into() }
-    }
-}
-
 /// How an attempt ended, and what is kept of it.
 pub(super) struct Outcome {
     pub(super) ending: Ending,
@@ -113,8 +103,7 @@ pub(super) async fn run<S: WorkSource>(
         }
     };
     if let Some(exception) = &outcome.exception {
-        let remark = format!("[{}: {}]", exception.kind, exception.message);
-        capture.remark(&remark, bench.source.now()).await;
+        capture.remark(&format!("[{exception}]"), bench.source.now()).await;
     }
     capture.finish(bench.source.now()).await;
     Report {
@@ -136,9 +125,9 @@ async fn run_program<S: WorkSource>(
     post: Post,
 ) -> Outcome {
     match prepare(bench, assignment).await {
-        Ok((place, spec, events)) => {
-            let ends = (post, events);
-            let outcome = execute(bench, assignment, knowledge, spec, capture, ends).await;
+        Ok(prepared) => {
+            let place = prepared.place.clone();
+            let outcome = execute(bench, assignment, knowledge, prepared, capture, post).await;
             with_result(outcome, &place).await
         }
         Err(exception) => Outcome::failed(Cause::Exception, exception),
@@ -165,7 +154,7 @@ fn record(outcome: Outcome) -> AttemptReport {
             Exit::Signal(signal) => Some(signal),
             Exit::Code(_) | Exit::Lost => None,
         }),
-        exception: outcome.exception.map(|e| json!({"type": e.kind, "message": e.message})),
+        exception: outcome.exception.map(|exception| json!(exception)),
         result: outcome.result,
         usage,
     }
@@ -189,14 +178,18 @@ async fn execute<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
     knowledge: &Knowledge<'_>,
-    spec: ProcessSpec,
+    prepared: Prepared,
     capture: &mut Capture,
-    (post, events): (Post, pipe::Receiver),
+    post: Post,
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
-    let mut process = match bench.zygote.spawn(spec).await {
+    let Prepared { spec, passed, events, answer, .. } = prepared;
+    let mut process = match bench.zygote.spawn_passing(spec, passed).await {
         Ok(process) => process,
-        Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
+        Err(error) => {
+            let exception = Exception::new("SpawnError", with_causes(&error));
+            return Outcome::failed(Cause::Exception, exception);
+        }
     };
     let limits = Limits {
         timeout: time_left(assignment, bench.source.now()),
@@ -205,20 +198,20 @@ async fn execute<S: WorkSource>(
     let (remarks, remarked) = mpsc::channel(16);
     let ends = Ends { events, stdin: process.stdin.take(), mail: post.mail, remarks };
     let over = CancellationToken::new();
-    let talk = talk(bench, assignment, knowledge, ends, &over);
+    let mut delivery = None;
+    let talk = async {
+        let talk = talk(bench, assignment, knowledge, ends, &over);
+        match answer {
+            Some(answer) => delivery = Some(tokio::join!(answer.read(), talk).0),
+            None => talk.await,
+        }
+    };
     let beside = Beside { talk, remarked, over: &over };
     let (ended, why) = follow(process, &limits, capture, post.stop, beside, &*bench.source).await;
-    judge(ended, why, definition)
-}
-
-fn not_started(error: &SpawnError) -> Exception {
-    let mut message = error.to_string();
-    let mut source = std::error::Error::source(error);
-    while let Some(cause) = source {
-        message = format!("{message}: {cause}");
-        source = cause.source();
+    match (why, delivery) {
+        (None, Some(delivery)) => answered(ended, delivery),
+        (why, _) => judge(ended, why, definition),
     }
-    Exception::new("SpawnError", message)
 }
 
 struct Limits {
@@ -393,10 +386,36 @@ fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> O
     Outcome { ending, exception, result: None, ended: Some(ended) }
 }
 
+/// What the end of a function's process and its answer mean.
+fn answered(ended: Ended, delivery: Delivery) -> Outcome {
+    let storable = |value: Value| match refuse_nul(&value, "the result") {
+        Ok(()) => Ok(value),
+        Err(problem) => Err(Exception::new(Exception::BAD_RESULT, problem.to_string())),
+    };
+    match delivery.judge(ended.status).and_then(storable) {
+        Ok(value) => {
+            let ending = Ending::Succeeded;
+            Outcome { ending, exception: None, result: Some(value), ended: Some(ended) }
+        }
+        Err(exception) => {
+            let cause = match ended.status {
+                Exit::Signal(number) => Cause::Signal(number),
+                // Its own doing, as it would be that of a program.
+                Exit::Code(code) if exception.kind == Exception::EXIT && code != 0 => {
+                    Cause::Exit(code)
+                }
+                Exit::Code(_) | Exit::Lost => Cause::Exception,
+            };
+            Outcome { ended: Some(ended), ..Outcome::failed(cause, exception) }
+        }
+    }
+}
+
 /// Adds what the step wrote to `SUT_OUTPUT`, also of one that failed. A step that says it succeeded
-/// but whose result cannot be read has failed.
+/// but whose result cannot be read has failed. What a function returned goes before.
 async fn with_result(mut outcome: Outcome, place: &Place) -> Outcome {
     match place.collect().await {
+        _ if outcome.result.is_some() => {}
         Ok(result) => outcome.result = result,
         Err(message) if outcome.ending == Ending::Succeeded => {
             outcome.ending = Ending::Failed(Cause::Exception);

@@ -8,9 +8,7 @@
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{
-    Bench, Exception, Forced, Outcome, StopReason, ask, forced_end, time_left, told,
-};
+use super::attempt::{Bench, Forced, Outcome, StopReason, ask, forced_end, time_left, told};
 use super::knowledge::Knowledge;
 use super::prepare::{context, render};
 use super::source::WorkSource;
@@ -20,6 +18,7 @@ use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::Instruction;
 use crate::domain::{Timeout, duration};
 use crate::engine::{Assignment, Mail, NewPrompt, ReplyView};
+use crate::functions::Exception;
 
 /// The only prompt of such an attempt.
 const SEQ: u32 = 1;

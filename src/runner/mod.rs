@@ -12,6 +12,7 @@
 //! one on another machine are the same code.
 
 mod attempt;
+pub mod function;
 mod instruct;
 mod knowledge;
 mod lines;
@@ -58,7 +59,7 @@ pub struct WorkerSettings {
     pub work_dir: PathBuf,
     /// The folder that steps start in.
     pub cwd: PathBuf,
-    /// This program, to be started as the zygote.
+    /// This program, to be started as the zygote and to call functions.
     pub zygote_exe: PathBuf,
 }
 

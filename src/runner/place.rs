@@ -14,8 +14,8 @@ use uuid::Uuid;
 use crate::domain::problem::refuse_nul;
 use crate::engine::Assignment;
 
-/// The largest result that a step may write, in bytes.
-const RESULT_MAX: u64 = 1024 * 1024;
+/// The largest result that a step may have, in bytes of JSON.
+pub(super) const RESULT_BYTES_MAX: usize = 1024 * 1024;
 
 /// The files of one attempt.
 #[derive(Clone, Debug)]
@@ -121,8 +121,8 @@ fn read_result(file: &Path) -> Result<Option<Value>, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(unreadable(error)),
     };
-    if size > RESULT_MAX {
-        return Err(format!("SUT_OUTPUT has {size} bytes, more than {RESULT_MAX}"));
+    if size > RESULT_BYTES_MAX as u64 {
+        return Err(format!("SUT_OUTPUT has {size} bytes, more than {RESULT_BYTES_MAX}"));
     }
     let bytes = fs::read(file).map_err(unreadable)?;
     if bytes.iter().all(u8::is_ascii_whitespace) {

@@ -2,24 +2,39 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
 use tokio::net::unix::pipe;
 
-use super::attempt::{Bench, Exception, ask};
-use super::place::Place;
+use super::attempt::{Bench, ask};
+use super::function::{AnswerPipe, Call};
+use super::place::{Place, RESULT_BYTES_MAX};
 use super::process::{ProcessSpec, Stdin};
 use super::source::WorkSource;
 use super::template::is_template;
 use crate::domain::definition::{StepDefinition, Work};
 use crate::engine::Assignment;
+use crate::functions::Exception;
+
+/// What begins an attempt.
+pub(super) struct Prepared {
+    pub(super) place: Place,
+    pub(super) spec: ProcessSpec,
+    /// What the process gets beside its 0, 1 and 2.
+    pub(super) passed: Vec<OwnedFd>,
+    /// What the process says by `SUT_EVENTS`.
+    pub(super) events: pipe::Receiver,
+    /// Where the answer comes from if it is to call a function.
+    pub(super) answer: Option<AnswerPipe>,
+}
 
 /// Renders the templates and makes the files.
 pub(super) async fn prepare<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
-) -> Result<(Place, ProcessSpec, pipe::Receiver), Exception> {
+) -> Result<Prepared, Exception> {
     let definition = edited(bench, assignment).await?;
     let context = context(bench, assignment).await?;
     let no_place = |error| Exception::new("WorkspaceError", format!("no workspace: {error}"));
@@ -31,17 +46,30 @@ pub(super) async fn prepare<S: WorkSource>(
     let cwd = definition.cwd.is_some().then(|| texts.next()).flatten().map(PathBuf::from);
     let own: BTreeMap<String, String> =
         definition.env.keys().cloned().zip(texts.by_ref()).collect();
-    let mut argv: Vec<OsString> = texts.map(OsString::from).collect();
-    if matches!(definition.work, Work::Shell(_)) {
-        argv.splice(0..0, ["/bin/sh".into(), "-c".into()]);
-    }
+    let (mut passed, mut answer) = (Vec::new(), None);
+    let argv = match &definition.work {
+        Work::Milestone | Work::Instruction(_) => Vec::new(),
+        Work::Command(_) => texts.map(OsString::from).collect(),
+        Work::Shell(_) => {
+            let shell = ["/bin/sh", "-c"].map(OsString::from);
+            shell.into_iter().chain(texts.map(OsString::from)).collect()
+        }
+        Work::Function(function) => {
+            let mut arguments = function.arguments.clone();
+            replace_strings(&mut arguments, &mut texts);
+            let call = Call::new(&function.name, &arguments, RESULT_BYTES_MAX);
+            let call = call.map_err(|error| Exception::new("SpawnError", error.to_string()))?;
+            (passed, answer) = (call.passed, Some(call.answer));
+            call.argv
+        }
+    };
     let spec = ProcessSpec {
         argv,
         env: place.environment(assignment, &own),
         cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
         stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
     };
-    Ok((place, spec, events))
+    Ok(Prepared { place, spec, passed, events, answer })
 }
 
 /// The step as it is to be run this time: with the work of its state, and with what clients changed
@@ -102,14 +130,38 @@ pub(super) async fn render<S: WorkSource>(
 }
 
 /// Everything that may be a template: the folder if there is one, the values of the environment, and
-/// the parts of the command.
+/// the parts of the command or the strings in the arguments.
 fn texts(definition: &StepDefinition) -> Vec<String> {
-    let work: &[String] = match &definition.work {
-        Work::Milestone | Work::Instruction(_) | Work::Function(_) => &[],
-        Work::Command(parts) => parts,
-        Work::Shell(text) => std::slice::from_ref(text),
-    };
-    definition.cwd.iter().chain(definition.env.values()).chain(work).cloned().collect()
+    let mut texts: Vec<_> = definition.cwd.iter().chain(definition.env.values()).cloned().collect();
+    match &definition.work {
+        Work::Milestone | Work::Instruction(_) => {}
+        Work::Command(parts) => texts.extend(parts.iter().cloned()),
+        Work::Shell(text) => texts.push(text.clone()),
+        Work::Function(function) => collect_strings(&function.arguments, &mut texts),
+    }
+    texts
+}
+
+/// The strings in a value, names of fields left out.
+fn collect_strings(value: &Value, strings: &mut Vec<String>) {
+    match value {
+        Value::String(text) => strings.push(text.clone()),
+        Value::Array(items) => items.iter().for_each(|item| collect_strings(item, strings)),
+        Value::Object(fields) => fields.values().for_each(|item| collect_strings(item, strings)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
+}
+
+/// Puts strings in the places of those that [`collect_strings`] found, in the same order.
+fn replace_strings(value: &mut Value, strings: &mut impl Iterator<Item = String>) {
+    match value {
+        Value::String(text) => *text = strings.next().unwrap_or_default(),
+        Value::Array(items) => items.iter_mut().for_each(|item| replace_strings(item, strings)),
+        Value::Object(fields) => {
+            fields.values_mut().for_each(|item| replace_strings(item, strings));
+        }
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
+    }
 }
 
 /// What templates can name.

@@ -2,6 +2,7 @@
 
 mod support;
 
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Tree, capture, parent_of, read_all, shell, spec, within, zygote};
-use sutbot::runner::process::{Exit, SpawnError, StartError, Stdin, Zygote};
+use sutbot::runner::process::{Exit, PASSED_MAX, SpawnError, StartError, Stdin, Zygote};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinSet;
 
@@ -301,4 +302,26 @@ async fn killing_the_worker_by_name_spares_those_that_clean_up() {
     for (pid, name) in [(monitor, "sut-monitor"), (zygote_pid, "sut-zygote")] {
         assert_eq!(std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap().trim(), name);
     }
+}
+
+#[tokio::test]
+async fn descriptors_are_passed_by_number() {
+    let zygote = zygote();
+    let (from_step, to_worker) = std::io::pipe().unwrap();
+    let (to_step, from_worker) = std::io::pipe().unwrap();
+    (&from_worker).write_all(b"to the step").unwrap();
+    drop(from_worker);
+    let script = "cat <&3 >&4; ls /proc/self/fd";
+    let passed = vec![to_step.into(), to_worker.into()];
+    let process = zygote.spawn_passing(shell(script), passed).await.unwrap();
+    let (out, _, ended) = capture(process).await;
+    assert_eq!(ended.status, Exit::Code(0));
+    // 5 is the folder that ls reads.
+    assert_eq!(String::from_utf8(out).unwrap(), "0\n1\n2\n3\n4\n5\n");
+    let read = tokio::task::spawn_blocking(|| std::io::read_to_string(from_step));
+    assert_eq!(within(read).await.unwrap().unwrap(), "to the step", "and it ends with the step");
+
+    let many = (0..=PASSED_MAX).map(|_| std::io::pipe().unwrap().0.into()).collect();
+    let refused = zygote.spawn_passing(shell("exit 0"), many).await;
+    assert!(matches!(refused, Err(SpawnError::TooManyDescriptors { count: 5 })));
 }

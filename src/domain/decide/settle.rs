@@ -37,7 +37,7 @@ pub enum Cause {
     Signal(i32),
     /// It ran out of time and was ended by its worker.
     Timeout,
-    /// It could not be started, or its result could not be read.
+    /// It could not be started, its result could not be read, or it was a function that failed.
     Exception,
 }
 

@@ -51,6 +51,12 @@ pub enum SpawnError {
         /// The name.
         name: OsString,
     },
+    /// More descriptors are to be passed than a process can be given.
+    #[error("{count} descriptors cannot be passed, more than {}", super::PASSED_MAX)]
+    TooManyDescriptors {
+        /// How many there are.
+        count: usize,
+    },
     /// The working folder is missing, not a folder, or closed to this user.
     #[error("cannot enter the working folder {}", cwd.display())]
     Cwd {
@@ -97,6 +103,7 @@ impl SpawnError {
             Self::NoProgram
             | Self::Nul { .. }
             | Self::VariableName { .. }
+            | Self::TooManyDescriptors { .. }
             | Self::ZygoteDied
             | Self::NoZygote(_) => None,
         }

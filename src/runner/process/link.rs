@@ -23,7 +23,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
 use super::wire::{self, Report, Stage};
-use super::{Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote};
+use super::{PASSED_MAX, Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote};
 
 /// How many processes may be between request and start. The descriptors of each are in flight, and
 /// the kernel limits those.
@@ -85,6 +85,25 @@ impl Zygote {
     ///
     /// When the process could not be started; it does not run then.
     pub async fn spawn(&self, spec: ProcessSpec) -> Result<Process, SpawnError> {
+        self.spawn_passing(spec, Vec::new()).await
+    }
+
+    /// Starts a process that gets further descriptors as its 3, 4 and so on, [`PASSED_MAX`] at the
+    /// most.
+    ///
+    /// # Errors
+    ///
+    /// As [`Zygote::spawn`], and when there are more.
+    ///
+    /// [`PASSED_MAX`]: super::PASSED_MAX
+    pub async fn spawn_passing(
+        &self,
+        spec: ProcessSpec,
+        passed: Vec<OwnedFd>,
+    ) -> Result<Process, SpawnError> {
+        if passed.len() > PASSED_MAX {
+            return Err(SpawnError::TooManyDescriptors { count: passed.len() });
+        }
         let memory = spec.to_memory()?;
         let _permit = self.starting.acquire().await;
         let host = |action| move |source| SpawnError::Host { action, source };
@@ -106,27 +125,24 @@ impl Zygote {
         let stdin = stdin.transpose().map_err(register)?;
 
         let null = self.null.as_fd();
-        let link = self
-            .hand_over(&[
-                theirs.as_fd(),
-                memory.as_fd(),
-                their_stdin.as_ref().map_or(null, AsFd::as_fd),
-                their_stdout.as_fd(),
-                their_stderr.as_fd(),
-            ])
-            .await?;
+        let mut parcel = vec![
+            theirs.as_fd(),
+            memory.as_fd(),
+            their_stdin.as_ref().map_or(null, AsFd::as_fd),
+            their_stdout.as_fd(),
+            their_stderr.as_fd(),
+        ];
+        parcel.extend(passed.iter().map(AsFd::as_fd));
+        let link = self.hand_over(&parcel).await?;
         // From here the monitor alone holds its ends, so that they close when it dies.
-        drop((theirs, their_stdin, their_stdout, their_stderr));
+        drop((theirs, their_stdin, their_stdout, their_stderr, passed));
         let pid = started(&link, &channel, spec).await?;
         let begun = Instant::now();
         Ok(Process { stdout, stderr, stdin, pid, begun, channel, link, ended: OnceLock::new() })
     }
 
     /// Hands a parcel to the zygote, or to its replacement.
-    async fn hand_over(
-        &self,
-        parcel: &[BorrowedFd<'_>; wire::PARCEL],
-    ) -> Result<Arc<Link>, SpawnError> {
+    async fn hand_over(&self, parcel: &[BorrowedFd<'_>]) -> Result<Arc<Link>, SpawnError> {
         let mut current = self.link.lock().await;
         let gone = match current.send(parcel).await {
             Ok(()) => return Ok(current.clone()),
@@ -222,7 +238,7 @@ impl Link {
     }
 
     /// Sends a parcel, waiting for room; `EPIPE` when the zygote has ended.
-    async fn send(&self, parcel: &[BorrowedFd<'_>; wire::PARCEL]) -> io::Result<()> {
+    async fn send(&self, parcel: &[BorrowedFd<'_>]) -> io::Result<()> {
         if self.over.load(Ordering::Acquire) {
             return Err(Errno::EPIPE.into());
         }

@@ -62,3 +62,8 @@ pub use link::Zygote;
 pub use nix::sys::signal::Signal;
 pub use spec::{ProcessSpec, Stdin};
 pub use zygote::run_if_zygote;
+
+pub(super) use sys::take_passed;
+
+/// How many descriptors a process can be given beside its 0, 1 and 2.
+pub const PASSED_MAX: usize = 4;

@@ -6,7 +6,7 @@
 use std::convert::Infallible;
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
@@ -32,8 +32,8 @@ pub(super) struct Job {
     pub(super) channel: OwnedFd,
     /// The specification, in memory.
     pub(super) spec: File,
-    /// What becomes 0, 1 and 2 of the step.
-    pub(super) stdio: [OwnedFd; 3],
+    /// What becomes 0, 1, 2 and so on of the step.
+    pub(super) descriptors: Vec<OwnedFd>,
 }
 
 /// A start that failed: where, and with which error.
@@ -43,10 +43,11 @@ struct Refusal(Stage, Errno);
 ///
 /// An exit code other than 0 says that the sweep is not done: the zygote does it then.
 pub(super) fn run(job: Job, lifeline: &PipeReader) -> Result<Infallible, io::Error> {
-    let Job { channel, spec, stdio } = job;
+    let Job { channel, spec, descriptors } = job;
     let begun = Instant::now();
     let prepared = prepare();
-    let (signals, step) = match prepared.and_then(|signals| Ok((signals, start(&spec, &stdio)?))) {
+    let started = prepared.and_then(|signals| Ok((signals, start(&spec, &descriptors)?)));
+    let (signals, step) = match started {
         Ok(started) => started,
         Err(Refusal(stage, errno)) => {
             wire::send_message(&channel, &Report::Refused { stage, errno: errno as i32 })?;
@@ -54,7 +55,7 @@ pub(super) fn run(job: Job, lifeline: &PipeReader) -> Result<Infallible, io::Err
         }
     };
     // The step alone holds its pipes, so that they end with it.
-    drop(stdio);
+    drop(descriptors);
     let mut family = Family { step, begun, end: None, swept: 0 };
     // The worker may have gone: the watch sees that too.
     let _ = wire::send_message(&channel, &Report::Started { pid: step.as_raw() });
@@ -77,13 +78,14 @@ fn prepare() -> Result<SignalFd, Refusal> {
 }
 
 /// Starts the step, in a process group of its own.
-fn start(spec: &File, stdio: &[OwnedFd; 3]) -> Result<Pid, Refusal> {
+fn start(spec: &File, descriptors: &[OwnedFd]) -> Result<Pid, Refusal> {
     let host = |errno| Refusal(Stage::Host, errno);
     let bytes = read_memory(spec).map_err(|error| host(errno_of(&error)))?;
     let plan = Plan::parse(&bytes).map_err(host)?;
     chdir(plan.cwd).map_err(|errno| Refusal(Stage::Cwd, errno))?;
     let program = find_program(&plan).map_err(|errno| Refusal(Stage::Program, errno))?;
-    let (actions, attributes) = spawn_settings(stdio).map_err(host)?;
+    let descriptors = out_of_the_way(descriptors).map_err(host)?;
+    let (actions, attributes) = spawn_settings(&descriptors).map_err(host)?;
     posix_spawn(&program, &actions, &attributes, &plan.argv, &plan.env).map_err(|errno| {
         let of_host =
             matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
@@ -91,11 +93,18 @@ fn start(spec: &File, stdio: &[OwnedFd; 3]) -> Result<Pid, Refusal> {
     })
 }
 
-/// The step gets 0, 1 and 2 (all else closes on exec) and no blocked signal. None is ignored: the
-/// zygote has seen to that.
-fn spawn_settings(stdio: &[OwnedFd; 3]) -> nix::Result<(PosixSpawnFileActions, PosixSpawnAttr)> {
+/// Copies of descriptors with numbers beyond those that they become in the step: none of them is
+/// replaced before it was copied.
+fn out_of_the_way(descriptors: &[OwnedFd]) -> nix::Result<Vec<OwnedFd>> {
+    let least = RawFd::try_from(descriptors.len()).map_err(|_| Errno::E2BIG)?;
+    descriptors.iter().map(|fd| sys::duplicate_above(fd.as_fd(), least)).collect()
+}
+
+/// The step gets 0, 1, 2 and what its caller passes (all else closes on exec) and no blocked signal.
+/// None is ignored: the zygote has seen to that.
+fn spawn_settings(descriptors: &[OwnedFd]) -> nix::Result<(PosixSpawnFileActions, PosixSpawnAttr)> {
     let mut actions = PosixSpawnFileActions::init()?;
-    for (target, fd) in (0..).zip(stdio) {
+    for (target, fd) in (0..).zip(descriptors) {
         actions.add_dup2(fd.as_raw_fd(), target)?;
     }
     let mut attributes = PosixSpawnAttr::init()?;

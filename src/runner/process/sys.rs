@@ -1,14 +1,17 @@
 //! The system calls that no safe wrapper offers: all the unsafe code of this module.
 
 use std::io::{self, IoSliceMut};
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
 use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::unix::AsyncFd;
+
+use super::wire::{PARCEL_MAX, Parcel};
 
 /// Forks the calling process, which must have no second thread.
 ///
@@ -44,28 +47,46 @@ pub(super) fn exit_forked(code: i32) -> ! {
 }
 
 /// Receives one packet with descriptors: `None` when the other end is closed.
-///
-/// Fewer descriptors than were sent arrive when this process is out of them.
 #[expect(unsafe_code, reason = "received descriptors are plain numbers until somebody owns them")]
-pub(super) fn receive_descriptors(socket: BorrowedFd<'_>) -> nix::Result<Option<Vec<OwnedFd>>> {
+pub(super) fn receive_parcel(socket: BorrowedFd<'_>) -> nix::Result<Option<Parcel>> {
     let mut byte = [0_u8; 1];
     let mut iov = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([i32; super::wire::PARCEL]);
+    let mut space = nix::cmsg_space!([i32; PARCEL_MAX]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
     if message.bytes == 0 {
         return Ok(None);
     }
-    let mut owned = Vec::with_capacity(super::wire::PARCEL);
+    let mut arrived = Vec::with_capacity(PARCEL_MAX);
     // A truncated list still holds descriptors that are open here: own them, so that they close.
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
             // SAFETY: the kernel has just opened these numbers for this process; nothing else
             // knows them.
-            owned.extend(numbers.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            arrived.extend(numbers.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    Ok(Some(owned))
+    Ok(Some(Parcel { sent: usize::from(byte[0]), arrived }))
+}
+
+/// A copy of a descriptor with a number of at least `least`, closed on exec.
+#[expect(unsafe_code, reason = "a new descriptor is a plain number until somebody owns it")]
+pub(super) fn duplicate_above(fd: BorrowedFd<'_>, least: RawFd) -> nix::Result<OwnedFd> {
+    let number = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(least))?;
+    // SAFETY: the kernel has just opened this number for this process; nothing else knows it.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+/// Takes a descriptor that this process was started with; `EBADF` if it was not.
+///
+/// To be called once for each number, before anything else may own it. What this process starts does
+/// not get it.
+#[expect(unsafe_code, reason = "an inherited descriptor is a plain number until somebody owns it")]
+pub(in crate::runner) fn take_passed(number: RawFd) -> nix::Result<OwnedFd> {
+    // SAFETY: a number that is not open is only asked about, and refused.
+    Errno::result(unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    // SAFETY: it is open, and nothing else owns it as the caller has just begun to run.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// Makes a descriptor one that the runtime waits for.

@@ -15,8 +15,12 @@ use serde::{Deserialize, Serialize};
 
 use super::Ended;
 
-/// How many descriptors start a step: its channel, its specification, and its 0, 1 and 2.
-pub(super) const PARCEL: usize = 5;
+/// How many descriptors start a step, at the least: its channel, its specification, and its 0, 1
+/// and 2.
+pub(super) const PARCEL_MIN: usize = 5;
+
+/// How many there are with those that the caller passes.
+pub(super) const PARCEL_MAX: usize = PARCEL_MIN + super::PASSED_MAX;
 
 /// The longest JSON packet; all of them are a line of numbers.
 const PACKET_BYTES_MAX: usize = 1024;
@@ -82,13 +86,21 @@ pub(super) fn receive_message<T: DeserializeOwned>(socket: impl AsFd) -> nix::Re
     }
 }
 
-/// Sends the descriptors that start one step, without waiting.
-pub(super) fn send_parcel(
-    socket: BorrowedFd<'_>,
-    parcel: &[BorrowedFd<'_>; PARCEL],
-) -> nix::Result<()> {
-    let numbers = parcel.map(|fd| fd.as_raw_fd());
+/// Sends the descriptors that start one step, without waiting. The packet itself is their number,
+/// because fewer may arrive.
+pub(super) fn send_parcel(socket: BorrowedFd<'_>, parcel: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    let count = u8::try_from(parcel.len()).map_err(|_| Errno::E2BIG)?;
+    let numbers: Vec<_> = parcel.iter().map(AsRawFd::as_raw_fd).collect();
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
     let control = [ControlMessage::ScmRights(&numbers)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(b"+")], &control, flags, None).map(drop)
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[count])], &control, flags, None).map(drop)
+}
+
+/// The descriptors of one parcel as they arrived.
+#[derive(Debug)]
+pub(super) struct Parcel {
+    /// How many were sent.
+    pub(super) sent: usize,
+    /// Those that arrived: fewer where the receiver is out of descriptors.
+    pub(super) arrived: Vec<OwnedFd>,
 }

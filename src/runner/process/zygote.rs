@@ -17,7 +17,7 @@ use nix::unistd::{ForkResult, Pid, dup2_stdin, setsid};
 
 use super::monitor::{self, Job};
 use super::sys::{self, Patience};
-use super::wire::{self, Report, Stage};
+use super::wire::{self, Parcel, Report, Stage};
 use super::{Ended, Exit, sweep};
 
 /// The name by which a zygote knows itself.
@@ -76,7 +76,7 @@ fn serve() -> Result<Infallible, io::Error> {
         if !asked {
             continue;
         }
-        match sys::receive_descriptors(control.as_fd()) {
+        match sys::receive_parcel(control.as_fd()) {
             Ok(Some(parcel)) => {
                 let Some(job) = open_parcel(parcel) else { continue };
                 match sys::fork_single_threaded() {
@@ -101,15 +101,16 @@ fn serve() -> Result<Infallible, io::Error> {
 }
 
 /// Takes a parcel apart; one that is not complete (no more descriptors here) is answered.
-fn open_parcel(parcel: Vec<OwnedFd>) -> Option<Job> {
-    match <[OwnedFd; wire::PARCEL]>::try_from(parcel) {
-        Ok([channel, spec, stdin, stdout, stderr]) => {
-            Some(Job { channel, spec: File::from(spec), stdio: [stdin, stdout, stderr] })
+fn open_parcel(parcel: Parcel) -> Option<Job> {
+    let is_whole = parcel.arrived.len() == parcel.sent && parcel.sent >= wire::PARCEL_MIN;
+    let mut descriptors = parcel.arrived.into_iter();
+    let channel = descriptors.next()?;
+    match descriptors.next() {
+        Some(spec) if is_whole => {
+            Some(Job { channel, spec: File::from(spec), descriptors: descriptors.collect() })
         }
-        Err(part) => {
-            if let Some(channel) = part.first() {
-                refuse(channel, Errno::EMFILE);
-            }
+        Some(_) | None => {
+            refuse(&channel, Errno::EMFILE);
             None
         }
     }
