@@ -30,7 +30,7 @@ pub struct Step {
     pub attempt: u32,
     /// What a client may do with it now.
     pub actions: Vec<String>,
-    /// The JSON that its last attempt wrote to `SUT_OUTPUT`.
+    /// The JSON that its last attempt wrote to `SUT_OUTPUT`, or that its function returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// What its last attempt exited with.
@@ -73,7 +73,7 @@ pub struct Attempt {
     /// Why it failed: `{type, message}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<Value>,
-    /// The JSON that it wrote to `SUT_OUTPUT`.
+    /// The JSON that it wrote to `SUT_OUTPUT`, or that its function returned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub result: Option<Value>,
     /// What it used: times in seconds, memory in bytes.
