@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::error::EngineError;
+use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
@@ -58,6 +58,8 @@ pub(super) struct Submit {
     pub(super) context: Option<Value>,
     /// Where it begins, if it takes over what another operation got done.
     pub(super) fork: Option<Box<Fork>>,
+    /// By what its repetition is recognised, if the client says so.
+    pub(super) identity: Option<Identity>,
 }
 
 /// What a forked operation takes over.
@@ -65,6 +67,8 @@ pub(super) struct Submit {
 pub(super) struct Fork {
     /// The operation that it is forked from.
     pub(super) source: Uuid,
+    /// The alias of that one.
+    pub(super) source_alias: Option<String>,
     /// The new run.
     pub(super) run: Run,
     /// The steps that are run again.
@@ -204,7 +208,7 @@ pub(super) struct Lose {
 /// What a lane is asked.
 #[derive(Debug)]
 pub(super) enum Command {
-    Submit(Ask<Submit, DateTime<Utc>>),
+    Submit(Ask<Submit, Accepted>),
     Settle(Ask<Report, ()>),
     Stop(Ask<StopAsked, StopAnswer>),
     Patch(Ask<ContextPatch, (Value, i32)>),
@@ -222,6 +226,16 @@ impl Command {
             Self::Patch(ask) => ask.input.operation,
             Self::Steer(ask) => ask.input.operation,
             Self::Lose(ask) => ask.input.operation,
+        }
+    }
+
+    /// By what the repetition of a submission is recognised.
+    pub(super) const fn identity(&self) -> Option<&Identity> {
+        match self {
+            Self::Submit(ask) => ask.input.identity.as_ref(),
+            Self::Settle(_) | Self::Stop(_) | Self::Patch(_) | Self::Steer(_) | Self::Lose(_) => {
+                None
+            }
         }
     }
 

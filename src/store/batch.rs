@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::error::StoreError;
+use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
 use crate::domain::{Event, Fact, Kill, OperationState, Run, Stop};
@@ -40,7 +41,7 @@ columns! {
     Operations {
         id: Uuid, expected: i32, state: i16, stop: Option<i16>, flags: i16, version: i32,
         entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, jobset: Option<Uuid>,
-        labels: Option<Json<Value>>, clock: Option<Vec<u8>>,
+        labels: Option<Json<Value>>, clock: Option<Vec<u8>>, alias: Option<String>,
     }
 }
 
@@ -97,6 +98,7 @@ struct Data {
     cancellation: Vec<Option<Json<Value>>>,
     edits: Vec<Option<Json<Value>>>,
     forked_from: Vec<Option<Uuid>>,
+    forked_from_alias: Vec<Option<String>>,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +117,14 @@ struct Kept {
     step: Vec<i32>,
 }
 
+/// The columns of an operation that never change.
+#[derive(Default)]
+struct NewRow {
+    jobset: Option<Uuid>,
+    labels: Option<Json<Value>>,
+    alias: Option<String>,
+}
+
 /// All that a set of decisions changed.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -131,6 +141,7 @@ pub struct Batch {
     orders: Orders,
     kept: Kept,
     resources: Resources,
+    keys: NewKeys,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -163,7 +174,9 @@ impl Batch {
             self.deadlines.operation.push(run.id());
             self.deadlines.at.push(deadline);
         }
-        self.add_run(run, 0, flags, Some(new.jobset), new.labels.map(Json));
+        let row =
+            NewRow { jobset: Some(new.jobset), labels: new.labels.map(Json), alias: new.alias };
+        self.add_run(run, 0, flags, row);
         if run.state().is_final() {
             self.ended.push(run.id());
             return;
@@ -177,7 +190,7 @@ impl Batch {
 
     /// Stores what changed in a run since version `expected`.
     pub fn add_changed(&mut self, run: &mut Run, expected: i32, flags: i16) {
-        self.add_run(run, expected, flags, None, None);
+        self.add_run(run, expected, flags, NewRow::default());
         if run.state().is_final() {
             self.ended.push(run.id());
             self.not_ready.push(run.id());
@@ -202,14 +215,12 @@ impl Batch {
         }
     }
 
-    fn add_run(
-        &mut self,
-        run: &mut Run,
-        expected: i32,
-        flags: i16,
-        jobset: Option<Uuid>,
-        labels: Option<Json<Value>>,
-    ) {
+    /// Stores what a client called the submission of a new operation.
+    pub fn add_key(&mut self, key: &SubmissionKey, known: &KnownKey) {
+        self.keys.push(key, known);
+    }
+
+    fn add_run(&mut self, run: &mut Run, expected: i32, flags: i16, new: NewRow) {
         let changes = run.take_changes();
         let is_chunked = run.steps().len() > CHUNK;
         if is_chunked {
@@ -251,9 +262,10 @@ impl Batch {
             run.entered(),
             if is_chunked { Vec::new() } else { pack_steps(run.steps()) },
             pack_open(run.open(), run.notes()),
-            jobset,
-            labels,
+            new.jobset,
+            new.labels,
             clock,
+            new.alias,
         );
         for event in changes.events {
             self.add_event(run.id(), event);
@@ -333,6 +345,7 @@ impl Batch {
         self.data.cancellation.push(data.cancellation.map(Json));
         self.data.edits.push(data.edits.map(Json));
         self.data.forked_from.push(data.forked_from);
+        self.data.forked_from_alias.push(data.forked_from_alias);
     }
 
     /// Copies the last attempts of these steps from the operation `source`.
@@ -375,6 +388,7 @@ impl Batch {
             (!self.resources.operation.is_empty(), apply::TIED),
             (!self.resources.operation.is_empty(), apply::SHARED),
             (!self.resources.ended.is_empty(), apply::UNSHARED),
+            (!self.keys.text.is_empty(), apply::KEYED),
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
@@ -456,6 +470,13 @@ impl Batch {
             .bind(&self.resources.operation)
             .bind(&self.resources.name)
             .bind(&self.resources.ended)
+            .bind(&o.alias)
+            .bind(&self.data.forked_from_alias)
+            .bind(&self.keys.kind)
+            .bind(&self.keys.text)
+            .bind(&self.keys.digest)
+            .bind(&self.keys.operation)
+            .bind(&self.keys.at)
             .execute(connection)
             .await?;
         Ok(())

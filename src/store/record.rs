@@ -24,6 +24,8 @@ pub const HAS_RESOURCES: i16 = 32;
 pub struct NewOperation {
     /// The digest-derived id of its jobset.
     pub jobset: Uuid,
+    /// The id that its client chose.
+    pub alias: Option<String>,
     /// Free key-values.
     pub labels: Option<Value>,
     /// The resources that it shares with others.
@@ -44,6 +46,8 @@ pub struct OperationData {
     pub edits: Option<Value>,
     /// The operation that it was forked from.
     pub forked_from: Option<Uuid>,
+    /// The alias of that one.
+    pub forked_from_alias: Option<String>,
 }
 
 /// A definition that may not be stored yet.
