@@ -96,12 +96,13 @@ fn rejected(error: ApiError) -> ApiError {
     error.header(RESULT, HeaderValue::from_static("rejected"))
 }
 
-/// Refuses changes that are to be repeatable and cannot be: a server that cannot tell repetitions
-/// must say so (OASIS Repeatable Requests, section 5). For reading the headers mean nothing.
+/// Refuses requests that are to be repeatable and cannot be: a server that cannot tell repetitions
+/// must say so (OASIS Repeatable Requests, section 5). For reading the headers mean nothing, and a
+/// DELETE may be repeated without them.
 pub(super) async fn refuse_unsupported(request: Request, next: Next) -> Response {
-    let is_reading = matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS);
+    let changes = matches!(*request.method(), Method::POST | Method::PATCH);
     let headers = request.headers();
-    if is_reading || !(headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT)) {
+    if !changes || !(headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT)) {
         return next.run(request).await;
     }
     let message = "only POST to a category is a repeatable request; send this one without the \
@@ -187,7 +188,8 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         match rest.next().ok_or_else(malformed)? {
             '"' => break,
             '\\' => {
-                text.push(rest.next().filter(|c| matches!(c, '"' | '\\')).ok_or_else(malformed)?)
+                let escaped = rest.next().filter(|c| matches!(c, '"' | '\\'));
+                text.push(escaped.ok_or_else(malformed)?);
             }
             plain => text.push(plain),
         }

@@ -61,7 +61,7 @@ pub(super) const LARGE_BODY: usize = 64 * 1024;
             )
         ),
         (status = 409, description = "Another operation has the `Operation-Id`.", body = wire::ErrorEnvelope),
-        (status = 412, description = "`Repeatability-First-Sent` is so long ago that repetitions are not known any more, or in the future; nothing was done.", body = wire::ErrorEnvelope),
+        (status = 412, description = "`Repeatability-First-Sent` is so long ago that repetitions are not known any more, or in the future; or the request has a condition. Nothing was done.", body = wire::ErrorEnvelope),
         (status = 422, description = "The `Idempotency-Key` came with another request before.", body = wire::ErrorEnvelope),
     )
 )]
