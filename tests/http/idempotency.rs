@@ -1,6 +1,7 @@
 //! Section D and row 182: a request that is repeated makes one operation.
 
 mod aliases;
+mod client;
 mod keys;
 mod races;
 mod repeatable;
