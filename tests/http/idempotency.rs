@@ -7,12 +7,15 @@ mod races;
 mod repeatable;
 mod window;
 
+use std::sync::atomic::{AtomicU32, Ordering};
+
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Value, json};
 
 use crate::support::{Answer, Service};
 
 /// A date as `Repeatability-First-Sent` takes it, so far from now.
+#[expect(clippy::disallowed_methods, reason = "a client has no other clock than its own")]
 fn sent(from_now: TimeDelta) -> String {
     let date: DateTime<Utc> = Utc::now() + from_now;
     date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
@@ -20,7 +23,8 @@ fn sent(from_now: TimeDelta) -> String {
 
 /// A key that no other test has.
 fn key() -> String {
-    uuid::Uuid::now_v7().to_string().replace('-', "")
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("key-{:03}", NUMBER.fetch_add(1, Ordering::Relaxed))
 }
 
 /// A jobset that has ended as soon as it is submitted.
