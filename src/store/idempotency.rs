@@ -185,7 +185,8 @@ impl Store {
             where ctid = any (array(
                 select ctid
                 from idempotency_key
-                where kind = 0 and operation < (select min(id) from operation)
+                where kind = 0
+                    and operation < (select id from operation order by id limit 1)
                 order by operation
                 limit $1
                 for update skip locked))

@@ -5,6 +5,7 @@
 mod causality;
 #[path = "../support/history.rs"]
 mod history;
+mod idempotency;
 mod live;
 mod support;
 
