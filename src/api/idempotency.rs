@@ -16,10 +16,11 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
+use serde_json::Value;
 
 use super::error::ApiError;
 use crate::domain::duration;
-use crate::engine::{CLIENT_AHEAD_MAX, KeyKind, SubmissionKey, own_id};
+use crate::engine::{CLIENT_AHEAD_MAX, Compiled, Identity, KeyKind, SubmissionKey, own_id};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
 const FIRST_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
@@ -43,7 +44,7 @@ const IMF_FIXDATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 #[derive(Debug)]
 pub(super) struct Repetition {
     /// What the client calls the request.
-    pub(super) keys: Vec<SubmissionKey>,
+    keys: Vec<SubmissionKey>,
     /// Whether it wants to be told how the repeatability headers were understood.
     is_repeatable: bool,
 }
@@ -68,6 +69,19 @@ impl Repetition {
         Ok(Self { keys: keys.collect(), is_repeatable })
     }
 
+    /// By what the repetition of a submission is recognised; `None` if the client named it by
+    /// nothing.
+    pub(super) fn identity(
+        &self,
+        route: &str,
+        jobset: &Compiled,
+        labels: Option<&Value>,
+        context: Option<&Value>,
+    ) -> Option<Identity> {
+        let keys = self.keys.clone();
+        (!keys.is_empty()).then(|| Identity::new(keys, route, jobset, labels, context))
+    }
+
     /// The id that the client chose.
     pub(super) fn alias(&self) -> Option<String> {
         let mut keys = self.keys.iter();
@@ -80,8 +94,10 @@ impl Repetition {
         &self,
         answer: Result<Response, ApiError>,
     ) -> Result<Response, ApiError> {
+        if !self.is_repeatable {
+            return answer;
+        }
         match answer {
-            _ if !self.is_repeatable => answer,
             Ok(mut response) => {
                 response.headers_mut().insert(RESULT, HeaderValue::from_static("accepted"));
                 Ok(response)

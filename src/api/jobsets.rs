@@ -17,7 +17,7 @@ use super::prefer::Prefer;
 use super::present;
 use super::query::Query;
 use super::state::{ApiState, BaseUrl};
-use crate::engine::{Compiled, EngineError, Found, Identity};
+use crate::engine::{Compiled, EngineError, Found};
 use crate::wire;
 
 /// Bodies from this size on are checked off the threads that answer requests.
@@ -95,9 +95,7 @@ async fn start(
     }
     let prefer = Prefer::of(headers);
     let Checked { compiled, labels, context } = check(state, bytes).await?;
-    let keys = repetition.keys.clone();
-    let identity = (!keys.is_empty())
-        .then(|| Identity::new(keys, route, &compiled, labels.as_ref(), context.as_ref()));
+    let identity = repetition.identity(route, &compiled, labels.as_ref(), context.as_ref());
     let jobset = Arc::clone(&compiled);
     let made = state.engine.submit_once(jobset, labels.clone(), context, identity).await?;
     if !made.is_repeated {
