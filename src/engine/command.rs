@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -205,6 +206,12 @@ pub(super) struct Lose {
     pub(super) worker: Incarnation,
 }
 
+/// Time may be up for an operation or some of its steps. The answer is when it is up next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expire {
+    pub(super) operation: Uuid,
+}
+
 /// What a lane is asked.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -214,6 +221,7 @@ pub(super) enum Command {
     Patch(Ask<ContextPatch, (Value, i32)>),
     Steer(Ask<SteerAsked, SteerAnswer>),
     Lose(Ask<Lose, ()>),
+    Expire(Ask<Expire, Option<DateTime<Utc>>>),
 }
 
 impl Command {
@@ -226,17 +234,13 @@ impl Command {
             Self::Patch(ask) => ask.input.operation,
             Self::Steer(ask) => ask.input.operation,
             Self::Lose(ask) => ask.input.operation,
+            Self::Expire(ask) => ask.input.operation,
         }
     }
 
     /// By what the repetition of a submission is recognised.
     pub(super) const fn identity(&self) -> Option<&Identity> {
-        match self {
-            Self::Submit(ask) => ask.input.identity.as_ref(),
-            Self::Settle(_) | Self::Stop(_) | Self::Patch(_) | Self::Steer(_) | Self::Lose(_) => {
-                None
-            }
-        }
+        if let Self::Submit(ask) = self { ask.input.identity.as_ref() } else { None }
     }
 
     /// Sends the answer, now that it is durable.
@@ -248,6 +252,7 @@ impl Command {
             Self::Patch(ask) => ask.publish(),
             Self::Steer(ask) => ask.publish(),
             Self::Lose(ask) => ask.publish(),
+            Self::Expire(ask) => ask.publish(),
         }
     }
 
@@ -260,6 +265,7 @@ impl Command {
             Self::Patch(ask) => ask.fail(error),
             Self::Steer(ask) => ask.fail(error),
             Self::Lose(ask) => ask.fail(error),
+            Self::Expire(ask) => ask.fail(error),
         }
     }
 }

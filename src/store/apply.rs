@@ -21,7 +21,7 @@ pub(super) fn compose(parts: &[&str], is_checked: bool) -> String {
 pub(super) const OPERATIONS: &str = r#"op as (
     select * from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::smallint[],
         $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[], $61::bytea[],
-        $66::text[])
+        $68::text[])
         as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels, clock,
             alias)
 )"#;
@@ -79,15 +79,18 @@ pub(super) const DEFINED: &str = r#"defined as (
 
 pub(super) const WIDENED: &str = r#"widened as (
     insert into operation_data as d (operation, context, context_version, cancellation, edits,
-        forked_from, forked_from_alias)
-    select operation, context, (context is not null)::int, cancellation, edits, forked_from,
+        forked_from, stopped, forked_from_alias)
+    select operation, context, (context is not null)::int, cancellation, edits, forked_from, stopped,
         forked_from_alias
-    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[], $56::jsonb[], $57::uuid[], $67::text[])
-        as u (operation, context, cancellation, edits, forked_from, forked_from_alias)
+    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[], $56::jsonb[], $57::uuid[], $67::jsonb[],
+        $69::text[])
+        as u (operation, context, cancellation, edits, forked_from, stopped, forked_from_alias)
     on conflict (operation) do update
     set context = coalesce(excluded.context, d.context),
         context_version = d.context_version + (excluded.context is not null)::int,
-        cancellation = coalesce(excluded.cancellation, d.cancellation),
+        cancellation = coalesce(d.cancellation || excluded.cancellation, excluded.cancellation,
+            d.cancellation),
+        stopped = coalesce(d.stopped || excluded.stopped, excluded.stopped, d.stopped),
         edits = case when excluded.edits is null then d.edits
                      else coalesce(d.edits, '{}') || excluded.edits end
 )"#;
@@ -114,13 +117,16 @@ pub(super) const UNQUEUED: &str = r#"unqueued as (
 pub(super) const TIMED: &str = r#"timed as (
     insert into deadline (operation, due)
     select * from unnest($49::uuid[], $50::timestamptz[])
+    on conflict (operation) do update set due = excluded.due
 )"#;
 
 pub(super) const ORDERED: &str = r#"ordered as (
-    insert into stop_order (worker, operation, step, attempt, interrupt)
-    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[], $55::boolean[])
+    insert into stop_order (worker, operation, step, attempt, interrupt, force)
+    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[], $55::boolean[],
+        $66::boolean[])
     on conflict (worker, operation, step, attempt) do update
-    set interrupt = stop_order.interrupt and excluded.interrupt
+    set interrupt = stop_order.interrupt and excluded.interrupt,
+        force = stop_order.force or excluded.force
 )"#;
 
 /// An operation is tied with 1,000 others at the most for each resource, the newest ones.
@@ -169,7 +175,7 @@ pub(super) const KEPT: &str = r#"kept as (
 pub(super) const KEYED: &str = r#"keyed as (
     insert into idempotency_key (kind, key, digest, operation, at)
     select *
-    from unnest($68::smallint[], $69::text[], $70::bytea[], $71::uuid[], $72::timestamptz[])
+    from unnest($70::smallint[], $71::text[], $72::bytea[], $73::uuid[], $74::timestamptz[])
         as u (kind, key, digest, operation, at)
     order by kind, key
 )"#;

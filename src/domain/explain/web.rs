@@ -36,6 +36,8 @@ pub(super) enum Reason {
     Paused,
     /// The operation is being stopped.
     Stopping,
+    /// Its turn comes at the end of the operation.
+    AtEnd,
     /// The engine has not come to it yet.
     Engine,
     /// These steps wait for each other.
@@ -55,6 +57,7 @@ impl Reason {
             | Self::Running(_)
             | Self::Leaving(_)
             | Self::Timer(_)
+            | Self::AtEnd
             | Self::Engine
             | Self::Circle(_) => false,
         }
@@ -377,6 +380,7 @@ fn pending(
     let mut waits = Waits::default();
     match waiting_for(run, n, now) {
         Some(found) => reasons.extend(found),
+        None if has_turn_at_end(run, n) => reasons.push(Reason::AtEnd),
         None => for_each_alive(run, n, false, |_, term| waits.add(term.step)),
     }
     let waits = waits.steps;
@@ -386,15 +390,22 @@ fn pending(
     (reasons, waits)
 }
 
+/// Whether only the end of the operation can still let step `n` run.
+fn has_turn_at_end(run: &Run, n: u32) -> bool {
+    let jobset = &*run.jobset;
+    let is_shut = || run.is_dead(jobset, n, run.steps[n as usize]);
+    jobset.is_for_end(n) && (run.stop.is_some() || jobset.waits_for_end(n) || is_shut())
+}
+
 /// What a step that passed its guards still waits for; `None`: it has not passed them.
 pub(super) fn waiting_for(run: &Run, n: u32, now: DateTime<Utc>) -> Option<Vec<Reason>> {
-    let due = run.due.get(&n).copied();
-    if due.is_none() && !run.runnable.contains(&n) {
+    if !run.queue.has(n) {
         return None;
     }
+    let due = run.queue.due(n);
     let mut reasons: Vec<Reason> =
         due.filter(|due| *due > now).map(Reason::Timer).into_iter().collect();
-    if run.paused {
+    if run.paused && run.stop.is_none() {
         reasons.push(Reason::Paused);
     }
     if reasons.is_empty() {
