@@ -59,10 +59,11 @@ impl Repetition {
     ) -> Result<Self, ApiError> {
         let request_id = request_id(headers, now, window).map_err(rejected)?;
         let is_repeatable = request_id.is_some();
+        let refused = |error| if is_repeatable { rejected(error) } else { error };
         let keys = [
             (KeyKind::RequestId, request_id),
-            (KeyKind::IdempotencyKey, idempotency_key(headers)?),
-            (KeyKind::OperationId, operation_id(headers)?),
+            (KeyKind::IdempotencyKey, idempotency_key(headers).map_err(refused)?),
+            (KeyKind::OperationId, operation_id(headers).map_err(refused)?),
         ];
         let keys =
             keys.into_iter().filter_map(|(kind, text)| Some(SubmissionKey { kind, text: text? }));

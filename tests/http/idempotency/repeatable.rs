@@ -183,12 +183,14 @@ async fn row_071_elsewhere_nothing_is_repeatable() {
 }
 
 #[tokio::test]
-async fn a_refused_jobset_is_rejected_and_its_id_stays_free() {
+async fn a_refused_request_is_rejected_and_its_id_stays_free() {
     let (service, id, now) = (service().await, key(), sent(TimeDelta::zero()));
     let headers = [(REQUEST_ID, id.as_str()), (FIRST_SENT, now.as_str())];
     let answer = service.post(json!({"steps": []}).to_string(), &headers).await;
     answer.error(400);
     assert_eq!(answer.header("repeatability-result"), "rejected");
+    let more = [headers[0], headers[1], ("operation-id", "a/b")];
+    assert_rejected(&service.post(job().to_string(), &more).await, 400, "Operation-Id");
     service.submit_with(&job(), &headers).await;
 }
 
