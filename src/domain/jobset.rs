@@ -297,11 +297,11 @@ impl Jobset {
 }
 
 fn role(step: &StepDefinition, by_name: &HashMap<String, u32>) -> Role {
-    let undone = step.compensates.as_ref().and_then(|name| by_name.get(name));
+    let undone = step.for_end.compensates.as_ref().and_then(|name| by_name.get(name));
     match undone {
         Some(undone) => Role::Compensates(*undone),
-        None if step.ensure => Role::Ensure,
-        None if step.clean_up => Role::CleanUp,
+        None if step.for_end.ensure => Role::Ensure,
+        None if step.for_end.clean_up => Role::CleanUp,
         None => Role::Regular,
     }
 }

@@ -9,12 +9,13 @@ use crate::support::{own_service, service};
 async fn ran(service: &crate::support::Service, url: &str) -> Vec<String> {
     let events = service.events(url).await;
     let claims = events.iter().filter(|event| event["action"] == "run");
-    claims.map(|event| event["step"].as_str().unwrap().to_owned()).collect()
+    claims.map(|event| event["step"].as_str().expect("a claim is of a step").to_owned()).collect()
 }
 
 fn with(mut step: Value, more: &Value) -> Value {
-    let fields = more.as_object().unwrap().clone();
-    step.as_object_mut().unwrap().extend(fields);
+    for (name, value) in more.as_object().expect("fields of a step") {
+        step[name] = value.clone();
+    }
     step
 }
 

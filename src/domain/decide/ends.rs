@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::tests::{WORKER, start};
 use super::{Cause, Ending, Stopped};
 use crate::domain::changes::{Cut, Event, Fact, KillHow};
-use crate::domain::definition::{Definition, OnCancel, OnFailure, Retry, StepDefinition};
+use crate::domain::definition::{Definition, ForEnd, OnCancel, OnFailure, Retry, StepDefinition};
 use crate::domain::run::Run;
 use crate::domain::testing::{compile, definition, found, step};
 use crate::domain::{Action, OperationState, Role, StepState, Stop, Timeout};
@@ -114,12 +114,23 @@ fn succeed(run: &mut Run, name: &str) {
     settle(run, name, Ending::Succeeded, start());
 }
 
-/// A deployment of two parts, each with its compensation, and what belongs to its end.
+fn ensured(name: &str, condition: &str) -> StepDefinition {
+    let for_end = ForEnd { ensure: true, ..ForEnd::default() };
+    StepDefinition { for_end, ..step(name, condition) }
+}
+
+fn clean_up(name: &str, condition: &str) -> StepDefinition {
+    let for_end = ForEnd { clean_up: true, ..ForEnd::default() };
+    StepDefinition { for_end, ..step(name, condition) }
+}
+
+fn undo(name: &str, undone: &str) -> StepDefinition {
+    let for_end = ForEnd { compensates: Some(undone.to_owned()), ..ForEnd::default() };
+    StepDefinition { for_end, ..step(name, "") }
+}
+
+/// A deployment of three parts, each with its compensation, and what belongs to its end.
 fn deployment(on_cancel: OnCancel) -> Run {
-    let undo = |name: &str, undone: &str| StepDefinition {
-        compensates: Some(undone.to_owned()),
-        ..step(name, "")
-    };
     let steps = vec![
         undo("undo-a", "a"),
         undo("undo-b", "b"),
@@ -127,10 +138,10 @@ fn deployment(on_cancel: OnCancel) -> Run {
         step("a", ""),
         step("b", "a:Succeeded"),
         step("c", "b:Succeeded"),
-        StepDefinition { clean_up: true, ..step("notify", "") },
-        StepDefinition { clean_up: true, ..step("revert", "c:Succeeded") },
-        StepDefinition { ensure: true, ..step("teardown", "") },
-        StepDefinition { ensure: true, ..step("report", "teardown:Succeeded") },
+        clean_up("notify", ""),
+        clean_up("revert", "c:Succeeded"),
+        ensured("teardown", ""),
+        ensured("report", "teardown:Succeeded"),
     ];
     submit(Definition { on_cancel, ..definition(steps, vec![]) })
 }
@@ -235,7 +246,7 @@ fn force_ends_what_always_runs_at_once() {
 #[test]
 fn what_always_runs_has_its_further_attempts_after_a_stop_too() {
     let retry = Retry { max_attempts: 2, ..Retry::default() };
-    let teardown = StepDefinition { ensure: true, retry, ..step("teardown", "") };
+    let teardown = StepDefinition { retry, ..ensured("teardown", "") };
     let mut run = submit(definition(vec![step("a", ""), teardown], vec![]));
     claim(&mut run, start());
     run.stop_for(Stop::Cancel, start());
@@ -311,16 +322,16 @@ fn no_attempt_follows_that_would_begin_too_late() {
 
 #[test]
 fn what_cannot_be_meant_is_refused() {
-    let undo = |name: &str, of: &str| StepDefinition {
-        compensates: Some(of.to_owned()),
-        ..step(name, "")
-    };
-    let clean_up = |name: &str| StepDefinition { clean_up: true, ..step(name, "") };
+    let for_end = ForEnd { ensure: true, clean_up: true, compensates: None };
+    let both = StepDefinition { for_end, ..step("a", "") };
     let cases = [
-        (vec![step("a", "notify:Succeeded"), clean_up("notify")], "runs only when the operation"),
+        (
+            vec![step("a", "notify:Succeeded"), clean_up("notify", "")],
+            "runs only when the operation",
+        ),
         (vec![undo("u", "x")], "no step is called `x`"),
         (vec![undo("u", "v"), undo("v", "u")], "is for the end of the operation itself"),
-        (vec![StepDefinition { ensure: true, ..clean_up("a") }], "cannot have it"),
+        (vec![both], "cannot have it"),
     ];
     for (steps, expected) in cases {
         let said = found(definition(steps, vec![]));

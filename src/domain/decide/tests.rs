@@ -18,7 +18,7 @@ use super::{Selection, Steer, Verb};
 use crate::domain::analysis::reach::Reach;
 use crate::domain::changes::Fact;
 use crate::domain::definition::{
-    ClauseDefinition, Definition, Need, OnCancel, OnFailure, Retry, StepDefinition,
+    ClauseDefinition, Definition, ForEnd, Need, OnCancel, OnFailure, Retry, StepDefinition,
 };
 use crate::domain::explain;
 use crate::domain::machine::{Rule, Target, default_machine};
@@ -70,9 +70,7 @@ fn step(n: usize) -> impl Strategy<Value = StepDefinition> {
                 timeout: Some(Duration::from_secs(1)),
                 queue_timeout,
                 total_timeout,
-                ensure: role.0 == 0,
-                clean_up: role.0 == 1,
-                compensates,
+                for_end: ForEnd { ensure: role.0 == 0, clean_up: role.0 == 1, compensates },
                 retry: Retry { max_attempts, jitter: true, ..Retry::default() },
                 ..StepDefinition::default()
             }

@@ -3,7 +3,8 @@
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::guards::Tally;
-use super::web::{Grouped, Reason, Web, for_each_alive, for_each_dead, moving_verbs};
+use super::terms::{for_each_alive, for_each_dead};
+use super::web::{Grouped, Reason, Web, moving_verbs};
 use super::{Around, Because, Kind};
 use crate::domain::action::Action;
 use crate::domain::definition::Work;
