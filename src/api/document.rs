@@ -42,6 +42,9 @@ pub fn openapi() -> OpenApi {
     document
 }
 
+/// Where requests may be repeated.
+const SUBMISSIONS: &str = "/v1.0/jobsets";
+
 /// Every error has the same envelope, so the answers are described in one place.
 fn describe_errors(path: &str, operation: &mut Operation) {
     let mut errors = vec![("500", "An error of the server."), ("503", "Try again later.")];
@@ -59,8 +62,10 @@ fn describe_errors(path: &str, operation: &mut Operation) {
             ("409", "The operation has ended."),
             ("413", "The body is too large."),
             ("415", "The body must be JSON."),
-            ("501", "Repeatable requests are not supported."),
         ]);
+        if path != SUBMISSIONS {
+            errors.push(("501", "Repeatable requests are not supported here."));
+        }
     }
     errors.push(("412", "The condition of the request does not hold."));
     for (status, description) in errors {

@@ -42,6 +42,11 @@ impl ApiError {
         Self::new(StatusCode::NOT_FOUND, "NotFound", message)
     }
 
+    /// Whether the request itself is at fault.
+    pub(super) fn is_of_client(&self) -> bool {
+        self.status.is_client_error()
+    }
+
     /// The part of the request that it is about.
     pub(super) fn target(mut self, target: impl Into<String>) -> Self {
         self.body.target = Some(target.into());
@@ -128,6 +133,7 @@ impl From<EngineError> for ApiError {
                 Self::new(StatusCode::METHOD_NOT_ALLOWED, "NotCancellable", message)
                     .header(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
             }
+            EngineError::KeyTaken(kind) => super::idempotency::taken(kind, message),
             EngineError::Ended => Self::new(StatusCode::CONFLICT, "OperationEnded", message),
             EngineError::Stale(_) => Self::new(StatusCode::CONFLICT, "StaleAttempt", message),
             EngineError::Invalid(problems) => Self::invalid_jobset(&problems),

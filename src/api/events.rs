@@ -86,7 +86,7 @@ pub(super) async fn list(
     } else {
         asked.among(events(after, 0, i64::MAX).await?, searched)?
     };
-    let path = format!("{}/events", base.operation(id));
+    let path = format!("{}/events", base.operation(found.view.shown_id()));
     Ok(asked.page(&answered, &if after > 0 { format!("{path}?after={after}") } else { path }))
 }
 

@@ -34,8 +34,10 @@ pub(super) async fn of_operation(
     query.only(&[])?;
     let found = state.engine.operation(id).await?;
     let around = around(&state, &found).await?;
+    let id = found.view.shown_id();
     apart(found, around, |run, around| {
-        OperationExplanation::of(run, &explain::operation(run, around))
+        let explained = OperationExplanation::of(run, &explain::operation(run, around));
+        OperationExplanation { id, ..explained }
     })
     .await
 }

@@ -86,7 +86,7 @@ fn refuse_other_types(headers: &HeaderMap) -> Result<(), ApiError> {
     Err(error.target("Content-Type"))
 }
 
-/// The id of an operation in the path. An id that cannot be one names no operation.
+/// The operation whose id, its own or the one that its client chose, stands in the path.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct OperationId(pub(super) Uuid);
 
@@ -95,18 +95,18 @@ pub(super) fn no_operation(id: &str) -> ApiError {
     ApiError::not_found(format!("no operation has the id `{}`", id.escape_debug()))
 }
 
-fn operation_id(id: &str) -> Result<OperationId, ApiError> {
-    // One spelling only, so that an operation has one URL.
-    let uuid = Uuid::try_parse(id).ok().filter(|uuid| uuid.to_string() == id);
-    uuid.map(OperationId).ok_or_else(|| no_operation(id))
+async fn operation_id(state: &ApiState, id: &str) -> Result<Uuid, ApiError> {
+    // PostgreSQL keeps no NUL characters.
+    let called = if id.contains('\0') { None } else { state.engine.operation_called(id).await? };
+    called.ok_or_else(|| no_operation(id))
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for OperationId {
+impl FromRequestParts<ApiState> for OperationId {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         match Path::<String>::from_request_parts(parts, state).await {
-            Ok(Path(id)) => operation_id(&id),
+            Ok(Path(id)) => operation_id(state, &id).await.map(Self),
             Err(_) => Err(no_operation("")),
         }
     }
@@ -119,14 +119,12 @@ pub(super) struct StepPath {
     pub(super) step: String,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for StepPath {
+impl FromRequestParts<ApiState> for StepPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         match Path::<(String, String)>::from_request_parts(parts, state).await {
-            Ok(Path((id, step))) => {
-                operation_id(&id).map(|OperationId(operation)| Self { operation, step })
-            }
+            Ok(Path((id, step))) => Ok(Self { operation: operation_id(state, &id).await?, step }),
             Err(_) => Err(no_operation("")),
         }
     }
@@ -139,15 +137,15 @@ pub(super) struct EventPath {
     pub(super) seq: i32,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for EventPath {
+impl FromRequestParts<ApiState> for EventPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let Ok(Path((id, text))) = Path::<(String, String)>::from_request_parts(parts, state).await
         else {
             return Err(no_operation(""));
         };
-        let OperationId(operation) = operation_id(&id)?;
+        let operation = operation_id(state, &id).await?;
         // One spelling only, so that an event has one URL.
         let seq = text.parse().ok().filter(|seq: &i32| *seq > 0 && seq.to_string() == text);
         let no_event = || {

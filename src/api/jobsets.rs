@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::body::Bytes;
+use axum::extract::{MatchedPath, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::Value;
 
 use super::error::ApiError;
 use super::extract::{JsonBytes, OperationId};
+use super::idempotency::Repetition;
 use super::operations::{OPERATION_LOCATION, wait_until_final};
 use super::prefer::Prefer;
 use super::present;
@@ -27,54 +29,94 @@ pub(super) const LARGE_BODY: usize = 64 * 1024;
 /// `succeeded`, `failed` or `canceled`. `Prefer: wait=N` delays the answer until the operation has
 /// ended, N seconds at the most; it is a 202 all the same. `warnings` tells what the jobset says and
 /// may not mean: actions that can never be taken, steps that can come to wait for each other.
+///
+/// A client that does not know whether its request arrived may send it again if it named it, by any
+/// of three ways: the request makes one operation, however often and to however many servers of one
+/// database it is sent, and each time has the same answer. Requests are the same if they ask for the
+/// same, however their JSON is written.
 #[utoipa::path(
     post,
     path = "/jobsets",
     operation_id = "submitJobset",
     tag = "jobsets",
-    params(("Prefer" = Option<String>, Header, description = "`respond-async`, `wait=N`, `return=minimal`")),
+    params(
+        ("Prefer" = Option<String>, Header, description = "`respond-async`, `wait=N`, `return=minimal`"),
+        ("Repeatability-Request-ID" = Option<String>, Header, max_length = 255, description = "Names the request (OASIS Repeatable Requests 1.0); needs `Repeatability-First-Sent`."),
+        ("Repeatability-First-Sent" = Option<String>, Header, description = "When it was first sent, as in `Sun, 06 Nov 1994 08:49:37 GMT`; the same in each repetition."),
+        ("Repeatability-Client-ID" = Option<String>, Header, max_length = 255, description = "Names the client; request ids are its own then."),
+        ("Idempotency-Key" = Option<String>, Header, description = "Names the request: a string in quotes (draft-ietf-httpapi-idempotency-key-header)."),
+        ("Operation-Id" = Option<String>, Header, max_length = 128, pattern = "^[A-Za-z0-9._~-]+$", description = "The id that the operation is to have."),
+    ),
     request_body = wire::JobsetDocument,
-    responses((
-        status = 202,
-        description = "The operation is durable.",
-        body = wire::Operation,
-        headers(
-            ("Operation-Location" = String, description = "The absolute URL to poll."),
-            ("Location" = String, description = "The same."),
-            ("Retry-After" = u32, description = "Seconds to wait before the first poll."),
-        )
-    ))
+    responses(
+        (
+            status = 202,
+            description = "The operation is durable.",
+            body = wire::Operation,
+            headers(
+                ("Operation-Location" = String, description = "The absolute URL to poll."),
+                ("Location" = String, description = "The same."),
+                ("Retry-After" = u32, description = "Seconds to wait before the first poll."),
+                ("Repeatability-Result" = String, description = "`accepted`, if the request has repeatability headers."),
+            )
+        ),
+        (status = 409, description = "Another operation has the `Operation-Id`.", body = wire::ErrorEnvelope),
+        (status = 412, description = "`Repeatability-First-Sent` is so long ago that repetitions are not known any more, or in the future; or the request has a condition. Nothing was done.", body = wire::ErrorEnvelope),
+        (status = 422, description = "The `Idempotency-Key` came with another request before.", body = wire::ErrorEnvelope),
+    )
 )]
 pub(super) async fn submit(
     State(state): State<ApiState>,
     base: BaseUrl,
     query: Query,
+    path: MatchedPath,
     headers: HeaderMap,
     JsonBytes(bytes): JsonBytes,
 ) -> Result<Response, ApiError> {
     query.only(&[])?;
-    refuse_repeatability(&headers)?;
+    let window = state.engine.repeatability_window();
+    let repetition = Repetition::of(&headers, state.engine.now(), window)?;
+    let route = format!("POST {}", path.as_str());
+    let answer = start(&state, &base, &headers, bytes, &route, &repetition).await;
+    repetition.conclude(answer)
+}
+
+/// Starts the operation, or finds the one that an earlier try started.
+async fn start(
+    state: &ApiState,
+    base: &BaseUrl,
+    headers: &HeaderMap,
+    bytes: Bytes,
+    route: &str,
+    repetition: &Repetition,
+) -> Result<Response, ApiError> {
     if state.draining.is_cancelled() {
         return Err(EngineError::ShuttingDown.into());
     }
-    let prefer = Prefer::of(&headers);
-    let Checked { compiled, labels, context } = check(&state, bytes).await?;
-    let (id, at) = state.engine.submit(Arc::clone(&compiled), labels.clone(), context).await?;
-    state.metrics.submitted();
-    let mut fresh = compiled.fresh(id, at);
+    let prefer = Prefer::of(headers);
+    let Checked { compiled, labels, context } = check(state, bytes).await?;
+    let identity = repetition.identity(route, &compiled, labels.as_ref(), context.as_ref());
+    let jobset = Arc::clone(&compiled);
+    let made = state.engine.submit_once(jobset, labels.clone(), context, identity).await?;
+    if !made.is_repeated {
+        state.metrics.submitted();
+    }
+    // Made from the request, so that a repetition is answered alike, whatever became of it.
+    let mut fresh = compiled.fresh(made.id, made.at);
     fresh.view.labels = labels;
+    fresh.view.alias = repetition.alias();
     let found = match prefer.wait {
         // The answer is about the start of the operation, so it never tells its end; and what is
         // durable is acknowledged, even if the database was lost meanwhile.
-        Some(wait) => match wait_until_final(&state, id, wait).await {
+        Some(wait) => match wait_until_final(state, made.id, wait).await {
             Ok(found) if !found.view.state.is_final() => found,
             Ok(_) | Err(_) => fresh,
         },
         None => fresh,
     };
     let warnings = present::warnings(&compiled.jobset);
-    let body = wire::Operation { warnings, ..present::operation(&found, &base) };
-    let mut response = accepted(&state, &base, body, prefer.minimal)?;
+    let body = wire::Operation { warnings, ..present::operation(&found, base) };
+    let mut response = accepted(state, base, body, prefer.minimal)?;
     prefer.applied(response.headers_mut());
     Ok(response)
 }
@@ -107,7 +149,7 @@ struct Checked {
     context: Option<Value>,
 }
 
-async fn check(state: &ApiState, bytes: axum::body::Bytes) -> Result<Checked, ApiError> {
+async fn check(state: &ApiState, bytes: Bytes) -> Result<Checked, ApiError> {
     if bytes.len() < LARGE_BODY {
         return check_now(state, &bytes);
     }
@@ -132,25 +174,6 @@ fn check_now(state: &ApiState, bytes: &[u8]) -> Result<Checked, ApiError> {
     }
 }
 
-/// A server that cannot tell repetitions must say so (OASIS Repeatable Requests, section 5).
-fn refuse_repeatability(headers: &HeaderMap) -> Result<(), ApiError> {
-    if headers.contains_key("repeatability-request-id")
-        || headers.contains_key("repeatability-first-sent")
-    {
-        let message = "repeatable requests are not supported yet; send the request without them";
-        return Err(ApiError::new(
-            StatusCode::NOT_IMPLEMENTED,
-            "RepeatabilityNotSupported",
-            message,
-        )
-        .header(
-            header::HeaderName::from_static("repeatability-result"),
-            HeaderValue::from_static("rejected"),
-        ));
-    }
-    Ok(())
-}
-
 /// The jobset that an operation runs, as it was submitted.
 #[utoipa::path(
     get,
@@ -171,8 +194,8 @@ pub(super) async fn show(
     let definition = serde_json::from_str(&compiled.record.document)
         .map_err(|error| EngineError::BadJobset { id, reason: error.to_string() })?;
     Ok(Json(wire::Jobset {
-        id: view.id.to_string(),
-        operation_location: base.operation(view.id),
+        id: view.shown_id(),
+        operation_location: base.operation(view.shown_id()),
         digest: data_encoding::HEXLOWER.encode(&compiled.record.digest),
         definition,
     }))

@@ -113,7 +113,7 @@ pub(super) async fn list(
     let place: Option<MessagePlace> = last.map(|l| (l.attempt, l.at, l.direction, l.seq));
     let link = place.and_then(|place| asked.next_link(&place, listed.len()));
     let segment = super::query::encode(&path.step);
-    let own = format!("{}/steps/{segment}/messages", base.operation(path.operation));
+    let own = format!("{}/steps/{segment}/messages", base.operation(found.view.shown_id()));
     let number = |number: i32| u32::try_from(number).unwrap_or(0);
     let value = listed.into_iter().map(|view| wire::Message {
         seq: number(view.seq),

@@ -16,6 +16,7 @@ mod explain;
 mod extract;
 mod graph;
 mod health;
+mod idempotency;
 mod jobsets;
 mod jvvset;
 mod live;
@@ -48,7 +49,6 @@ use utoipa_axum::routes;
 /// The routes below a version.
 fn versioned() -> OpenApiRouter<ApiState> {
     OpenApiRouter::new()
-        .routes(routes!(jobsets::submit))
         .routes(routes!(jobsets::show))
         .routes(routes!(graph::of_jobset))
         .routes(routes!(operations::list))
@@ -81,6 +81,9 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(jvvset::peek))
         .routes(routes!(jvvset::compare))
         .routes(routes!(jvvset::happened_before))
+        .layer(axum::middleware::from_fn(idempotency::refuse_unsupported))
+        // All that is below may be repeated.
+        .routes(routes!(jobsets::submit))
 }
 
 /// The routes beside the versions.
@@ -128,20 +131,26 @@ fn cors(origins: &[String]) -> CorsLayer {
     CorsLayer::new()
         .allow_origin(AllowOrigin::list(origins))
         .allow_methods([Method::GET, Method::HEAD, Method::POST, Method::PATCH, Method::DELETE])
-        .allow_headers([
-            header::ACCEPT,
-            header::AUTHORIZATION,
-            header::CONTENT_TYPE,
-            header::IF_MATCH,
-            header::IF_NONE_MATCH,
-            HeaderName::from_static("last-event-id"),
-            HeaderName::from_static("prefer"),
-        ])
+        .allow_headers(
+            [
+                header::ACCEPT,
+                header::AUTHORIZATION,
+                header::CONTENT_TYPE,
+                header::IF_MATCH,
+                header::IF_NONE_MATCH,
+                HeaderName::from_static("last-event-id"),
+                HeaderName::from_static("prefer"),
+            ]
+            .into_iter()
+            .chain(idempotency::HEADERS)
+            .collect::<Vec<_>>(),
+        )
         .expose_headers([
             operations::OPERATION_LOCATION,
             header::LOCATION,
             header::RETRY_AFTER,
             header::ETAG,
             error::ERROR_CODE,
+            idempotency::RESULT,
         ])
 }

@@ -271,7 +271,7 @@ pub(super) async fn cancel(
     let mut response = answer(&state, &base, &found, false, &Select::All, Prefer::default());
     if !done.state.is_final() && !found.view.state.is_final() {
         *response.status_mut() = StatusCode::ACCEPTED;
-        if let Ok(location) = HeaderValue::from_str(&base.operation(id)) {
+        if let Ok(location) = HeaderValue::from_str(&base.operation(found.view.shown_id())) {
             response.headers_mut().insert(OPERATION_LOCATION, location);
         }
     }

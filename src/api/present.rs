@@ -36,7 +36,7 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
             state.class() == StepState::RUNNING && matches!(step.work(*state), Work::Instruction(_))
         });
     wire::Operation {
-        id: view.id.to_string(),
+        id: view.shown_id(),
         category: "jobsets".to_owned(),
         name: jobset.name.clone(),
         created_date_time: created_at(view.id),
@@ -45,8 +45,8 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         state: view.state.name().to_owned(),
         percent_complete: percent_complete(view.state, &counts),
         paused: view.paused,
-        forked_from: view.forked_from.map(|id| id.to_string()),
-        resource_location: view.state.is_final().then(|| base.jobset(view.id)),
+        forked_from: view.forked_from.clone(),
+        resource_location: view.state.is_final().then(|| base.jobset(view.shown_id())),
         result: view.results.as_ref().map(|results| by_name(jobset, results)),
         error: error(found),
         cancellation: cancellation(view, &counts),

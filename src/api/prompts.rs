@@ -22,7 +22,7 @@ use super::state::{ApiState, BaseUrl};
 use crate::domain::Problem;
 use crate::domain::schema::Schema;
 use crate::engine::{
-    EngineError, Known, PromptKey, PromptPlace, PromptView, PromptsAsked, Replied,
+    EngineError, Known, PromptKey, PromptPlace, PromptView, PromptsAsked, Replied, shown_id,
 };
 use crate::odata::Model;
 use crate::wire::{self, ReplyRequest, ReplyStatus};
@@ -42,10 +42,10 @@ fn id_of(view: &PromptView) -> String {
 /// Names a prompt in the path. An id that cannot be one names none.
 pub(super) struct PromptPath(PromptKey);
 
-impl<S: Send + Sync> FromRequestParts<S> for PromptPath {
+impl FromRequestParts<ApiState> for PromptPath {
     type Rejection = ApiError;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+    async fn from_request_parts(parts: &mut Parts, state: &ApiState) -> Result<Self, ApiError> {
         let StepPath { operation, step: id } = StepPath::from_request_parts(parts, state).await?;
         let numbers: Option<Vec<i32>> = id.split('-').map(|part| part.parse().ok()).collect();
         match numbers.as_deref() {
@@ -70,7 +70,7 @@ fn shown(view: PromptView) -> wire::Prompt {
     }
     wire::Prompt {
         id: id_of(&view),
-        operation: view.operation.to_string(),
+        operation: shown_id(view.operation, view.alias.as_deref()),
         step: view.step_name,
         n: number(view.step),
         attempt: number(view.attempt),
@@ -135,7 +135,9 @@ pub(super) async fn waiting_of(
     let list = List::of(&state, query, &headers, Some(id), false)?;
     let wait = list.asked.prefer.wait;
     let found = list.wait(&state, id, wait.unwrap_or_default()).await?;
-    let mut response = list.show(found, &format!("{}/waiting", base.operation(id)));
+    let alias = found.first().and_then(|prompt| prompt.alias.clone());
+    let shown_id = shown_id(id, alias.as_deref());
+    let mut response = list.show(found, &format!("{}/waiting", base.operation(shown_id)));
     Prefer { wait, max_page_size: list.asked.prefer.max_page_size, ..Prefer::default() }
         .applied(response.headers_mut());
     Ok(response)
@@ -163,9 +165,10 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let list = List::of(&state, query, &headers, Some(id), true)?;
-    state.engine.operation(id).await?; // An unknown operation is a 404, not an empty list.
+    // An unknown operation is a 404, not an empty list.
+    let shown_id = state.engine.operation(id).await?.view.shown_id();
     let found = list.page(&state).await?;
-    Ok(list.show(found, &format!("{}/prompts", base.operation(id))))
+    Ok(list.show(found, &format!("{}/prompts", base.operation(shown_id))))
 }
 
 /// A question for prompts.

@@ -52,7 +52,7 @@ pub(super) async fn list(
     } else {
         asked.among(steps(&state, &found, 0, all).await?, searched)?
     };
-    Ok(asked.page(&answered, &format!("{}/steps", base.operation(id))))
+    Ok(asked.page(&answered, &format!("{}/steps", base.operation(found.view.shown_id()))))
 }
 
 /// What `$search` looks at.

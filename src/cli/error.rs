@@ -79,7 +79,7 @@ impl CliError {
             Self::Invalid { .. }
             | Self::Unreadable { .. }
             | Self::BadSetting(_)
-            | Self::Client(ClientError::BadAddress { .. }) => REJECTED,
+            | Self::Client(ClientError::BadAddress { .. } | ClientError::BadKey { .. }) => REJECTED,
             Self::Client(error) if error.is_rejection() => REJECTED,
             Self::Interrupted => INTERRUPTED,
             Self::Client(_)

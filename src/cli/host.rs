@@ -68,6 +68,8 @@ pub struct HostSettings {
     pub limits: Limits,
     /// Whether the causal order of events is kept.
     pub stamps: bool,
+    /// For how long a submission that is repeated makes nothing new.
+    pub repeatability_window: Duration,
     /// What a question to a collection may have at the most.
     pub query_limits: odata::Limits,
     /// The longest time that the database may take to answer a client's question.
@@ -100,6 +102,7 @@ impl HostSettings {
             keep_alive: api.keep_alive,
             output_cap_bytes: 16 * 1024 * 1024,
             stamps: true,
+            repeatability_window: EngineSettings::default().repeatability_window,
             lease: Duration::from_secs(6),
             heartbeat: Duration::from_secs(2),
             default_grace: Duration::from_secs(10),
@@ -210,8 +213,12 @@ impl Host {
         let statement_timeout = settings.statement_timeout;
         let store = Store::new(&StoreSettings { statement_timeout, ..StoreSettings::new(url) })?;
         store.migrate().await?;
-        let (limits, stamps) = (settings.limits, settings.stamps);
-        let engine_settings = EngineSettings { limits, stamps, ..EngineSettings::default() };
+        let engine_settings = EngineSettings {
+            limits: settings.limits,
+            stamps: settings.stamps,
+            repeatability_window: settings.repeatability_window,
+            ..EngineSettings::default()
+        };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;
         let stop_worker = CancellationToken::new();
         let worker = tokio::spawn({

@@ -15,7 +15,7 @@ use super::output::Output;
 use super::serve::{WorkerArgs, settings};
 use super::signals::Signals;
 use super::{Host, HostSettings};
-use crate::client::{Client, ClientError};
+use crate::client::{Client, ClientError, SubmissionKeys};
 use crate::domain::Problem;
 
 #[derive(Debug, Args)]
@@ -33,8 +33,20 @@ pub(super) struct RunArgs {
     /// A value of the context: JSON, or text where it is none; may be given many times
     #[arg(long, value_name = "KEY=VALUE", value_parser = pair)]
     set: Vec<(String, String)>,
+    /// The id of the operation: a run that is started again with it is the same run
+    #[arg(long, value_name = "ID")]
+    operation_id: Option<String>,
+    /// Names this run: started again with the same key, for a day, it is the same run
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
     #[command(flatten)]
     worker: WorkerArgs,
+}
+
+/// What is submitted, and what it is called.
+struct Order {
+    document: Document,
+    keys: SubmissionKeys,
 }
 
 /// Runs the jobset on the server that was named, or on one of its own.
@@ -48,24 +60,26 @@ pub(super) async fn run(
     document.merge("labels", labels.collect())?;
     let context = args.set.into_iter().map(|(key, value)| (key, json_or_text(value)));
     document.merge("context", context.collect::<Map<_, _>>())?;
+    let RunArgs { idempotency_key, operation_id, worker, .. } = args;
+    let order = Order { document, keys: SubmissionKeys { idempotency_key, operation_id } };
     let mut signals = Signals::new()?;
     if let Some(client) = global.named_client()? {
-        return submit(&client, document, true, &mut signals, output).await;
+        return submit(&client, order, true, &mut signals, output).await;
     }
-    let settings = settings(global, &args.worker)?;
+    let settings = settings(global, &worker)?;
     // What is certainly refused is refused before a database is made.
-    let problems = document.problems(&settings.limits);
+    let problems = order.document.problems(&settings.limits);
     if !problems.is_empty() {
-        return Err(CliError::Invalid { file: document.file, problems });
+        return Err(CliError::Invalid { file: order.document.file, problems });
     }
     let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
-    on_own_host(HostSettings { listen, ..settings }, document, &mut signals, output).await
+    on_own_host(HostSettings { listen, ..settings }, order, &mut signals, output).await
 }
 
 /// Starts a host, runs the jobset on it and stops it.
 async fn on_own_host(
     settings: HostSettings,
-    document: Document,
+    order: Order,
     signals: &mut Signals,
     output: Output,
 ) -> Result<ExitCode, CliError> {
@@ -78,7 +92,7 @@ async fn on_own_host(
     let (stop, stopped) = oneshot::channel::<()>();
     let mut running = tokio::spawn(host.run_until(async { _ = stopped.await }));
     let outcome = tokio::select! {
-        outcome = submit(&client, document, false, signals, output) => outcome,
+        outcome = submit(&client, order, false, signals, output) => outcome,
         ended = &mut running => {
             return Err(ended.map_or(CliError::HostEnded, |ended| {
                 ended.map_or_else(CliError::from, |()| CliError::HostEnded)
@@ -99,14 +113,14 @@ async fn on_own_host(
 /// Submits the jobset and follows it. `remains` says whether the server is there afterwards.
 async fn submit(
     client: &Client,
-    document: Document,
+    order: Order,
     remains: bool,
     signals: &mut Signals,
     output: Output,
 ) -> Result<ExitCode, CliError> {
-    let file = document.file;
+    let Document { file, json } = order.document;
     let submitted =
-        client.submit_json(document.json).await.map_err(|error| rejected(&file, error))?;
+        client.submit_once(json, &order.keys).await.map_err(|error| rejected(&file, error))?;
     let told = submitted.operation.warnings.iter();
     let told = told.map(|d| Problem::new(d.target.clone().unwrap_or_default(), d.message.clone()));
     output.warn(&file, &told.collect::<Vec<_>>())?;

@@ -24,6 +24,8 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 const MAX_PAGE_SIZE: usize = 1_000;
 const OUTPUT_CAP_BYTES: u64 = 16 * 1024 * 1024;
+/// OASIS Repeatable Requests, section 5.
+const WINDOW_MIN: Duration = Duration::from_mins(5);
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -176,6 +178,16 @@ struct LimitArgs {
     )]
     #[arg(value_parser = duration::parse)]
     keep_alive: Duration,
+    /// For how long a submission that is repeated with the same key makes nothing new
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_REPEATABILITY_WINDOW",
+        hide_env_values = true,
+        default_value = "24h"
+    )]
+    #[arg(value_parser = duration::parse)]
+    repeatability_window: Duration,
     /// Bytes of a `$filter`, `$orderby`, `$search` or `$select`
     #[arg(
         long = "max-query-bytes",
@@ -258,6 +270,11 @@ pub(super) async fn serve(
         let message = "--keep-alive must be at least 100ms: a stream would say nothing else";
         return Err(CliError::BadSetting(message.to_owned()));
     }
+    if args.limits.repeatability_window < WINDOW_MIN {
+        let message = "--repeatability-window must be at least 5m: a client that lost its connection \
+                       has to find the time to try again";
+        return Err(CliError::BadSetting(message.to_owned()));
+    }
     let mut settings = settings(global, &args.worker)?;
     if args.no_worker {
         settings.slots = 0;
@@ -275,6 +292,7 @@ pub(super) async fn serve(
         keep_alive: args.limits.keep_alive,
         limits: args.limits.of_jobsets(),
         stamps: !args.no_stamps,
+        repeatability_window: args.limits.repeatability_window,
         query_limits: args.limits.of_queries(),
         statement_timeout: args.limits.statement_timeout,
         ..settings

@@ -25,6 +25,12 @@ pub enum ClientError {
         #[source]
         source: Box<reqwest::Error>,
     },
+    /// The key of a submission cannot be sent.
+    #[error("`{}` cannot be a key: it takes printable ASCII", key.escape_debug())]
+    BadKey {
+        /// What was given.
+        key: String,
+    },
     /// The server understood and said no.
     #[error("{}", .1.error.message)]
     Refused(StatusCode, Box<ErrorEnvelope>),

@@ -5,7 +5,8 @@
 //!
 //! Reading is retried for a short while when the server cannot be reached or says that it is busy
 //! (429, 503, honouring `Retry-After`), because asking twice changes nothing. Writing is not
-//! retried: whoever submits must know whether to submit again. Every error says what to do next.
+//! retried: whoever submits must know whether to submit again; a submission with a key is, because
+//! the server knows its repetition. Every error says what to do next.
 //!
 //! A token is sent to the server that was configured and to nobody else: links are followed on that
 //! server, whatever host they name, which also makes them work through a tunnel.
@@ -39,7 +40,7 @@ pub use filters::{
     StepId, extract_step_ids, filter_steps_by_action, filter_steps_by_states, filter_steps_by_tags,
 };
 pub use handler::{ApiClient, OperationHandler, Reran, StatusField, StepStatus, make_api_client};
-pub use operations::{Polled, Question, Submitted};
+pub use operations::{Polled, Question, SubmissionKeys, Submitted};
 pub use steer::{SteerOutcome, Verb};
 use transport::ANSWER_TIMEOUT;
 

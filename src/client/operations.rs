@@ -13,6 +13,8 @@ use super::{Client, ClientError};
 use crate::wire::{Jobset, JobsetDocument, Operation};
 
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 const PREFER: HeaderName = HeaderName::from_static("prefer");
 
 /// A jobset was accepted: durable, and run from now on.
@@ -24,6 +26,33 @@ pub struct Submitted {
     pub operation_location: Option<String>,
     /// How long to wait before the first poll.
     pub retry_after: Option<Duration>,
+}
+
+/// What a client calls a submission, so that it may be repeated.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SubmissionKeys {
+    /// Names the request; any text of printable ASCII that nobody else comes up with.
+    pub idempotency_key: Option<String>,
+    /// The id that the operation is to have.
+    pub operation_id: Option<String>,
+}
+
+impl SubmissionKeys {
+    fn headers(&self) -> Result<HeaderMap, ClientError> {
+        let quoted =
+            |key: &String| format!("\"{}\"", key.replace('\\', "\\\\").replace('"', "\\\""));
+        let keys = [
+            (IDEMPOTENCY_KEY, self.idempotency_key.as_ref().map(quoted)),
+            (OPERATION_ID, self.operation_id.clone()),
+        ];
+        let mut headers = HeaderMap::new();
+        for (name, key) in keys {
+            let Some(key) = key else { continue };
+            let value = HeaderValue::from_str(&key).map_err(|_| ClientError::BadKey { key })?;
+            headers.insert(name, value);
+        }
+        Ok(headers)
+    }
 }
 
 /// The answer to a poll.
@@ -76,9 +105,32 @@ impl Client {
     /// # Errors
     /// As for [`Client::submit`].
     pub async fn submit_json(&self, json: Vec<u8>) -> Result<Submitted, ClientError> {
+        self.submit_once(json, &SubmissionKeys::default()).await
+    }
+
+    /// Submits a jobset as it was written, under keys by which the server knows a repetition: with
+    /// one of them this tries again while the server cannot be reached or is busy, and whoever calls
+    /// may do so again. However often, it makes one operation.
+    ///
+    /// # Errors
+    /// [`ClientError::BadKey`]; [`ClientError::Refused`] with 409 or 422 when a key stands for
+    /// another jobset; otherwise as for [`Client::submit`].
+    pub async fn submit_once(
+        &self,
+        json: Vec<u8>,
+        keys: &SubmissionKeys,
+    ) -> Result<Submitted, ClientError> {
         let url = self.url(&["jobsets"]);
-        let request = self.request(Method::POST, &url).header(CONTENT_TYPE, "application/json");
-        self.send(&url, request.body(json)).await?.submitted()
+        let headers = keys.headers()?;
+        let request = || {
+            let request = self.request(Method::POST, &url).header(CONTENT_TYPE, "application/json");
+            request.headers(headers.clone()).body(json.clone())
+        };
+        if headers.is_empty() {
+            self.send(&url, request()).await?.submitted()
+        } else {
+            self.send_again(&url, request).await?.submitted()
+        }
     }
 
     /// One operation.

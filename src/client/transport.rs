@@ -48,11 +48,20 @@ impl Client {
         headers: &HeaderMap,
         timeout: Duration,
     ) -> Result<Answer, ClientError> {
+        let request = || self.request(Method::GET, url).headers(headers.clone()).timeout(timeout);
+        self.send_again(url, request).await
+    }
+
+    /// A request that may arrive twice: tried again while the server cannot be reached or is busy.
+    pub(super) async fn send_again(
+        &self,
+        url: &Url,
+        request: impl Fn() -> RequestBuilder,
+    ) -> Result<Answer, ClientError> {
         let mut wait = FIRST_WAIT;
         let mut tries = 1;
         loop {
-            let request = self.request(Method::GET, url).headers(headers.clone()).timeout(timeout);
-            let outcome = self.send(url, request).await;
+            let outcome = self.send(url, request()).await;
             let pause = match &outcome {
                 Ok(answer) if is_busy(answer.status) => retry_after(&answer.headers),
                 Err(ClientError::Unreachable { source, .. }) if !source.is_timeout() => None,

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use uuid::Uuid;
 
 use super::error::EngineError;
+use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
@@ -58,6 +59,8 @@ pub(super) struct Submit {
     pub(super) context: Option<Value>,
     /// Where it begins, if it takes over what another operation got done.
     pub(super) fork: Option<Box<Fork>>,
+    /// By what its repetition is recognised, if the client says so.
+    pub(super) identity: Option<Identity>,
 }
 
 /// What a forked operation takes over.
@@ -65,6 +68,8 @@ pub(super) struct Submit {
 pub(super) struct Fork {
     /// The operation that it is forked from.
     pub(super) source: Uuid,
+    /// The alias of that one.
+    pub(super) source_alias: Option<String>,
     /// The new run.
     pub(super) run: Run,
     /// The steps that are run again.
@@ -210,7 +215,7 @@ pub(super) struct Expire {
 /// What a lane is asked.
 #[derive(Debug)]
 pub(super) enum Command {
-    Submit(Ask<Submit, DateTime<Utc>>),
+    Submit(Ask<Submit, Accepted>),
     Settle(Ask<Report, ()>),
     Stop(Ask<StopAsked, StopAnswer>),
     Patch(Ask<ContextPatch, (Value, i32)>),
@@ -231,6 +236,11 @@ impl Command {
             Self::Lose(ask) => ask.input.operation,
             Self::Expire(ask) => ask.input.operation,
         }
+    }
+
+    /// By what the repetition of a submission is recognised.
+    pub(super) const fn identity(&self) -> Option<&Identity> {
+        if let Self::Submit(ask) = self { ask.input.identity.as_ref() } else { None }
     }
 
     /// Sends the answer, now that it is durable.

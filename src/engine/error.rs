@@ -5,7 +5,7 @@ use thiserror::Error;
 use crate::domain::Problem;
 use crate::domain::decide::Stale;
 use crate::odata::ErrorKind;
-use crate::store::StoreError;
+use crate::store::{KeyKind, StoreError};
 
 /// Why a command was not carried out. Nothing was changed then.
 #[derive(Debug, Error)]
@@ -48,6 +48,9 @@ pub enum EngineError {
         /// The event.
         seq: i32,
     },
+    /// The client used this key for another request before.
+    #[error("this key stands for another request, which came before with another body or route")]
+    KeyTaken(KeyKind),
     /// The attempt is not, or no longer, the worker's.
     #[error(transparent)]
     Stale(#[from] Stale),

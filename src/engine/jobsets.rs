@@ -38,6 +38,7 @@ impl Compiled {
     pub fn fresh(self: &Arc<Self>, id: Uuid, at: DateTime<Utc>) -> Found {
         let view = OperationView {
             id,
+            alias: None,
             jobset: self.record.id,
             state: OperationState::NotStarted,
             stop: None,

@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::command::Command;
 use super::error::EngineError;
+use super::idempotency::Keys;
 use super::turn::Turn;
 use crate::domain::Run;
 use crate::store::{Claimable, StoreError};
@@ -222,7 +223,8 @@ impl Lane {
         again: bool,
     ) -> Result<Turn, EngineError> {
         self.load(commands, claimable, connection, again).await?;
-        let mut turn = Turn::new(&self.shared, self.index);
+        let keys = Keys::of(commands, &self.shared, connection).await?;
+        let mut turn = Turn::new(&self.shared, self.index, keys);
         for command in commands {
             turn.carry_out(command, &mut self.runs).await?;
         }

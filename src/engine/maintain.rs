@@ -1,5 +1,5 @@
-//! What has to be done from time to time: lost workers, time that is up, partitions, and a look at
-//! the queue in case news was lost.
+//! What has to be done from time to time: lost workers, time that is up, partitions, keys of clients
+//! that are free again, and a look at the queue in case news was lost.
 //!
 //! Every process does it. All of it is idempotent and guarded by versions, so that two doing the
 //! same thing at once is harmless.
@@ -26,7 +26,7 @@ pub(super) async fn maintain(shared: Arc<Shared>) {
     loop {
         let done = tokio::select! {
             _ = often.tick() => shared.look_after().await,
-            _ = rarely.tick() => shared.store.ensure_partitions().await.map_err(Into::into),
+            _ = rarely.tick() => shared.look_ahead().await,
             () = shared.stopped.cancelled() => return,
         };
         if let Err(error) = done {
@@ -39,11 +39,17 @@ impl Shared {
     async fn look_after(self: &Arc<Self>) -> Result<(), EngineError> {
         self.rescue().await?;
         self.expire().await?;
+        self.forget_keys().await?;
         match self.store.next_ready().await? {
             Some(due) if due <= self.clock.now() => self.look(),
             Some(_) | None => {}
         }
         Ok(())
+    }
+
+    async fn look_ahead(&self) -> Result<(), EngineError> {
+        self.store.ensure_partitions().await?;
+        self.forget_aliases().await
     }
 
     /// Takes their attempts from workers whose leases ran out.

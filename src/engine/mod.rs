@@ -18,6 +18,7 @@ mod causality;
 mod clock;
 mod command;
 mod error;
+mod idempotency;
 mod jobsets;
 mod lane;
 mod live;
@@ -34,16 +35,17 @@ mod work;
 pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, Known,
-    LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputPiece, OutputView,
-    PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError,
-    StoreSettings,
+    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
+    Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputPiece,
+    OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store,
+    StoreError, StoreSettings, SubmissionKey, own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
     ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,
 };
 pub use error::EngineError;
+pub use idempotency::{Accepted, CLIENT_AHEAD_MAX, Identity};
 pub use jobsets::{Compiled, DecodeDefinition};
 pub use live::{
     Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput, OutputFollower,
@@ -66,7 +68,7 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::clock::Clock;
-use self::command::{Ask, Command, Submit};
+use self::command::{Ask, Command};
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
 use self::live::Live;
@@ -90,6 +92,8 @@ pub struct EngineSettings {
     pub infra_retries: u32,
     /// Whether the causal order of the events of new operations is kept.
     pub stamps: bool,
+    /// For how long a submission that is repeated makes nothing new.
+    pub repeatability_window: Duration,
 }
 
 impl Default for EngineSettings {
@@ -101,6 +105,7 @@ impl Default for EngineSettings {
             poll_interval: Duration::from_secs(1),
             infra_retries: 3,
             stamps: true,
+            repeatability_window: Duration::from_hours(24),
         }
     }
 }
@@ -135,6 +140,15 @@ impl Shared {
     fn lane_of(&self, operation: Uuid) -> &LaneHandle {
         let last = operation.as_bytes()[15];
         &self.lanes[usize::from(last) % self.lanes.len()]
+    }
+
+    /// Refuses what would have to wait for a place.
+    fn try_send(&self, command: Command) -> Result<(), EngineError> {
+        let lane = self.lane_of(command.operation());
+        lane.sender.try_send(command).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
+            mpsc::error::TrySendError::Closed(_) => EngineError::ShuttingDown,
+        })
     }
 
     async fn send(&self, command: Command) -> Result<(), EngineError> {
@@ -228,15 +242,8 @@ impl Engine {
         labels: Option<Value>,
         context: Option<Value>,
     ) -> Result<(Uuid, DateTime<Utc>), EngineError> {
-        let id = self.shared.clock.new_id();
-        let (ask, answer) = Ask::new(Submit { id, jobset, labels, context, fork: None });
-        let lane = self.shared.lane_of(id);
-        lane.sender.try_send(Command::Submit(ask)).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => EngineError::Overloaded,
-            mpsc::error::TrySendError::Closed(_) => EngineError::ShuttingDown,
-        })?;
-        let at = answer.await.map_err(|_| EngineError::ShuttingDown)??;
-        Ok((id, at))
+        let made = self.submit_once(jobset, labels, context, None).await?;
+        Ok((made.id, made.at))
     }
 
     /// Ends an operation before its natural end.

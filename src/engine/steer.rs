@@ -61,16 +61,19 @@ impl Engine {
         }
         let fork = Box::new(Fork {
             source,
+            source_alias: found.view.alias.clone(),
             run: run.fork(id, &again, &last, self.now()),
             again: again.into_iter().collect(),
             edits: (!edits.is_empty()).then_some(Value::Object(edits)),
             flags: crate::store::HAS_RESULT,
         });
         let (jobset, labels) = (Arc::clone(&found.compiled), found.view.labels.clone());
-        let (ask, answer) = Ask::new(Submit { id, jobset, labels, context, fork: Some(fork) });
+        let fork = Some(fork);
+        let submit = Submit { id, jobset, labels, context, fork, identity: None };
+        let (ask, answer) = Ask::new(submit);
         self.shared.send(Command::Submit(ask)).await?;
-        let at = answer.await.map_err(|_| EngineError::ShuttingDown)??;
-        Ok(Some((id, at)))
+        let made = answer.await.map_err(|_| EngineError::ShuttingDown)??;
+        Ok(Some((made.id, made.at)))
     }
 }
 

@@ -14,6 +14,7 @@ use super::command::{
     Ask, Command, ContextPatch, Expire, Lose, Report, StopAnswer, StopAsked, Submit,
 };
 use super::error::EngineError;
+use super::idempotency::{Accepted, Keys};
 use super::lane::Cached;
 use super::live::{Span, Spans};
 use super::seat::{Assignment, Seat};
@@ -43,6 +44,8 @@ pub(super) struct Turn {
     pub(super) touched: BTreeSet<Uuid>,
     /// The events that they got.
     spans: Spans,
+    /// What clients called the submissions of this turn.
+    keys: Keys,
     /// Runs made in this turn, with what is stored beside them.
     new: HashMap<Uuid, NewOperation>,
     pub(super) data: HashMap<Uuid, Data>,
@@ -61,7 +64,7 @@ pub(super) struct Turn {
 }
 
 impl Turn {
-    pub(super) fn new(shared: &Arc<Shared>, lane: usize) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, lane: usize, keys: Keys) -> Self {
         Self {
             shared: Arc::clone(shared),
             lane,
@@ -69,6 +72,7 @@ impl Turn {
             batch: Batch::default(),
             touched: BTreeSet::new(),
             spans: Spans::new(),
+            keys,
             new: HashMap::new(),
             data: HashMap::new(),
             looked_at: Vec::new(),
@@ -100,11 +104,17 @@ impl Turn {
         Ok(())
     }
 
-    fn submit(&mut self, ask: &mut Ask<Submit, DateTime<Utc>>, runs: &mut HashMap<Uuid, Cached>) {
-        ask.answer(Ok(self.now));
-        let Submit { id, jobset, labels, context, fork } = &ask.input;
+    fn submit(&mut self, ask: &mut Ask<Submit, Accepted>, runs: &mut HashMap<Uuid, Cached>) {
+        if let Some(answer) = ask.input.identity.as_ref().and_then(|i| self.keys.answer(i)) {
+            return ask.answer(answer);
+        }
+        ask.answer(Ok(Accepted { id: ask.input.id, at: self.now, is_repeated: false }));
+        let Submit { id, jobset, labels, context, fork, identity } = &ask.input;
         if runs.contains_key(id) {
             return; // Stored by a try whose answer was lost.
+        }
+        if let Some(identity) = identity {
+            self.keys.take(identity, *id, self.now, &mut self.batch);
         }
         if !jobset.is_stored() {
             self.batch.add_jobset(&jobset.record);
@@ -119,6 +129,7 @@ impl Turn {
                 flags |= if fork.edits.is_some() { HAS_EDITS } else { 0 };
                 stored.edits.clone_from(&fork.edits);
                 stored.forked_from = Some(fork.source);
+                stored.forked_from_alias.clone_from(&fork.source_alias);
                 let kept = (0..jobset.jobset.len()).filter(|n| !fork.again.contains(n));
                 self.batch.add_kept(*id, fork.source, kept);
                 fork.run.clone()
@@ -136,7 +147,8 @@ impl Turn {
         let resources: Vec<String> = named.into_iter().map(str::to_owned).collect();
         flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
         let (jobset, labels) = (jobset.record.id, labels.clone());
-        self.new.insert(*id, NewOperation { jobset, labels, resources });
+        let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
+        self.new.insert(*id, NewOperation { jobset, alias, labels, resources });
         runs.insert(*id, Cached { run, flags, version: 0 });
         self.touched.insert(*id);
     }

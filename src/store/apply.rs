@@ -20,8 +20,10 @@ pub(super) fn compose(parts: &[&str], is_checked: bool) -> String {
 
 pub(super) const OPERATIONS: &str = r#"op as (
     select * from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::smallint[],
-        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[], $61::bytea[])
-        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels, clock)
+        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[], $61::bytea[],
+        $68::text[])
+        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels, clock,
+            alias)
 )"#;
 
 pub(super) const CHANGED: &str = r#"changed as (
@@ -35,8 +37,8 @@ pub(super) const CHANGED: &str = r#"changed as (
 
 pub(super) const MADE: &str = r#"made as (
     insert into operation (id, jobset, state, stop, flags, version, entered, steps, open, labels,
-        clock)
-    select id, jobset, state, stop, flags, version, entered, steps, open, labels, clock
+        clock, alias)
+    select id, jobset, state, stop, flags, version, entered, steps, open, labels, clock, alias
     from op where expected = 0
 )"#;
 
@@ -77,10 +79,12 @@ pub(super) const DEFINED: &str = r#"defined as (
 
 pub(super) const WIDENED: &str = r#"widened as (
     insert into operation_data as d (operation, context, context_version, cancellation, edits,
-        forked_from, stopped)
-    select operation, context, (context is not null)::int, cancellation, edits, forked_from, stopped
-    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[], $56::jsonb[], $57::uuid[], $67::jsonb[])
-        as u (operation, context, cancellation, edits, forked_from, stopped)
+        forked_from, stopped, forked_from_alias)
+    select operation, context, (context is not null)::int, cancellation, edits, forked_from, stopped,
+        forked_from_alias
+    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[], $56::jsonb[], $57::uuid[], $67::jsonb[],
+        $69::text[])
+        as u (operation, context, cancellation, edits, forked_from, stopped, forked_from_alias)
     on conflict (operation) do update
     set context = coalesce(excluded.context, d.context),
         context_version = d.context_version + (excluded.context is not null)::int,
@@ -165,4 +169,13 @@ pub(super) const KEPT: &str = r#"kept as (
         order by a.attempt desc
         limit 1
     ) a
+)"#;
+
+/// In one order, so that two batches with the same keys do not wait for each other.
+pub(super) const KEYED: &str = r#"keyed as (
+    insert into idempotency_key (kind, key, digest, operation, at)
+    select *
+    from unnest($70::smallint[], $71::text[], $72::bytea[], $73::uuid[], $74::timestamptz[])
+        as u (kind, key, digest, operation, at)
+    order by kind, key
 )"#;

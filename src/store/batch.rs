@@ -15,6 +15,7 @@ use uuid::Uuid;
 use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::error::StoreError;
+use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
 use crate::domain::{Event, Fact, Kill, KillHow, OperationState, Run, Stop};
@@ -40,7 +41,7 @@ columns! {
     Operations {
         id: Uuid, expected: i32, state: i16, stop: Option<i16>, flags: i16, version: i32,
         entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, jobset: Option<Uuid>,
-        labels: Option<Json<Value>>, clock: Option<Vec<u8>>,
+        labels: Option<Json<Value>>, clock: Option<Vec<u8>>, alias: Option<String>,
     }
 }
 
@@ -98,6 +99,7 @@ struct Data {
     cancellation: Vec<Option<Json<Value>>>,
     edits: Vec<Option<Json<Value>>>,
     forked_from: Vec<Option<Uuid>>,
+    forked_from_alias: Vec<Option<String>>,
     stopped: Vec<Option<Json<Value>>>,
 }
 
@@ -117,6 +119,14 @@ struct Kept {
     step: Vec<i32>,
 }
 
+/// The columns of an operation that never change.
+#[derive(Default)]
+struct NewRow {
+    jobset: Option<Uuid>,
+    labels: Option<Json<Value>>,
+    alias: Option<String>,
+}
+
 /// All that a set of decisions changed.
 #[derive(Debug, Default)]
 pub struct Batch {
@@ -133,6 +143,7 @@ pub struct Batch {
     orders: Orders,
     kept: Kept,
     resources: Resources,
+    keys: NewKeys,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -162,7 +173,9 @@ impl Batch {
 
     /// Stores a new operation as its run stands now.
     pub fn add_new(&mut self, run: &mut Run, flags: i16, new: NewOperation) {
-        self.add_run(run, 0, flags, Some(new.jobset), new.labels.map(Json));
+        let row =
+            NewRow { jobset: Some(new.jobset), labels: new.labels.map(Json), alias: new.alias };
+        self.add_run(run, 0, flags, row);
         if run.state().is_final() {
             self.ended.push(run.id());
             return;
@@ -176,7 +189,7 @@ impl Batch {
 
     /// Stores what changed in a run since version `expected`.
     pub fn add_changed(&mut self, run: &mut Run, expected: i32, flags: i16) {
-        self.add_run(run, expected, flags, None, None);
+        self.add_run(run, expected, flags, NewRow::default());
         if run.state().is_final() {
             self.ended.push(run.id());
             self.not_ready.push(run.id());
@@ -209,14 +222,12 @@ impl Batch {
         }
     }
 
-    fn add_run(
-        &mut self,
-        run: &mut Run,
-        expected: i32,
-        flags: i16,
-        jobset: Option<Uuid>,
-        labels: Option<Json<Value>>,
-    ) {
+    /// Stores what a client called the submission of a new operation.
+    pub fn add_key(&mut self, key: &SubmissionKey, known: &KnownKey) {
+        self.keys.push(key, known);
+    }
+
+    fn add_run(&mut self, run: &mut Run, expected: i32, flags: i16, new: NewRow) {
         if let Some(timer) = run.take_timer() {
             self.add_timer(run.id(), timer);
         }
@@ -261,9 +272,10 @@ impl Batch {
             run.entered(),
             if is_chunked { Vec::new() } else { pack_steps(run.steps()) },
             pack_open(run.open(), run.notes()),
-            jobset,
-            labels,
+            new.jobset,
+            new.labels,
             clock,
+            new.alias,
         );
         for event in changes.events {
             self.add_event(run.id(), event);
@@ -345,6 +357,7 @@ impl Batch {
         self.data.cancellation.push(data.cancellation.map(Json));
         self.data.edits.push(data.edits.map(Json));
         self.data.forked_from.push(data.forked_from);
+        self.data.forked_from_alias.push(data.forked_from_alias);
         self.data.stopped.push(data.stopped.map(Json));
     }
 
@@ -388,6 +401,7 @@ impl Batch {
             (!self.resources.operation.is_empty(), apply::TIED),
             (!self.resources.operation.is_empty(), apply::SHARED),
             (!self.resources.ended.is_empty(), apply::UNSHARED),
+            (!self.keys.text.is_empty(), apply::KEYED),
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
@@ -471,6 +485,13 @@ impl Batch {
             .bind(&self.resources.ended)
             .bind(&self.orders.force)
             .bind(&self.data.stopped)
+            .bind(&o.alias)
+            .bind(&self.data.forked_from_alias)
+            .bind(&self.keys.kind)
+            .bind(&self.keys.text)
+            .bind(&self.keys.digest)
+            .bind(&self.keys.operation)
+            .bind(&self.keys.at)
             .execute(connection)
             .await?;
         Ok(())

@@ -19,6 +19,8 @@ use crate::itc::Stamp;
 pub struct Sharer {
     /// Its id.
     pub id: Uuid,
+    /// The id that its client chose.
+    pub alias: Option<String>,
     /// What it runs.
     pub jobset: Uuid,
     /// Its state.
@@ -58,6 +60,7 @@ pub struct Tie {
 #[derive(FromRow)]
 struct SharerRow {
     id: Uuid,
+    alias: Option<String>,
     jobset: Uuid,
     state: i16,
     entered: DateTime<Utc>,
@@ -152,7 +155,7 @@ impl Store {
         let rows: Vec<SharerRow> = sqlx::query_as(
             r#"
             -- causality/sharers
-            select o.id, o.jobset, o.state, o.entered, o.labels
+            select o.id, o.alias, o.jobset, o.state, o.entered, o.labels
             from (
                 select other as id from tie where operation = $1
                 union
@@ -182,8 +185,8 @@ impl Store {
         .fetch_all(&self.read)
         .await?;
         let read = |row: SharerRow| {
-            let SharerRow { id, jobset, entered, labels, .. } = row;
-            Ok(Sharer { id, jobset, state: state(id, row.state)?, entered, labels })
+            let SharerRow { id, alias, jobset, entered, labels, .. } = row;
+            Ok(Sharer { id, alias, jobset, state: state(id, row.state)?, entered, labels })
         };
         rows.into_iter().map(read).collect()
     }

@@ -51,6 +51,13 @@ pub enum StoreError {
 const LOST_RACE: &str = "SB001";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
+const UNIQUE_VIOLATION: &str = "23505";
+
+/// Whether somebody else stored the same key of a client: that can be decided again. A row of any
+/// other table that is there already is a bug.
+fn is_about_keys(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(sqlx::error::DatabaseError::table) == Some("idempotency_key")
+}
 
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
@@ -58,6 +65,7 @@ impl From<sqlx::Error> for StoreError {
             error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned));
         match code.as_deref() {
             Some(LOST_RACE | SERIALIZATION_FAILURE | DEADLOCK) => Self::Conflict(error),
+            Some(UNIQUE_VIOLATION) if is_about_keys(&error) => Self::Conflict(error),
             // Classes: connection exception, insufficient resources, operator intervention, system
             // error. 25006: the server became a read-only standby.
             Some(code)

@@ -13,6 +13,8 @@ use super::read::{EventRow, EventView};
 pub struct NewEvent {
     /// The operation.
     pub operation: Uuid,
+    /// The id that its client chose.
+    pub alias: Option<String>,
     /// The jobset of the operation.
     pub jobset: Uuid,
     /// The event.
@@ -59,6 +61,7 @@ impl Store {
         #[derive(FromRow)]
         struct Row {
             operation: Uuid,
+            alias: Option<String>,
             jobset: Uuid,
             #[sqlx(flatten)]
             event: EventRow,
@@ -67,7 +70,7 @@ impl Store {
         let rows: Vec<Row> = sqlx::query_as(
             r#"
             -- live/events_after
-            select u.operation, o.jobset, e.seq, e.at, e.kind, e.step, e.attempt, e.action,
+            select u.operation, o.alias, o.jobset, e.seq, e.at, e.kind, e.step, e.attempt, e.action,
                 e.from_state, e.to_state, e.state, e.worker, e.stamp
             from unnest($1::uuid[], $2::int[]) as u (operation, after)
             join operation o on o.id = u.operation
@@ -87,8 +90,8 @@ impl Store {
         .fetch_all(&self.read)
         .await?;
         rows.into_iter()
-            .map(|Row { operation, jobset, event }| {
-                Ok(NewEvent { operation, jobset, event: event.into_view(operation)? })
+            .map(|Row { operation, alias, jobset, event }| {
+                Ok(NewEvent { operation, alias, jobset, event: event.into_view(operation)? })
             })
             .collect()
     }

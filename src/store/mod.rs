@@ -18,6 +18,7 @@ mod causality;
 mod clock;
 mod error;
 mod find;
+mod idempotency;
 mod known;
 mod live;
 pub mod lower;
@@ -35,6 +36,7 @@ pub use batch::Batch;
 pub use causality::{Sharer, SharersAsked, Tie};
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
+pub use idempotency::{KeyKind, KnownKey, SubmissionKey, own_id};
 pub use known::Known;
 pub use live::{NewEvent, NewOutput, OutputPlace};
 pub use message::{
@@ -44,7 +46,9 @@ pub use operation::{Claimable, StoredRun};
 pub use output::{OutputPiece, OutputView};
 pub use packed::CHUNK;
 pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
-pub use read::{AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView};
+pub use read::{
+    AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView, shown_id,
+};
 pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     NewJobset, NewOperation, OperationData, PAUSED,

@@ -49,6 +49,8 @@ pub struct NewPrompt {
 pub struct PromptView {
     /// The operation.
     pub operation: Uuid,
+    /// The id that the client of the operation chose.
+    pub alias: Option<String>,
     /// The number of the step.
     pub step: i32,
     /// The number of the attempt.
@@ -130,7 +132,8 @@ pub struct ReplyView {
 }
 
 const COLUMNS: &str = "operation, step, attempt, seq, step_name, kind, text, who, schema, asked, \
-                       reply, replied, closed, stamp, reply_stamp";
+                       reply, replied, closed, stamp, reply_stamp, \
+                       (select o.alias from operation o where o.id = prompt.operation) as alias";
 
 impl Store {
     /// Stores a prompt. `false`: the worker's lease ran out, so nothing was stored. Storing it again

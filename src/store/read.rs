@@ -21,6 +21,8 @@ use crate::itc::Stamp;
 pub struct OperationView {
     /// Its id.
     pub id: Uuid,
+    /// The id that its client chose.
+    pub alias: Option<String>,
     /// What it runs.
     pub jobset: Uuid,
     /// Its state.
@@ -47,13 +49,28 @@ pub struct OperationView {
     pub open: BTreeMap<u32, OpenAttempt>,
     /// What is remembered of steps, by number.
     pub notes: BTreeMap<u32, Note>,
-    /// The operation that it was forked from.
-    pub forked_from: Option<Uuid>,
+    /// The id, as it is shown, of the operation that it was forked from.
+    pub forked_from: Option<String>,
+}
+
+impl OperationView {
+    /// The id that clients are shown.
+    #[must_use]
+    pub fn shown_id(&self) -> String {
+        shown_id(self.id, self.alias.as_deref())
+    }
+}
+
+/// The id that clients are shown: the one that a client chose, if one did.
+#[must_use]
+pub fn shown_id(id: Uuid, alias: Option<&str>) -> String {
+    alias.map_or_else(|| id.to_string(), str::to_owned)
 }
 
 #[derive(FromRow)]
 pub(super) struct OperationRow {
     pub(super) id: Uuid,
+    alias: Option<String>,
     jobset: Uuid,
     state: i16,
     stop: Option<i16>,
@@ -66,14 +83,15 @@ pub(super) struct OperationRow {
     results: Option<Value>,
     flags: i16,
     open: Vec<u8>,
-    forked_from: Option<Uuid>,
+    forked_from: Option<String>,
 }
 
 /// The columns of an [`OperationRow`], from `operation o`. At most 100 results are shown.
 pub(super) const OPERATION_COLUMNS: &str = r#"
-    o.id, o.jobset, o.state, o.stop, o.version, o.entered, o.steps, o.labels, o.flags, o.open,
+    o.id, o.alias, o.jobset, o.state, o.stop, o.version, o.entered, o.steps, o.labels, o.flags, o.open,
     case when o.flags & 1 <> 0 then
-        (select d.forked_from from operation_data d where d.operation = o.id)
+        (select coalesce(d.forked_from_alias, d.forked_from::text)
+         from operation_data d where d.operation = o.id)
     end as forked_from,
     case when o.flags & 1 <> 0 then
         (select d.cancellation from operation_data d where d.operation = o.id)
@@ -96,6 +114,7 @@ impl OperationRow {
         let (open, notes) = unpack_open(self.id, &self.open)?;
         Ok(OperationView {
             id: self.id,
+            alias: self.alias,
             jobset: self.jobset,
             state: state(self.id, self.state)?,
             stop: stop(self.id, self.stop)?,

@@ -24,6 +24,8 @@ pub const HAS_RESOURCES: i16 = 32;
 pub struct NewOperation {
     /// The digest-derived id of its jobset.
     pub jobset: Uuid,
+    /// The id that its client chose.
+    pub alias: Option<String>,
     /// Free key-values.
     pub labels: Option<Value>,
     /// The resources that it shares with others.
@@ -42,6 +44,8 @@ pub struct OperationData {
     pub edits: Option<Value>,
     /// The operation that it was forked from.
     pub forked_from: Option<Uuid>,
+    /// The alias of that one.
+    pub forked_from_alias: Option<String>,
     /// What its stop found begun and not ended, by step number: the name of a
     /// [`Cut`](crate::domain::Cut). Merged into what is stored.
     pub stopped: Option<Value>,

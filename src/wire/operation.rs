@@ -14,7 +14,7 @@ use crate::domain::Status;
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Operation {
-    /// The last segment of its URL.
+    /// The last segment of its URL: what its client chose (`Operation-Id`), else a UUID.
     pub id: String,
     /// The category that it was posted to.
     #[schema(example = "jobsets")]

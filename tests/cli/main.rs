@@ -323,6 +323,14 @@ fn settings_that_cannot_work_are_refused() {
     "#]],
     );
     check(
+        &["serve", "--repeatability-window", "4m"],
+        &[],
+        &expect![[r#"
+        error: --repeatability-window must be at least 5m: a client that lost its connection has to find the time to try again
+        exit 2
+    "#]],
+    );
+    check(
         &["serve", "--max-query-nesting", "1000"],
         &[],
         &expect![[r#"

@@ -6,6 +6,7 @@ mod causality;
 mod functions;
 #[path = "../support/history.rs"]
 mod history;
+mod idempotency;
 mod live;
 mod support;
 

@@ -4,8 +4,7 @@
 //! of its own. A test that needs an empty collection or other settings has a service of its own on
 //! a database of its own. Requests go over a real port, malformed ones over a bare socket.
 //!
-//! Rows that are not here: idempotent submission (63-80), lost workers (50, 62), retention (178-182),
-//! foreign clients (183-192),
+//! Rows that are not here: lost workers (50, 62), retention (178-181), foreign clients (183-192),
 //! generated clients (195, 196). Row 89 has nothing to be tested: nobody is throttled. An overload
 //! (row 90) is the business of the tests of the outage of the database.
 
@@ -16,6 +15,7 @@ mod document;
 mod explain;
 mod graph;
 mod hygiene;
+mod idempotency;
 mod jvvset;
 mod list;
 mod live;

@@ -17,7 +17,7 @@ use sutbot::postgres::{self, Cluster};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::runtime::Runtime;
-use tokio::sync::{OnceCell, Semaphore, oneshot};
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
 /// How long anything may take that is waited for.
@@ -84,6 +84,12 @@ impl Ground {
         url.replacen("///mother?", &format!("///{name}?"), 1)
     }
 
+    /// On an empty database.
+    async fn own_settings(&self) -> HostSettings {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        self.settings(&format!("own_{}", NUMBER.fetch_add(1, Ordering::Relaxed))).await
+    }
+
     async fn settings(&self, database: &str) -> HostSettings {
         HostSettings {
             listen: Some("127.0.0.1:0".parse().expect("an address")),
@@ -112,11 +118,17 @@ pub(crate) struct Service {
 /// A service that only one test uses; ends with it.
 pub(crate) struct OwnService {
     service: Service,
+    database_url: String,
     end: oneshot::Sender<()>,
     ended: oneshot::Receiver<()>,
 }
 
 impl OwnService {
+    /// A connection to its database.
+    pub(crate) async fn database(&self) -> PgConnection {
+        PgConnection::connect(&self.database_url).await.expect("the cluster serves")
+    }
+
     /// Ends the service; its database stays.
     pub(crate) async fn end(self) {
         drop(self.end);
@@ -150,12 +162,28 @@ pub(crate) async fn service() -> Service {
 
 /// A service on an empty database, with settings of its own.
 pub(crate) async fn own_service(adapt: impl FnOnce(&mut HostSettings)) -> OwnService {
-    static NUMBER: AtomicU32 = AtomicU32::new(0);
     let ground = ground();
     let place = Arc::clone(&ground.places).acquire_owned().await.expect("never closed");
-    let name = format!("own_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
-    let mut settings = ground.settings(&name).await;
+    let mut settings = ground.own_settings().await;
     adapt(&mut settings);
+    own_service_of(settings, place).await
+}
+
+/// Two services on one empty database.
+pub(crate) async fn two_services(adapt: impl Fn(&mut HostSettings)) -> [OwnService; 2] {
+    let ground = ground();
+    let mut places = Arc::clone(&ground.places).acquire_many_owned(2).await.expect("never closed");
+    let other_place = places.split(1).expect("two places");
+    let mut settings = ground.own_settings().await;
+    adapt(&mut settings);
+    let mut other = settings.clone();
+    other.data_dir.push("other");
+    [own_service_of(settings, places).await, own_service_of(other, other_place).await]
+}
+
+async fn own_service_of(settings: HostSettings, place: OwnedSemaphorePermit) -> OwnService {
+    let ground = ground();
+    let database_url = settings.database_url.clone().expect("a database");
     let (end, asked) = oneshot::channel::<()>();
     let (told, ended) = oneshot::channel();
     let base = ground.run(async {
@@ -168,7 +196,7 @@ pub(crate) async fn own_service(adapt: impl FnOnce(&mut HostSettings)) -> OwnSer
         });
         base
     });
-    OwnService { service: Service::at(base.await), end, ended }
+    OwnService { service: Service::at(base.await), database_url, end, ended }
 }
 
 /// An answer, with its body read.

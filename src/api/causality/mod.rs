@@ -16,7 +16,7 @@ use super::rows::{attempt_model, event_model};
 use super::state::{ApiState, BaseUrl};
 use super::steps::number;
 use crate::domain::Jobset;
-use crate::engine::{EngineError, Span, Suspect, covering};
+use crate::engine::{EngineError, Span, Suspect, covering, shown_id};
 use crate::wire;
 use crate::wire::graph::{Edge, EdgeKind, Format, Graph, Node};
 
@@ -68,7 +68,8 @@ pub(super) async fn causes(
     let past = events.into_iter().filter(is_before);
     let members = past.map(|event| Judged::new(event, jobset, &marks)).collect();
     let answered = asked.among(members, searched)?;
-    Ok(asked.page(&answered, &format!("{}/events/{seq}/causes", base.operation(id))))
+    Ok(asked
+        .page(&answered, &format!("{}/events/{seq}/causes", base.operation(found.view.shown_id()))))
 }
 
 /// Lists the attempts that ran causally concurrent with one of this step: the suspects if it failed
@@ -119,14 +120,14 @@ pub(super) async fn concurrent(
     let step = super::query::encode(&path.step);
     // A page that follows is about the same attempt, whatever began meanwhile.
     let attempt = suspects.span.attempt;
-    let operation = base.operation(path.operation);
+    let operation = base.operation(found.view.shown_id());
     Ok(asked.page(&answered, &format!("{operation}/steps/{step}/concurrent?attempt={attempt}")))
 }
 
 fn shown(suspect: Suspect) -> wire::ConcurrentAttempt {
-    let Suspect { operation, step, state, span, resource } = suspect;
+    let Suspect { operation, alias, step, state, span, resource } = suspect;
     wire::ConcurrentAttempt {
-        operation: operation.to_string(),
+        operation: shown_id(operation, alias.as_deref()),
         step,
         attempt: span.attempt,
         started_date_time: span.begin.at,

@@ -70,7 +70,7 @@ pub(in crate::api) async fn follow(
 impl All {
     fn admits(&self, event: &LiveEvent) -> Result<bool, ApiError> {
         self.filter.admits(|| wire::OperationEvent {
-            operation: event.operation.to_string(),
+            operation: event.operation_id(),
             event: present::live_event(event),
         })
     }
@@ -94,7 +94,7 @@ impl Follower for All {
             for (cursor, event) in events {
                 match self.admits(&event) {
                     Ok(true) => {
-                        let (id, operation) = (cursor.to_string(), event.operation);
+                        let (id, operation) = (cursor.to_string(), event.operation_id());
                         // The same object with one more field.
                         let rest = shown(&event).trim_start_matches('{');
                         let data = format!("{{\"operation\":\"{operation}\",{rest}");

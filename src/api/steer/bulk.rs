@@ -49,7 +49,7 @@ pub(in crate::api) async fn steer_many(
     headers: HeaderMap,
     JsonBytes(bytes): JsonBytes,
 ) -> Result<Json<wire::SteeredOperations>, ApiError> {
-    if uuid::Uuid::try_parse(&verb).is_ok() {
+    if is_operation(&state, &verb).await? {
         let message = "POST to a verb below the operation: `.../pause`";
         let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);
         return Err(error.header(header::ALLOW, HeaderValue::from_static("DELETE, GET, HEAD")));
@@ -89,6 +89,13 @@ pub(in crate::api) async fn steer_many(
     Ok(Json(wire::SteeredOperations { value, more: next.is_some() }))
 }
 
+/// Whether this is the id of an operation and no verb.
+async fn is_operation(state: &ApiState, verb: &str) -> Result<bool, ApiError> {
+    let is_id = uuid::Uuid::try_parse(verb).is_ok();
+    let is_name = is_common(verb) || verb.contains('\0');
+    Ok(is_id || !is_name && state.engine.operation_called(verb).await?.is_some())
+}
+
 fn is_common(verb: &str) -> bool {
     verb == CANCEL || verb_names().any(|known| known == verb)
 }
@@ -104,7 +111,7 @@ async fn steer_one(
     verb: &str,
     request: &wire::SteerRequest,
 ) -> wire::SteeredOperation {
-    let id = found.view.id.to_string();
+    let id = found.view.shown_id();
     let done = if verb == CANCEL {
         cancel(state, headers, &found, request).await
     } else {
@@ -113,7 +120,7 @@ async fn steer_one(
     let mut steered = wire::SteeredOperation { id, ..wire::SteeredOperation::default() };
     match done {
         Ok(Done::Steered(done)) => steered.moved = done.value,
-        Ok(Done::Forked(forked)) => steered.forked = Some(forked.view.id.to_string()),
+        Ok(Done::Forked(forked)) => steered.forked = Some(forked.view.shown_id()),
         Err(error) => steered.error = Some(error.into_detail()),
     }
     steered

@@ -58,6 +58,8 @@ pub struct Suspects {
 pub struct Suspect {
     /// The operation that it belongs to.
     pub operation: Uuid,
+    /// The id that the client of that operation chose.
+    pub alias: Option<String>,
     /// The name of its step.
     pub step: String,
     /// The name of the state of its step.
@@ -110,6 +112,7 @@ impl Engine {
             .filter(|other| *other != span && other.is_concurrent_with(&span))
             .map(|other| Suspect {
                 operation: found.view.id,
+                alias: found.view.alias.clone(),
                 step: jobset.step(other.step).definition.name.clone(),
                 state: jobset.state_name(other.step, other.state).to_owned(),
                 span: other,
@@ -194,6 +197,7 @@ impl Engine {
             suspects.extend(spans.filter(|span| order.is_concurrent(own.span, span)).map(|span| {
                 Suspect {
                     operation: sharer.id,
+                    alias: sharer.alias.clone(),
                     step: jobset.step(span.step).definition.name.clone(),
                     state: jobset.state_name(span.step, span.state).to_owned(),
                     resource: Some(resource.clone()),

@@ -20,6 +20,7 @@ const PAGE: usize = 500;
 pub struct EventFollower {
     shared: Arc<Shared>,
     operation: Uuid,
+    alias: Option<String>,
     compiled: Arc<Compiled>,
     /// `None` for an operation that had ended when it was asked for.
     subscription: Option<Subscription<Uuid, LiveEvent>>,
@@ -49,6 +50,7 @@ impl Engine {
         EventFollower {
             shared: Arc::clone(shared),
             operation: id,
+            alias: found.view.alias.clone(),
             compiled: Arc::clone(&found.compiled),
             subscription: ended.is_none().then(|| shared.live.events.follow(id, version)),
             seen: after,
@@ -119,9 +121,11 @@ impl EventFollower {
         let (store, id, seen) = (&self.shared.store, self.operation, self.seen);
         let limit = i64::try_from(PAGE).unwrap_or(i64::MAX);
         let page = self.shared.read_for_follower(|| store.events(id, seen, 0, limit)).await?;
-        let compiled = &self.compiled;
-        let page: Vec<_> =
-            page.into_iter().map(|view| Arc::new(LiveEvent::new(id, compiled, view))).collect();
+        let (alias, compiled) = (self.alias.as_deref(), &self.compiled);
+        let page: Vec<_> = page
+            .into_iter()
+            .map(|view| Arc::new(LiveEvent::new(id, alias, compiled, view)))
+            .collect();
         for event in &page {
             self.note(event);
         }

@@ -116,7 +116,7 @@ impl Shared {
             let compiled = self.jobsets.get(&self.store, first.jobset).await?;
             let events: Vec<_> = rows
                 .iter()
-                .map(|row| LiveEvent::new(id, &compiled, row.event.clone()))
+                .map(|row| LiveEvent::new(id, row.alias.as_deref(), &compiled, row.event.clone()))
                 .map(Arc::new)
                 .collect();
             if let Some(after) = spans.get(&id).and_then(|span| self.live.ring.after(&id, *span)) {

@@ -42,7 +42,7 @@ use uuid::Uuid;
 use super::jobsets::Compiled;
 use super::{Shared, lock};
 use crate::domain::{Action, Actor, Jobset, StepState};
-use crate::store::{EventView, OutputPiece, OutputView};
+use crate::store::{EventView, OutputPiece, OutputView, shown_id};
 pub(super) use feed::feed;
 use ring::Ring;
 use topic::{Placed, Topics};
@@ -85,6 +85,8 @@ impl EventNames {
 pub struct LiveEvent {
     /// The operation.
     pub operation: Uuid,
+    /// The id that its client chose.
+    pub alias: Option<Box<str>>,
     /// The event.
     pub view: EventView,
     /// What it names: the jobset itself is not held by what is kept for a while.
@@ -95,10 +97,17 @@ pub struct LiveEvent {
 }
 
 impl LiveEvent {
-    fn new(operation: Uuid, compiled: &Compiled, view: EventView) -> Self {
+    fn new(operation: Uuid, alias: Option<&str>, compiled: &Compiled, view: EventView) -> Self {
         let names = EventNames::of(&view, &compiled.jobset);
         let ends_attempt = ends_attempt(&view, &compiled.jobset);
-        Self { operation, view, names, ends_attempt, shown: OnceLock::new() }
+        let alias = alias.map(Into::into);
+        Self { operation, alias, view, names, ends_attempt, shown: OnceLock::new() }
+    }
+
+    /// The id of the operation, as clients are shown it.
+    #[must_use]
+    pub fn operation_id(&self) -> String {
+        shown_id(self.operation, self.alias.as_deref())
     }
 
     /// The event as it is shown; made by the first follower that asks, for all of them.

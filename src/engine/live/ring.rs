@@ -298,6 +298,7 @@ mod tests {
         };
         Arc::new(LiveEvent {
             operation,
+            alias: None,
             view,
             names: crate::engine::EventNames::default(),
             ends_attempt: false,

@@ -20,8 +20,8 @@ pub enum Form {
     Value,
     /// An enumeration kept as smallint, never null: each member with the codes that it stands for.
     Codes(Vec<(&'static str, Vec<i16>)>),
-    /// A string that is the text of a uuid, never null.
-    IdText,
+    /// The id that an operation shows, never null; the expression is the alias of its table in SQL.
+    ShownId,
     /// An instant that is the time of a uuid of version 7, never null, in milliseconds.
     IdTime,
     /// A nested object, of which nothing but its presence can be asked: a boolean.

@@ -10,6 +10,7 @@ use super::columns::{Column, Form};
 use super::literal::bind_all;
 use super::{Lowering, Unsupported};
 use crate::odata::{Comparison, Expr, Kind, Type, Value};
+use crate::store::own_id;
 
 impl<'e> Lowering<'_, 'e> {
     /// True where `filter` is true.
@@ -178,14 +179,13 @@ impl<'e> Lowering<'_, 'e> {
                     out.push(&column.sql).push(" = any (").push_bind(codes).push(")");
                 }
             }
-            (Form::IdText, Value::String(text)) if comparison == Comparison::Eq => {
-                let id = Uuid::try_parse(text).ok().filter(|id| id.to_string() == *text);
-                out.push(&column.sql).push(" = ").push_bind(id.unwrap_or_default());
+            (Form::ShownId, Value::String(text)) if comparison == Comparison::Eq => {
+                shown_id(out, &column.sql, text);
             }
             (Form::IdTime, Value::DateTimeOffset(instant)) => {
                 created(out, &column.sql, comparison, *instant);
             }
-            (Form::Codes(_) | Form::IdText | Form::IdTime | Form::Value | Form::Presence, _) => {
+            (Form::Codes(_) | Form::ShownId | Form::IdTime | Form::Value | Form::Presence, _) => {
                 return false;
             }
         }
@@ -201,6 +201,18 @@ const fn flipped(comparison: Comparison) -> Comparison {
         Comparison::Le => Comparison::Ge,
         Comparison::Eq | Comparison::Ne => comparison,
     }
+}
+
+/// One row by its key, whichever of the two ids this is.
+fn shown_id(out: &mut QueryBuilder<Postgres>, table: &str, text: &str) {
+    out.push(table).push(".id = ");
+    match own_id(text) {
+        Some(id) => out.push_bind(id).push(" and ").push(table).push(".alias is null"),
+        None => out
+            .push("(select operation from idempotency_key where kind = 0 and key = ")
+            .push_bind(text.to_owned())
+            .push(")"),
+    };
 }
 
 /// A bound for the time of an id becomes one for the id. Ids know milliseconds.

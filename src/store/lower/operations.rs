@@ -55,7 +55,7 @@ pub fn operation_columns() -> &'static Columns {
     static COLUMNS: LazyLock<Columns> = LazyLock::new(|| {
         let data = |column| {
             format!(
-                "(select d.{column} from operation_data d where d.operation = o.id and o.flags & 1 <> 0)"
+                "(select {column} from operation_data d where d.operation = o.id and o.flags & 1 <> 0)"
             )
         };
         let states = OperationState::ALL
@@ -68,7 +68,7 @@ pub fn operation_columns() -> &'static Columns {
             (status.name(), codes.map(OperationState::code).collect())
         });
         let columns = Columns::new()
-            .add("id", "o.id", Form::IdText)
+            .add("id", "o", Form::ShownId)
             // Not a plain constant: the planner must not compute what fails before it is reached.
             .value("category", "case when o.state >= 0 then 'jobsets' end")
             .value("name", "(select j.name from jobset j where j.id = o.jobset)")
@@ -78,15 +78,15 @@ pub fn operation_columns() -> &'static Columns {
             .add("state", "o.state", Form::Codes(states))
             .value("percentComplete", percent_complete())
             .value("paused", "o.flags & 4 <> 0")
-            .value("forkedFrom", data("forked_from::text"))
+            .value("forkedFrom", data("coalesce(d.forked_from_alias, d.forked_from::text)"))
             .add("error", "error_code(o.state, o.stop) is not null", Form::Presence)
             .value("error/code", "error_code(o.state, o.stop)")
             .value("error/message", ERROR_MESSAGE)
-            .value("cancellation", data("cancellation"))
+            .value("cancellation", data("d.cancellation"))
             .add("stepCounts", "true", Form::Presence)
             .value("labels", "o.labels")
             .value("attention", format!("(o.state < 6 and {DIGITS} ~ '[4-7]')"))
-            .value("context", data("context"));
+            .value("context", data("d.context"));
         STEP_COUNTS
             .into_iter()
             .zip(StepState::DEFAULT)

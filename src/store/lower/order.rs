@@ -27,11 +27,10 @@ impl<'e> Sorting<'e> {
                 Kind::Property(path) => lowering.columns.find(path.as_str()),
                 _ => None,
             };
-            // Ids are in the order of creation and of their text, and no two are equal.
             let is_id = form.is_some_and(|(column, _)| match column.form {
-                Form::IdText => true,
+                // Ids are in the order of creation.
                 Form::IdTime => at + 1 == items.len(),
-                Form::Value | Form::Codes(_) | Form::Presence => false,
+                Form::ShownId | Form::Value | Form::Codes(_) | Form::Presence => false,
             });
             if is_id {
                 sorting.id_descending = item.descending;

@@ -302,7 +302,9 @@ fn form(out: &mut QueryBuilder<Postgres>, sql: &str, form: &Form, ty: &Type) {
             }
             out.push(" end")
         }
-        Form::IdText => out.push(sql).push("::text"),
+        Form::ShownId => {
+            out.push("coalesce(").push(sql).push(".alias, ").push(sql).push(".id::text)")
+        }
         Form::IdTime => out.push("created_at(").push(sql).push(")"),
     };
 }
