@@ -35,9 +35,9 @@ pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
     AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, Known,
-    LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputPiece, OutputView,
-    PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError,
-    StoreSettings,
+    LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf, OutputPiece,
+    OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView,
+    StepMessage, Store, StoreError, StoreSettings,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -46,8 +46,8 @@ pub use command::{
 pub use error::EngineError;
 pub use jobsets::{Compiled, DecodeDefinition};
 pub use live::{
-    Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput, OutputFollower,
-    RingFollowed, RingFollower,
+    AttemptForOutput, Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput,
+    OutputFollower, RingFollowed, RingFollower,
 };
 pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};

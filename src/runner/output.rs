@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use uuid::Uuid;
 
 use super::source::WorkSource;
-use crate::engine::{EngineError, OutputPiece};
+use crate::engine::{EngineError, OutputPiece, OutputStart};
 
 /// How long pieces are gathered.
 const GATHER: Duration = Duration::from_millis(50);
@@ -106,6 +106,7 @@ pub(super) struct Capture {
     step: u32,
     attempt: u32,
     seq: u32,
+    start: OutputStart,
     left: u64,
     cap: u64,
     dropped: u64,
@@ -116,7 +117,8 @@ pub(super) const REMARK: i16 = 0;
 
 impl Capture {
     pub(super) fn new(outbox: Outbox, operation: Uuid, step: u32, attempt: u32, cap: u64) -> Self {
-        Self { outbox, operation, step, attempt, seq: 0, left: cap, cap, dropped: 0 }
+        let start = OutputStart::default();
+        Self { outbox, operation, step, attempt, seq: 0, start, left: cap, cap, dropped: 0 }
     }
 
     /// Takes what was read from a stream (1 stdout, 2 stderr) at `at`.
@@ -156,8 +158,9 @@ impl Capture {
 
     async fn send(&mut self, stream: i16, data: Vec<u8>, at: chrono::DateTime<chrono::Utc>) {
         self.seq += 1;
-        let Self { operation, step, attempt, seq, .. } = *self;
-        let piece = OutputPiece { operation, step, attempt, seq, at, stream, data };
+        let Self { operation, step, attempt, seq, start, .. } = *self;
+        self.start = start.after(stream, data.len());
+        let piece = OutputPiece { operation, step, attempt, seq, at, stream, start, data };
         self.outbox.send(piece).await;
     }
 }
