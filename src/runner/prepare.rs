@@ -15,10 +15,11 @@ use super::template::is_template;
 use crate::domain::definition::{StepDefinition, Work};
 use crate::engine::Assignment;
 
-/// Renders the templates and makes the files.
+/// Renders the templates and makes the files; `secrets` are variables with their values.
 pub(super) async fn prepare<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    secrets: Vec<(OsString, OsString)>,
 ) -> Result<(Place, ProcessSpec, pipe::Receiver), Exception> {
     let definition = edited(bench, assignment).await?;
     let context = context(bench, assignment).await?;
@@ -37,9 +38,10 @@ pub(super) async fn prepare<S: WorkSource>(
     }
     let spec = ProcessSpec {
         argv,
-        env: place.environment(assignment, &own),
+        env: place.environment(assignment, &own, secrets),
         cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
         stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
+        rescue: None,
     };
     Ok((place, spec, events))
 }

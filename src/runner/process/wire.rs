@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Ended;
 
-/// How many descriptors start a step: its channel, its specification, and its 0, 1 and 2.
-pub(super) const PARCEL: usize = 5;
+/// How many descriptors start a step: its channel, its specification, its 0, 1 and 2, and what the
+/// worker takes from its 1 and 2.
+pub(super) const PARCEL: usize = 7;
 
 /// The longest JSON packet; all of them are a line of numbers.
 const PACKET_BYTES_MAX: usize = 1024;
@@ -28,6 +29,8 @@ pub(super) enum Request {
     Signal(i32),
     /// Kill the step and all its descendants.
     KillTree,
+    /// The worker has all that the step wrote: nothing is to be saved.
+    Release,
 }
 
 /// What a monitor tells the worker, or the zygote in the place of a monitor that was killed.
