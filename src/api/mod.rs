@@ -25,10 +25,12 @@ mod metrics;
 mod middleware;
 mod negotiate;
 mod operations;
+mod output;
 mod prefer;
 mod present;
 mod prompts;
 mod query;
+mod range;
 pub mod rows;
 mod serve;
 mod state;
@@ -58,7 +60,7 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(graph::of_operation))
         .routes(routes!(steps::list))
         .routes(routes!(steps::show))
-        .routes(routes!(steps::output))
+        .routes(routes!(output::output))
         .routes(routes!(explain::of_operation))
         .routes(routes!(explain::of_step))
         .routes(routes!(events::list))

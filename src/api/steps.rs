@@ -1,14 +1,13 @@
-//! `/v1.0/operations/{id}/steps`: the steps, and what they wrote.
+//! `/v1.0/operations/{id}/steps`: the steps.
 
 use axum::Json;
 use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::HeaderMap;
+use axum::response::Response;
 
 use super::collection::{Answered, Asked, PARAMETERS, Parameters};
 use super::error::ApiError;
 use super::extract::{OperationId, StepPath};
-use super::live;
 use super::present;
 use super::query::Query;
 use super::rows::step_model;
@@ -16,9 +15,6 @@ use super::state::{ApiState, BaseUrl, DEFAULT_PAGE_SIZE};
 use crate::domain::problem::hint;
 use crate::engine::{EngineError, Found};
 use crate::wire;
-
-/// Pieces of output that are read at once.
-const PIECES: i64 = 1_000;
 
 /// Lists the steps; in topological order if `$orderby` says nothing else.
 #[utoipa::path(
@@ -136,98 +132,4 @@ pub(super) async fn show(
     let mut step = listed.pop().ok_or(EngineError::NotFound)?;
     step.attempts = Some(attempts.into_iter().map(present::attempt).collect());
     Ok(Json(step))
-}
-
-/// Shows what a step wrote: the bytes of its last attempt, stdout and stderr as they came.
-///
-/// `Accept: application/json` answers the pieces with their time and stream.
-///
-/// `follow=true` does not end with what is there: it goes on until the attempt has ended, and waits
-/// for the first attempt if none has begun. `Accept: text/event-stream` does so too, and streams the
-/// pieces as events named `output`, with `<attempt>-<seq>` as `id`; `event: end` is the last one, and
-/// `Last-Event-ID` takes up a stream that was cut before.
-#[utoipa::path(
-    get,
-    path = "/operations/{id}/steps/{name}/output",
-    operation_id = "getOutput",
-    tag = "steps",
-    params(
-        ("id" = String, Path, description = "The id of the operation."),
-        ("name" = String, Path, description = "The name of the step."),
-        ("attempt" = Option<u32>, Query, minimum = 1, maximum = 2_147_483_647, description = "Which attempt; the last one if left out."),
-        ("follow" = Option<bool>, Query, description = "Whether to go on until the attempt has ended."),
-        ("Last-Event-ID" = Option<String>, Header, description = "A stream of events goes on after this piece."),
-        ("lastEventId" = Option<String>, Query, pattern = "^([0-9]{1,9}-)?[0-9]{1,9}$", description = "The same where no header can be set; the header counts if both are there."),
-        ("stream" = Option<String>, Query, pattern = "^(stdout|stderr)$", description = "`stdout` or `stderr`; both if left out."),
-    ),
-    responses(
-        (status = 200, description = "The output.", content(
-            (String = "text/plain"),
-            (wire::Page<wire::OutputPiece> = "application/json"),
-            (String = "text/event-stream"),
-        )),
-        (status = 429, description = "Too many follow already.", body = wire::ErrorEnvelope, headers(
-            ("x-ms-error-code" = String, description = "The code of the error."),
-            ("Retry-After" = u32, description = "Seconds to wait before the next try."),
-        )),
-    )
-)]
-pub(super) async fn output(
-    State(state): State<ApiState>,
-    path: StepPath,
-    query: Query,
-    headers: HeaderMap,
-) -> Result<Response, ApiError> {
-    let query = query.only(&["attempt", "stream", "follow", live::LAST_EVENT_ID])?;
-    let stream = match query.get("stream") {
-        None => None,
-        Some("stdout") => Some(1),
-        Some("stderr") => Some(2),
-        Some(other) => {
-            let message =
-                format!("`stream` takes stdout or stderr, not `{}`", other.escape_debug());
-            return Err(ApiError::bad_request("InvalidParameter", message).target("stream"));
-        }
-    };
-    let found = state.engine.operation(path.operation).await?;
-    let n = number(&found, &path.step)?;
-    let asked = query.number::<i32>("attempt")?;
-    if query.flag("follow")? || super::negotiate::prefers_events(&headers) {
-        return live::output::follow(&state, &found, n, asked, stream, &query, &headers).await;
-    }
-    let listed = steps(&state, &found, n.into(), i64::from(n) + 1).await?;
-    let last = listed.first().map_or(0, |step| i32::try_from(step.attempt).unwrap_or(0));
-    let attempt = asked.unwrap_or(last);
-    if asked.is_some_and(|asked| !(1..=last).contains(&asked)) {
-        let message = format!("the step has no attempt {attempt}; its last one is {last}");
-        return Err(ApiError::not_found(message).target("attempt"));
-    }
-    let n = i32::try_from(n).unwrap_or(i32::MAX);
-    let mut pieces = Vec::new();
-    let mut after = 0;
-    loop {
-        let store = state.engine.store();
-        let more = store
-            .output(path.operation, n, attempt, after, PIECES)
-            .await
-            .map_err(EngineError::from)?;
-        let Some(last) = more.last() else { break };
-        after = last.seq;
-        // A remark of the worker belongs to both streams.
-        pieces.extend(more.into_iter().filter(|piece| {
-            stream.is_none_or(|stream| piece.stream == stream || piece.stream == 0)
-        }));
-    }
-    if super::negotiate::prefers_json(&headers) {
-        let value = pieces.into_iter().map(present::output_piece).collect();
-        let page = wire::Page::<wire::OutputPiece> { value, count: None, next_link: None };
-        return Ok(Json(page).into_response());
-    }
-    let bytes: Vec<u8> = pieces.into_iter().flat_map(|piece| piece.data).collect();
-    let kind = if std::str::from_utf8(&bytes).is_ok() {
-        HeaderValue::from_static("text/plain; charset=utf-8")
-    } else {
-        HeaderValue::from_static("application/octet-stream")
-    };
-    Ok(([(header::CONTENT_TYPE, kind)], bytes).into_response())
 }

@@ -56,6 +56,8 @@ pub struct HostSettings {
     pub keep_alive: Duration,
     /// The output that is kept of one attempt, in bytes.
     pub output_cap_bytes: u64,
+    /// The folder of the files with the values of secrets, each named like its secret.
+    pub secrets_dir: Option<PathBuf>,
     /// How long a worker may act without a heartbeat.
     pub lease: Duration,
     /// The time between two heartbeats.
@@ -101,6 +103,7 @@ impl HostSettings {
             max_stamp_nodes: api.max_stamp_nodes,
             keep_alive: api.keep_alive,
             output_cap_bytes: 16 * 1024 * 1024,
+            secrets_dir: None,
             stamps: true,
             repeatability_window: EngineSettings::default().repeatability_window,
             lease: Duration::from_secs(6),
@@ -364,6 +367,7 @@ fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettin
         drain: settings.drain,
         default_grace: settings.default_grace,
         output_cap_bytes: settings.output_cap_bytes,
+        secrets_dir: settings.secrets_dir.clone(),
         work_dir: settings.data_dir.join("operations"),
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         zygote_exe,

@@ -16,7 +16,7 @@ use super::signals::Signals;
 use super::steer::{self, SteerCommand};
 use super::table::{ended_by, state, table, text};
 use super::{causality, tail, why};
-use crate::client::{Client, Question};
+use crate::client::{Client, OutputPart, Question};
 use crate::wire::graph::Format;
 use crate::wire::{Event, Operation, Step};
 
@@ -52,6 +52,12 @@ enum OpCommand {
         /// Only this stream [default: both]
         #[arg(long)]
         stream: Option<Stream>,
+        /// Only the bytes from this number on, counted from 0
+        #[arg(long, value_name = "BYTE", conflicts_with_all = ["tail", "follow"])]
+        from: Option<u64>,
+        /// Only so many bytes at the end
+        #[arg(long, value_name = "BYTES", conflicts_with = "follow")]
+        tail: Option<u64>,
         /// Go on until the attempt has ended
         #[arg(long, short)]
         follow: bool,
@@ -151,15 +157,23 @@ pub(super) async fn op(
         }
         OpCommand::Show { id } => show(&client.operation(&id).await?, output)?,
         OpCommand::Steps { id } => steps(&client.steps(&id).await?, output)?,
-        OpCommand::Output { id, step, attempt, stream, follow } => {
+        OpCommand::Output { id, step, attempt, stream, from, tail, follow } => {
             let stream = stream.map(Stream::name);
+            let part = from.map(OutputPart::From).or(tail.map(OutputPart::Last));
+            if part.is_some() && output.is_json() {
+                let message = "--from and --tail count bytes, which JSON does not show as they are";
+                return Err(CliError::BadSetting(message.to_owned()));
+            }
             if follow {
                 tail::output(&client, (&id, &step), attempt, stream, output).await?;
             } else if output.is_json() {
                 let pieces = client.output_pieces(&id, &step, attempt, stream).await?;
                 output.json(&json!({"value": pieces}))?;
             } else {
-                let bytes = client.output(&id, &step, attempt, stream).await?;
+                let bytes = match part {
+                    Some(part) => client.output_part(&id, &step, attempt, stream, part).await?,
+                    None => client.output(&id, &step, attempt, stream).await?,
+                };
                 std::io::stdout().lock().write_all(&bytes)?;
             }
         }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -65,6 +65,9 @@ pub(super) struct WorkerArgs {
     #[arg(long, value_name = "BYTES", env = "MOTHER_OUTPUT_CAP_BYTES", hide_env_values = true)]
     #[arg(default_value_t = OUTPUT_CAP_BYTES)]
     output_cap_bytes: u64,
+    /// The folder with the values of secrets: of the secret NAME the file NAME
+    #[arg(long, value_name = "DIR", env = "MOTHER_SECRETS_DIR", hide_env_values = true)]
+    secrets_dir: Option<PathBuf>,
     /// After how long without a heartbeat a worker's steps are given to others
     #[arg(
         long,
@@ -337,6 +340,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
         pg_bin: global.pg_bin(),
         slots: worker.slots.unwrap_or(settings.slots),
         output_cap_bytes: worker.output_cap_bytes,
+        secrets_dir: worker.secrets_dir.clone(),
         lease: worker.lease,
         heartbeat: worker.heartbeat,
         default_grace: worker.default_grace,

@@ -42,6 +42,7 @@ pub use filters::{
 pub use handler::{ApiClient, OperationHandler, Reran, StatusField, StepStatus, make_api_client};
 pub use operations::{Polled, Question, SubmissionKeys, Submitted};
 pub use steer::{SteerOutcome, Verb};
+pub use steps::OutputPart;
 use transport::ANSWER_TIMEOUT;
 
 /// How long a connection may take to be made.

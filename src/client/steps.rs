@@ -1,11 +1,20 @@
 //! Calls about the steps of an operation, what they wrote and what happened to them.
 
-use reqwest::Url;
-use reqwest::header::{ACCEPT, HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT, HeaderMap, HeaderValue, RANGE};
+use reqwest::{StatusCode, Url};
 
 use super::{Client, ClientError};
 use crate::wire::graph::Format;
 use crate::wire::{Event, OutputPiece, Page, Step};
+
+/// A part of what an attempt wrote.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OutputPart {
+    /// The bytes from this number on, counted from 0.
+    From(u64),
+    /// So many bytes at the end.
+    Last(u64),
+}
 
 impl Client {
     /// All steps in topological order.
@@ -40,6 +49,33 @@ impl Client {
         let mut headers = HeaderMap::new();
         headers.insert(ACCEPT, HeaderValue::from_static("application/octet-stream, */*"));
         self.ask(&url, &headers, self.timeout).await?.bytes()
+    }
+
+    /// A part of the same bytes; empty where there are none, perhaps not yet.
+    ///
+    /// # Errors
+    /// As for [`Client::step`].
+    pub async fn output_part(
+        &self,
+        id: &str,
+        step: &str,
+        attempt: Option<u32>,
+        stream: Option<&str>,
+        part: OutputPart,
+    ) -> Result<Vec<u8>, ClientError> {
+        let range = match part {
+            OutputPart::From(first) => format!("bytes={first}-"),
+            OutputPart::Last(count) => format!("bytes=-{count}"),
+        };
+        let url = self.output_url(id, step, attempt, stream);
+        let mut headers = HeaderMap::new();
+        headers.insert(ACCEPT, HeaderValue::from_static("application/octet-stream, */*"));
+        headers.insert(RANGE, HeaderValue::from_str(&range).expect("ASCII"));
+        let answer = self.ask(&url, &headers, self.timeout).await?;
+        if answer.status == StatusCode::RANGE_NOT_SATISFIABLE {
+            return Ok(Vec::new());
+        }
+        answer.bytes()
     }
 
     /// The same in pieces as they were read, each with its time and stream.

@@ -93,6 +93,8 @@ pub struct Jobset {
     pub guards: Guards,
     /// The counters of a run in which no step has moved yet.
     pub fresh: Counters,
+    /// The names of the secrets of all steps.
+    pub secrets: Vec<String>,
     /// What its author may not have meant, each with its place in the document.
     pub warnings: Vec<Problem>,
     /// What the guards after the entry guards are put on: the number of the step, and on what.
@@ -172,6 +174,7 @@ impl Jobset {
             max_concurrency: definition.max_concurrency,
             manual_start: definition.manual_start,
             cancellable: definition.cancellable,
+            secrets: secrets_of(&steps),
             on_cancel: definition.on_cancel,
             for_end,
             steps,
@@ -304,6 +307,12 @@ fn role(step: &StepDefinition, by_name: &HashMap<String, u32>) -> Role {
         None if step.for_end.clean_up => Role::CleanUp,
         None => Role::Regular,
     }
+}
+
+/// The names of all secrets, each once.
+fn secrets_of(steps: &[Step]) -> Vec<String> {
+    let names: BTreeSet<&String> = steps.iter().flat_map(|step| &step.definition.secrets).collect();
+    names.into_iter().cloned().collect()
 }
 
 fn count(number: usize) -> u32 {

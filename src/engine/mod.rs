@@ -36,9 +36,9 @@ pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
     AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
-    Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputPiece,
-    OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store,
-    StoreError, StoreSettings, SubmissionKey, own_id, shown_id,
+    Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf,
+    OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked,
+    ReplyView, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -48,8 +48,8 @@ pub use error::EngineError;
 pub use idempotency::{Accepted, CLIENT_AHEAD_MAX, Identity};
 pub use jobsets::{Compiled, DecodeDefinition};
 pub use live::{
-    Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput, OutputFollower,
-    RingFollowed, RingFollower,
+    AttemptForOutput, Cursor, EventFollower, EventNames, Followed, LiveEvent, LiveOutput,
+    OutputFollower, RingFollowed, RingFollower,
 };
 pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};

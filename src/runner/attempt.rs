@@ -14,13 +14,16 @@ use super::WorkerSettings;
 use super::function::Delivery;
 use super::instruct::instruct;
 use super::knowledge::Knowledge;
-use super::output::{Capture, Outbox, REMARK};
+use super::mask::Mask;
+use super::output::{Capture, Outbox};
 use super::place::Place;
 use super::prepare::{Prepared, prepare};
-use super::process::{Ended, Exit, Process, Signal, Zygote};
+use super::process::{Ended, Exit, Process, Rescue, Signal, Zygote};
+use super::secrets::Secrets;
 use super::source::WorkSource;
-use super::stream::Stream;
-use super::talk::{Ends, talk};
+use super::spool::Spools;
+use super::stream::Pipes;
+use super::talk::{Ends, key, talk};
 use super::template::Renderer;
 use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
@@ -30,8 +33,6 @@ use crate::domain::{Timeout, duration};
 use crate::engine::{Assignment, AttemptReport, EngineError, Report};
 use crate::functions::{Exception, with_causes};
 
-/// Bytes read from a pipe at once.
-const READ: usize = 64 * 1024;
 /// The wait before the database is asked again for what an attempt needs.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -64,6 +65,7 @@ pub(super) struct Bench<S> {
     pub(super) zygote: Zygote,
     pub(super) renderer: Renderer,
     pub(super) outbox: Outbox,
+    pub(super) spools: Spools,
     /// Told when there may be mail for an attempt.
     pub(super) wake: Notify,
     pub(super) settings: WorkerSettings,
@@ -82,6 +84,15 @@ impl Outcome {
         let ending = Ending::Failed(cause);
         Self { ending, exception: Some(exception), result: None, ended: None }
     }
+
+    fn mask(&mut self, mask: &Mask) {
+        if let Some(exception) = &mut self.exception {
+            mask.text(&mut exception.message);
+        }
+        if let Some(result) = &mut self.result {
+            mask.document(result);
+        }
+    }
 }
 
 /// Runs an attempt to its end. Its output is stored when this answers.
@@ -91,17 +102,19 @@ pub(super) async fn run<S: WorkSource>(
     post: Post,
 ) -> Report {
     let Assignment { operation, step, attempt, worker, .. } = *assignment;
-    let cap = bench.settings.output_cap_bytes;
-    let mut capture = Capture::new(bench.outbox.clone(), operation, step, attempt, cap);
+    let secrets = Secrets::of(assignment, bench.settings.secrets_dir.as_deref()).await;
+    let mask = Arc::clone(&secrets.mask);
+    let mut capture = capture(bench, assignment, &mask);
     let knowledge = Knowledge::new(assignment.knows.as_ref());
-    let outcome = match assignment.jobset.step(step).work(assignment.state) {
+    let mut outcome = match assignment.jobset.step(step).work(assignment.state) {
         Work::Instruction(instruction) => {
             instruct(bench, assignment, &knowledge, instruction, post).await
         }
         Work::Milestone | Work::Command(_) | Work::Shell(_) | Work::Function(_) => {
-            run_program(bench, assignment, &knowledge, &mut capture, post).await
+            run_program(bench, assignment, &knowledge, secrets, &mut capture, post).await
         }
     };
+    outcome.mask(&mask);
     if let Some(exception) = &outcome.exception {
         capture.remark(&format!("[{exception}]"), bench.source.now()).await;
     }
@@ -117,17 +130,31 @@ pub(super) async fn run<S: WorkSource>(
     }
 }
 
+/// What takes the output of an attempt.
+fn capture<S>(bench: &Bench<S>, assignment: &Assignment, mask: &Arc<Mask>) -> Capture {
+    let (of, cap) = (key(assignment), bench.settings.output_cap_bytes);
+    let spool = bench.spools.spool(of, &assignment.jobset.secrets, cap);
+    Capture::new(bench.outbox.clone(), of, Arc::clone(mask), Some(spool), cap)
+}
+
 async fn run_program<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
     knowledge: &Knowledge<'_>,
+    secrets: Secrets,
     capture: &mut Capture,
     post: Post,
 ) -> Outcome {
-    match prepare(bench, assignment).await {
+    let Secrets { own, mask } = secrets;
+    let prepared = match own {
+        Ok(own) => prepare(bench, assignment, own).await,
+        Err(exception) => Err(exception),
+    };
+    match prepared {
         Ok(prepared) => {
             let place = prepared.place.clone();
-            let outcome = execute(bench, assignment, knowledge, prepared, capture, post).await;
+            let talking = (post, mask);
+            let outcome = execute(bench, assignment, knowledge, prepared, capture, talking).await;
             with_result(outcome, &place).await
         }
         Err(exception) => Outcome::failed(Cause::Exception, exception),
@@ -180,10 +207,22 @@ async fn execute<S: WorkSource>(
     knowledge: &Knowledge<'_>,
     prepared: Prepared,
     capture: &mut Capture,
-    post: Post,
+    (post, mask): (Post, Arc<Mask>),
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
-    let Prepared { spec, passed, events, answer, .. } = prepared;
+    let Prepared { mut spec, passed, events, answer, .. } = prepared;
+    let pipes = match Pipes::new() {
+        Ok(pipes) => pipes,
+        Err(error) => {
+            let message = format!("no memory for what the step writes: {error}");
+            return Outcome::failed(Cause::Exception, Exception::new("SpawnError", message));
+        }
+    };
+    spec.rescue = capture.spool().zip(pipes.taken()).map(|(spool, taken)| Rescue {
+        spool: spool.path.clone(),
+        head: spool.head.clone(),
+        taken,
+    });
     let mut process = match bench.zygote.spawn_passing(spec, passed).await {
         Ok(process) => process,
         Err(error) => {
@@ -196,7 +235,7 @@ async fn execute<S: WorkSource>(
         grace: definition.grace.unwrap_or(bench.settings.default_grace),
     };
     let (remarks, remarked) = mpsc::channel(16);
-    let ends = Ends { events, stdin: process.stdin.take(), mail: post.mail, remarks };
+    let ends = Ends { events, stdin: process.stdin.take(), mail: post.mail, remarks, mask };
     let over = CancellationToken::new();
     let mut delivery = None;
     let talk = async {
@@ -206,7 +245,7 @@ async fn execute<S: WorkSource>(
             None => talk.await,
         }
     };
-    let beside = Beside { talk, remarked, over: &over };
+    let beside = Beside { talk, remarked, pipes, over: &over };
     let (ended, why) = follow(process, &limits, capture, post.stop, beside, &*bench.source).await;
     match (why, delivery) {
         (None, Some(delivery)) => answered(ended, delivery),
@@ -237,6 +276,7 @@ pub(super) fn time_left(
 struct Beside<'a, T> {
     talk: T,
     remarked: mpsc::Receiver<Vec<u8>>,
+    pipes: Pipes,
     over: &'a CancellationToken,
 }
 
@@ -258,18 +298,22 @@ async fn follow<S: WorkSource>(
     beside: Beside<'_, impl Future<Output = ()>>,
     source: &S,
 ) -> (Ended, Option<Forced>) {
-    let Beside { talk, mut remarked, over } = beside;
+    let Beside { talk, mut remarked, mut pipes, over } = beside;
     let mut talk = pin!(talk);
     let never = || Instant::now() + duration::DURATION_MAX;
     let (left, limit) = limits.timeout.unwrap_or((duration::DURATION_MAX, Timeout::Attempt));
     let mut timeout = Instant::now() + left;
     let (mut terminate_at, mut kill_at) = (never(), never());
     let mut forced = None;
-    let (mut out, mut err) = (Stream::new(READ), Stream::new(READ));
     let ended = loop {
         tokio::select! {
-            read = out.read(&process.stdout) => capture.take(1, read, source.now()).await,
-            read = err.read(&process.stderr) => capture.take(2, read, source.now()).await,
+            (stream, read) = pipes.read(&process) => {
+                capture.take(stream, read, source.now()).await;
+                if capture.is_full() {
+                    pipes.let_go();
+                }
+            }
+            () = sleep_until(capture.hold_until()) => capture.idle(source.now()).await,
             () = sleep_until(timeout), if forced.is_none() => {
                 forced = Some(Forced::TimedOut(limit));
                 process.signal_group(Signal::SIGTERM);
@@ -299,28 +343,28 @@ async fn follow<S: WorkSource>(
                 }
                 timeout = never();
             }
-            Some(remark) = remarked.recv() => capture.take(REMARK, &remark, source.now()).await,
+            Some(remark) = remarked.recv() => capture.take_remark(&remark, source.now()).await,
             () = &mut talk => {} // Not before it is over.
             ended = process.wait() => break ended,
         }
     };
     // No process is left that could write, so the rest is there and then comes the end.
-    while !out.is_closed {
-        capture.take(1, out.read(&process.stdout).await, source.now()).await;
+    while !pipes.are_closed() {
+        let (stream, read) = pipes.read(&process).await;
+        capture.take(stream, read, source.now()).await;
     }
-    while !err.is_closed {
-        capture.take(2, err.read(&process.stderr).await, source.now()).await;
-    }
+    capture.idle(source.now()).await;
+    process.release();
     over.cancel();
     loop {
         tokio::select! {
             biased;
-            Some(remark) = remarked.recv() => capture.take(REMARK, &remark, source.now()).await,
+            Some(remark) = remarked.recv() => capture.take_remark(&remark, source.now()).await,
             () = &mut talk => break,
         }
     }
     while let Ok(remark) = remarked.try_recv() {
-        capture.take(REMARK, &remark, source.now()).await;
+        capture.take_remark(&remark, source.now()).await;
     }
     (ended, forced)
 }

@@ -10,6 +10,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::mask::Mask;
 use crate::domain::problem::refuse_nul;
 use crate::domain::schema::Schema;
 
@@ -45,6 +46,23 @@ pub(super) enum Found {
     Line(Line),
     /// Bytes that were not understood, and why.
     Unknown(Vec<u8>, String),
+}
+
+impl Found {
+    /// Masks secrets in all texts. (Bytes that were not understood are masked where they are shown.)
+    pub(super) fn mask(&mut self, mask: &Mask) {
+        match self {
+            Self::Line(Line::Message(body)) => mask.document(body),
+            Self::Line(Line::Prompt(PromptLine { text, id, who, schema })) => {
+                let names = [id, who].into_iter().flatten();
+                names.chain([text]).for_each(|text| mask.text(text));
+                if let Some(schema) = schema {
+                    mask.object(schema);
+                }
+            }
+            Self::Unknown(..) => {}
+        }
+    }
 }
 
 /// Cuts bytes into lines.

@@ -1,9 +1,10 @@
 //! The only room that starts step processes.
 //!
 //! A worker registers an incarnation with a lease, is given attempts, runs each in a process that it
-//! can always contain ([`process`]), stores what it writes as it comes and reports how it ended. The
-//! wait status of the process is the only authority on its end. A worker that cannot renew its lease
-//! kills everything before anybody else may start it again.
+//! can always contain ([`process`]), stores what it writes as it comes (without the values of
+//! `secrets`) and reports how it ended. The wait status of the process is the only authority on its
+//! end. A worker that cannot renew its lease kills everything before anybody else may start it again.
+//! What a step wrote outlives the worker that is killed (`spool`).
 //!
 //! A step that people do is an attempt too (`instruct`), but it gives its slot back while it waits. A
 //! running program can ask people and be told things (`talk`).
@@ -16,12 +17,15 @@ pub mod function;
 mod instruct;
 mod knowledge;
 mod lines;
+mod mask;
 mod output;
 mod place;
 mod prepare;
 pub mod process;
+mod secrets;
 mod settle;
 mod source;
+mod spool;
 mod stream;
 mod talk;
 mod template;
@@ -55,6 +59,8 @@ pub struct WorkerSettings {
     pub default_grace: Duration,
     /// The output that is kept of one attempt, in bytes.
     pub output_cap_bytes: u64,
+    /// The folder of the files with the values of secrets.
+    pub secrets_dir: Option<PathBuf>,
     /// Where workspaces and the files of attempts are made.
     pub work_dir: PathBuf,
     /// The folder that steps start in.
@@ -69,6 +75,15 @@ pub enum RunnerError {
     /// The small process that starts all others could not be started.
     #[error("the process that starts steps could not be started")]
     Zygote(#[source] process::StartError),
+    /// The folder for what steps write cannot be made.
+    #[error("the folder {} cannot be used for what steps write", folder.display())]
+    WorkDir {
+        /// The work folder.
+        folder: PathBuf,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),

@@ -1,7 +1,7 @@
 //! The files and the environment of an attempt.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
@@ -29,7 +29,7 @@ pub(super) struct Place {
 }
 
 /// Runs file operations where they may block: one visit for several of them.
-async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => std::panic::resume_unwind(error.into_panic()),
@@ -89,15 +89,20 @@ impl Place {
         .await
     }
 
-    /// The whole environment of the attempt: the worker's, without what is the service's own, then
-    /// what every step is told, then what the jobset says.
+    /// The whole environment of the attempt: the worker's, without what is the service's own and what
+    /// are secrets of other steps, then what every step is told, then what the jobset says, then the
+    /// secrets of the step itself.
     pub(super) fn environment(
         &self,
         assignment: &Assignment,
         own: &BTreeMap<String, String>,
+        secrets: Vec<(OsString, OsString)>,
     ) -> Vec<(OsString, OsString)> {
         let step = &assignment.jobset.step(assignment.step).definition.name;
         let mut environment: BTreeMap<OsString, OsString> = inherited().collect();
+        for name in &assignment.jobset.secrets {
+            environment.remove(OsStr::new(name));
+        }
         let told: [(&str, OsString); 8] = [
             ("SUT_OPERATION_ID", assignment.operation.to_string().into()),
             ("SUT_STEP", step.into()),
@@ -110,6 +115,7 @@ impl Place {
         ];
         environment.extend(told.map(|(name, value)| (name.into(), value)));
         environment.extend(own.iter().map(|(name, value)| (name.into(), value.into())));
+        environment.extend(secrets);
         environment.into_iter().collect()
     }
 }

@@ -30,10 +30,11 @@ pub(super) struct Prepared {
     pub(super) answer: Option<AnswerPipe>,
 }
 
-/// Renders the templates and makes the files.
+/// Renders the templates and makes the files; `secrets` are variables with their values.
 pub(super) async fn prepare<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
+    secrets: Vec<(OsString, OsString)>,
 ) -> Result<Prepared, Exception> {
     let definition = edited(bench, assignment).await?;
     let context = context(bench, assignment).await?;
@@ -65,9 +66,10 @@ pub(super) async fn prepare<S: WorkSource>(
     };
     let spec = ProcessSpec {
         argv,
-        env: place.environment(assignment, &own),
+        env: place.environment(assignment, &own, secrets),
         cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
         stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
+        rescue: None,
     };
     Ok(Prepared { place, spec, passed, events, answer })
 }

@@ -19,6 +19,7 @@
 //! close what they do not know), and a plain file (it would have to be polled).
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
@@ -29,6 +30,7 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::{Bench, ask};
 use super::knowledge::Knowledge;
 use super::lines::{Found, Line, Lines, PromptLine};
+use super::mask::Mask;
 use super::source::WorkSource;
 use super::stream::Stream;
 use crate::engine::{Assignment, AttemptKey, MESSAGES_MAX, Mail, NewPrompt, StepMessage};
@@ -50,6 +52,8 @@ pub(super) struct Ends {
     pub(super) mail: mpsc::UnboundedReceiver<Mail>,
     /// What the worker has to remark.
     pub(super) remarks: mpsc::Sender<Vec<u8>>,
+    /// What nobody may be told.
+    pub(super) mask: Arc<Mask>,
 }
 
 /// Talks until `over` is cancelled and everything that was said before is stored.
@@ -60,10 +64,10 @@ pub(super) async fn talk<S: WorkSource>(
     ends: Ends,
     over: &CancellationToken,
 ) {
-    let Ends { events, stdin, mail, remarks } = ends;
+    let Ends { events, stdin, mail, remarks, mask } = ends;
     let answers = stdin.is_some();
     let heard = Heard::default();
-    let mut listener = Listener { bench, assignment, knowledge, remarks, answers, heard };
+    let mut listener = Listener { bench, assignment, knowledge, remarks, mask, answers, heard };
     tokio::select! {
         () = listener.listen(&events, over) => {}
         () = pass_on(bench, knowledge, stdin, mail) => {}
@@ -94,6 +98,7 @@ struct Listener<'a, S> {
     assignment: &'a Assignment,
     knowledge: &'a Knowledge<'a>,
     remarks: mpsc::Sender<Vec<u8>>,
+    mask: Arc<Mask>,
     /// Whether the program can be given replies.
     answers: bool,
     heard: Heard,
@@ -128,7 +133,8 @@ impl<S: WorkSource> Listener<'_, S> {
 
     async fn take(&mut self, found: Vec<Found>) {
         let mut messages = Vec::new();
-        for found in found {
+        for mut found in found {
+            found.mask(&self.mask);
             match found {
                 Found::Line(Line::Message(body)) => messages.extend(self.message(body).await),
                 Found::Line(Line::Prompt(prompt)) => self.prompt(prompt).await,

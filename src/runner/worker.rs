@@ -17,6 +17,7 @@ use super::output::Outbox;
 use super::process::Zygote;
 use super::settle::{Desk, settle};
 use super::source::{WorkPlace, WorkSource};
+use super::spool::{Recovery, Spools};
 use super::talk::key;
 use super::template::Renderer;
 use super::under_way::{Hears, UnderWay};
@@ -70,8 +71,12 @@ async fn incarnation<S: WorkSource>(
         slots = settings.slots,
         "runner.worker.registered"
     );
-    let zygote = Zygote::start(&settings.zygote_exe).map_err(RunnerError::Zygote)?;
+    let no_folder = |source| RunnerError::WorkDir { folder: settings.work_dir.clone(), source };
+    let spools = Spools::open(&settings.work_dir).map_err(no_folder)?;
+    let held = spools.hold().map_err(no_folder)?;
+    let zygote = Zygote::holding(&settings.zygote_exe, Some(held)).map_err(RunnerError::Zygote)?;
     let bench = Arc::new(Bench {
+        spools,
         zygote,
         renderer: Renderer::start().map_err(RunnerError::Thread)?,
         outbox: Outbox::start(Arc::clone(&source)),
@@ -114,9 +119,18 @@ impl<S: WorkSource> Shift<S> {
     /// Works until `stop` is cancelled, then takes nothing new, lets what runs end for a while, and
     /// ends the rest to be given back. When this answers, no attempt is left.
     async fn work(&self, stop: &CancellationToken) {
+        let settings = &self.bench.settings;
+        let recovery = Recovery {
+            work_dir: settings.work_dir.clone(),
+            secrets_dir: settings.secrets_dir.clone(),
+            outbox: self.bench.outbox.clone(),
+            every: settings.heartbeat,
+        };
         tokio::select! {
             () = self.take(stop) => {}
             () = self.hear() => {}
+            // Who runs no steps may not know their secrets.
+            () = recovery.go_on(&*self.bench.source), if settings.slots > 0 => {}
         }
     }
 

@@ -43,7 +43,7 @@ pub use message::{
     AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
 };
 pub use operation::{Claimable, StoredRun};
-pub use output::{OutputPiece, OutputView};
+pub use output::{OutputOf, OutputPiece, OutputStart, OutputView};
 pub use packed::CHUNK;
 pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
 pub use read::{

@@ -18,6 +18,10 @@ use sutbot::itc::Stamp;
 use sutbot::wire::Event;
 use tokio::task::JoinSet;
 
+mod output;
+
+/// The value of the secret `CRASH_TOKEN`.
+const SECRET: &str = "hunter22hunter";
 const CLIENTS: usize = 64;
 const ACKNOWLEDGED: usize = 600;
 
@@ -37,6 +41,7 @@ impl Server {
             .arg("--data-dir")
             .arg(data_dir)
             .env_remove("DATABASE_URL")
+            .env("CRASH_TOKEN", SECRET)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();

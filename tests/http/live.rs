@@ -13,14 +13,14 @@ const EVENTS: (&str, &str) = ("accept", "text/event-stream");
 
 /// A server-sent event.
 #[derive(Clone, Debug, Default, PartialEq)]
-struct Event {
-    id: String,
-    name: String,
-    data: Value,
+pub(crate) struct Event {
+    pub(crate) id: String,
+    pub(crate) name: String,
+    pub(crate) data: Value,
 }
 
 /// A stream, read event by event.
-struct Stream {
+pub(crate) struct Stream {
     response: reqwest::Response,
     text: String,
     /// Lines that were only there to keep it alive.
@@ -28,7 +28,7 @@ struct Stream {
 }
 
 impl Stream {
-    async fn open(service: &Service, url: &str) -> Self {
+    pub(crate) async fn open(service: &Service, url: &str) -> Self {
         Self::after(service, url, "").await
     }
 
@@ -73,7 +73,7 @@ impl Stream {
         }
     }
 
-    async fn rest(&mut self) -> Vec<Event> {
+    pub(crate) async fn rest(&mut self) -> Vec<Event> {
         let mut events = Vec::new();
         while let Some(event) = self.next().await {
             events.push(event);
@@ -83,19 +83,19 @@ impl Stream {
 }
 
 /// A file for which a step waits.
-struct Gate(PathBuf);
+pub(crate) struct Gate(PathBuf);
 
 impl Gate {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder").keep();
         Self(folder.join("gate"))
     }
 
-    fn wait(&self) -> String {
+    pub(crate) fn wait(&self) -> String {
         format!("until [ -e '{}' ]; do sleep 0.02; done", self.0.display())
     }
 
-    fn open(&self) {
+    pub(crate) fn open(&self) {
         std::fs::write(&self.0, "").expect("a file");
     }
 }

@@ -109,6 +109,10 @@ async fn the_commands_follow_to_the_end() {
     let pieces: Vec<OutputPiece> = documents(&pieces);
     assert!(pieces.iter().zip(1..).all(|(piece, seq)| piece.seq == seq), "{pieces:?}");
     assert_eq!(bytes, b"one\n\xff\ntwo\n");
+    for (part, expected) in [("--tail 4", "two\n"), ("--from 6", "two\n"), ("--from 99", "")] {
+        let shown = mother(&service, format!("op output {id} only {part}")).await;
+        assert_eq!(String::from_utf8(shown).expect("UTF-8"), expected, "{part}");
+    }
     let lines = String::from_utf8(lines).expect("UTF-8");
     assert_eq!(lines.lines().count(), events.len());
     assert!(lines.contains("only #1  succeed  Running -> Succeeded"), "{lines}");

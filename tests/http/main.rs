@@ -22,6 +22,7 @@ mod live;
 mod live_client;
 mod machines;
 mod monitor;
+mod output;
 mod people;
 mod query;
 mod steer;

@@ -23,6 +23,7 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
         stdin: Stdin::Null,
+        rescue: None,
     }
 }
 

@@ -28,7 +28,7 @@ mod ring;
 mod topic;
 
 pub use events::{EventFollower, Followed};
-pub use output::OutputFollower;
+pub use output::{AttemptForOutput, OutputFollower};
 pub use ring::{Cursor, RingFollowed, RingFollower};
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -47,18 +47,43 @@ impl Engine {
         attempt: Option<i32>,
         after: i32,
     ) -> Result<Option<OutputFollower>, EngineError> {
-        let shared = &self.shared;
+        let of = self.attempt_for_output(found, n, attempt).await?;
+        // The first one may be waited for by its number.
+        if of.attempt < 0 || of.attempt > of.last.max(1) || attempt == Some(0) {
+            return Ok(None);
+        }
+        let (operation, version) = (found.view.id, found.view.version);
+        Ok(Some(OutputFollower {
+            shared: Arc::clone(&self.shared),
+            operation,
+            step: i32::try_from(n).unwrap_or(i32::MAX),
+            attempt: Some(of.attempt).filter(|_| of.last > 0),
+            events: self.follow_events(found, version),
+            subscription: None,
+            seen: after,
+            behind: true,
+            ended: of.has_ended,
+        }))
+    }
+
+    /// The attempt of step `n` whose output is asked for: `attempt`, which may not exist, or else the
+    /// latest one.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn attempt_for_output(
+        &self,
+        found: &Found,
+        n: u32,
+        attempt: Option<i32>,
+    ) -> Result<AttemptForOutput, EngineError> {
         let (operation, version) = (found.view.id, found.view.version);
         let step = i32::try_from(n).unwrap_or(i32::MAX);
         // The attempt as it was when the state was read: both are of the same version.
-        let last = shared.store.last_attempt(operation, step, version).await?;
+        let last = self.shared.store.last_attempt(operation, step, version).await?;
         let chosen = attempt.unwrap_or(last);
-        // The first one may be waited for by its number.
-        if chosen < 0 || chosen > last.max(1) || attempt == Some(0) {
-            return Ok(None);
-        }
         let state = found.view.steps[n as usize];
-        let ended = found.view.state.is_final()
+        let has_ended = found.view.state.is_final()
             || if last == 0 {
                 state.is_ended()
             } else {
@@ -66,18 +91,19 @@ impl Engine {
                 let is_held = found.view.open.get(&n).is_some_and(|open| open.holder.is_some());
                 chosen < last || state.phase() != Phase::Active && !is_held
             };
-        Ok(Some(OutputFollower {
-            shared: Arc::clone(shared),
-            operation,
-            step,
-            attempt: Some(chosen).filter(|_| last > 0),
-            events: self.follow_events(found, version),
-            subscription: None,
-            seen: after,
-            behind: true,
-            ended,
-        }))
+        Ok(AttemptForOutput { attempt: chosen, last, has_ended })
     }
+}
+
+/// An attempt whose output is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct AttemptForOutput {
+    /// Its number; 0 when it was not named and none has begun.
+    pub attempt: i32,
+    /// The number of the step's latest attempt; 0 when none has begun.
+    pub last: i32,
+    /// Whether it writes nothing any more.
+    pub has_ended: bool,
 }
 
 impl OutputFollower {

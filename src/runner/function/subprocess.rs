@@ -179,7 +179,8 @@ async fn run(
     let call = Call::new(name, arguments, settings.result_bytes_max);
     let Call { argv, passed, answer } = call.map_err(|error| not_started(&error))?;
     let cwd = std::env::current_dir().map_err(|error| not_started(&error))?;
-    let spec = ProcessSpec { argv, env: std::env::vars_os().collect(), cwd, stdin: Stdin::Null };
+    let env = std::env::vars_os().collect();
+    let spec = ProcessSpec { argv, env, cwd, stdin: Stdin::Null, rescue: None };
     let process = zygote.spawn_passing(spec, passed).await.map_err(|error| match error {
         // The process may have begun: it may even be the one that killed what watched over it.
         SpawnError::ZygoteDied => Exception::new(Exception::LOST, error.to_string()),

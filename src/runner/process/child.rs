@@ -77,6 +77,12 @@ impl Process {
         self.ask(&Request::KillTree);
     }
 
+    /// Says that everything the process wrote is safe, after [`Process::wait`]: without that, what the
+    /// specification says of its [rescue](super::Rescue) is done when this is dropped.
+    pub fn release(&self) {
+        self.ask(&Request::Release);
+    }
+
     fn ask(&self, request: &Request) {
         // An error says that the monitor has gone, and with it the process.
         let _ = wire::send_message(&self.channel, request);

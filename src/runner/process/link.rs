@@ -51,6 +51,7 @@ fn zygotes() -> MutexGuard<'static, BTreeSet<u32>> {
 pub struct Zygote {
     exe: PathBuf,
     null: File,
+    held: Option<OwnedFd>,
     starting: Semaphore,
     link: tokio::sync::Mutex<Arc<Link>>,
 }
@@ -69,14 +70,27 @@ impl Zygote {
     ///
     /// [`run_if_zygote`]: super::run_if_zygote
     pub fn start(exe: &Path) -> Result<Zygote, StartError> {
+        Self::holding(exe, None)
+    }
+
+    /// As [`start`](Self::start). The zygote and all monitors hold `held` open as long as they live.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Panics
+    ///
+    /// As there.
+    pub fn holding(exe: &Path, held: Option<OwnedFd>) -> Result<Zygote, StartError> {
         sweep::check_host().map_err(|source| StartError::NoChildrenList { source })?;
         let null = File::open("/dev/null").map_err(|source| StartError::Host {
             exe: exe.into(),
             action: "open /dev/null",
             source,
         })?;
-        let link = tokio::sync::Mutex::new(Arc::new(Link::start(exe)?));
-        Ok(Zygote { exe: exe.into(), null, starting: Semaphore::new(STARTING_MAX), link })
+        let link = tokio::sync::Mutex::new(Arc::new(Link::start(exe, held.as_ref())?));
+        Ok(Zygote { exe: exe.into(), null, held, starting: Semaphore::new(STARTING_MAX), link })
     }
 
     /// Starts a process. A zygote that has died is replaced first.
@@ -125,9 +139,13 @@ impl Zygote {
         let stdin = stdin.transpose().map_err(register)?;
 
         let null = self.null.as_fd();
+        let rescue = spec.rescue.as_ref();
+        let taken = |n: usize| rescue.map_or(null, |rescue| rescue.taken[n].as_fd());
         let mut parcel = vec![
             theirs.as_fd(),
             memory.as_fd(),
+            taken(0),
+            taken(1),
             their_stdin.as_ref().map_or(null, AsFd::as_fd),
             their_stdout.as_fd(),
             their_stderr.as_fd(),
@@ -153,7 +171,7 @@ impl Zygote {
         }
         warn!("process.zygote.replaced");
         current.end().await;
-        *current = Arc::new(Link::start(&self.exe)?);
+        *current = Arc::new(Link::start(&self.exe, self.held.as_ref())?);
         match current.send(parcel).await {
             Ok(()) => Ok(current.clone()),
             Err(_) => Err(SpawnError::ZygoteDied),
@@ -211,19 +229,21 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn start(exe: &Path) -> Result<Link, StartError> {
+    fn start(exe: &Path, held: Option<&OwnedFd>) -> Result<Link, StartError> {
         let host = |action| move |source| StartError::Host { exe: exe.into(), action, source };
         let errno = |action| move |errno: Errno| host(action)(errno.into());
         set_child_subreaper(true).map_err(errno("become a subreaper"))?;
         let (ours, theirs) = wire::pair().map_err(errno("make a socket pair"))?;
         let control = sys::watch(ours).map_err(host("register a socket"))?;
+        // It prints nothing, so its descriptor 1 is free for what it is to hold.
+        let held = held.map(OwnedFd::try_clone).transpose().map_err(host("hold a file"))?;
         // Until it is listed as alive, no sweep may look at it.
         let mut alive = zygotes();
         let mut child = Command::new(exe)
             .arg0(zygote::NAME)
             .env_clear()
             .stdin(Stdio::from(theirs))
-            .stdout(Stdio::null())
+            .stdout(held.map_or_else(Stdio::null, Stdio::from))
             .spawn()
             .map_err(host("execute"))?;
         let mut greeting = [PollFd::new(control.as_fd(), PollFlags::POLLIN)];

@@ -44,12 +44,14 @@
 //!   fill the process table, and a set-user-id program can refuse the signals of an ordinary user.
 //! - Deadlines and grace times: they are decisions of the caller, who asks for a signal, waits, and
 //!   asks for [`Process::kill_tree`].
-//! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone.
+//! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone. Only
+//!   where the worker dies the monitor saves what is in them, if it is told where to ([`Rescue`]).
 
 mod child;
 mod error;
 mod link;
 mod monitor;
+mod rescue;
 mod spec;
 mod sweep;
 mod sys;
@@ -60,6 +62,7 @@ pub use child::{Ended, Exit, Process};
 pub use error::{SpawnError, StartError};
 pub use link::Zygote;
 pub use nix::sys::signal::Signal;
+pub use rescue::Rescue;
 pub use spec::{ProcessSpec, Stdin};
 pub use zygote::run_if_zygote;
 

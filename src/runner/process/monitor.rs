@@ -4,10 +4,13 @@
 //! none of them is left.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, PipeReader};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
@@ -21,6 +24,7 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeVal;
 use nix::unistd::{AccessFlags, Pid, access, chdir, setsid};
 
+use super::rescue::Rescuer;
 use super::spec::{Plan, read_memory};
 use super::sys::{self, Patience};
 use super::wire::{self, Report, Request, Stage};
@@ -32,6 +36,8 @@ pub(super) struct Job {
     pub(super) channel: OwnedFd,
     /// The specification, in memory.
     pub(super) spec: File,
+    /// What the worker takes from 1 and 2, for a rescue.
+    pub(super) taken: [OwnedFd; 2],
     /// What becomes 0, 1, 2 and so on of the step.
     pub(super) descriptors: Vec<OwnedFd>,
 }
@@ -43,11 +49,11 @@ struct Refusal(Stage, Errno);
 ///
 /// An exit code other than 0 says that the sweep is not done: the zygote does it then.
 pub(super) fn run(job: Job, lifeline: &PipeReader) -> Result<Infallible, io::Error> {
-    let Job { channel, spec, descriptors } = job;
+    let Job { channel, spec, taken, descriptors } = job;
     let begun = Instant::now();
     let prepared = prepare();
-    let started = prepared.and_then(|signals| Ok((signals, start(&spec, &descriptors)?)));
-    let (signals, step) = match started {
+    let started = prepared.and_then(|signals| Ok((signals, start(&spec, &descriptors, taken)?)));
+    let (signals, (step, rescuer)) = match started {
         Ok(started) => started,
         Err(Refusal(stage, errno)) => {
             wire::send_message(&channel, &Report::Refused { stage, errno: errno as i32 })?;
@@ -64,6 +70,9 @@ pub(super) fn run(job: Job, lifeline: &PipeReader) -> Result<Infallible, io::Err
     if !orphaned {
         let _ = wire::send_message(&channel, &Report::Ended(family.report()?));
     }
+    if let Some(rescuer) = rescuer {
+        rescuer.finish(&channel)?;
+    }
     sys::exit_forked(0);
 }
 
@@ -77,8 +86,12 @@ fn prepare() -> Result<SignalFd, Refusal> {
     SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags).map_err(host)
 }
 
-/// Starts the step, in a process group of its own.
-fn start(spec: &File, descriptors: &[OwnedFd]) -> Result<Pid, Refusal> {
+/// Starts the step, in a process group of its own; answers also what is to save its output.
+fn start(
+    spec: &File,
+    descriptors: &[OwnedFd],
+    taken: [OwnedFd; 2],
+) -> Result<(Pid, Option<Rescuer>), Refusal> {
     let host = |errno| Refusal(Stage::Host, errno);
     let bytes = read_memory(spec).map_err(|error| host(errno_of(&error)))?;
     let plan = Plan::parse(&bytes).map_err(host)?;
@@ -86,11 +99,18 @@ fn start(spec: &File, descriptors: &[OwnedFd]) -> Result<Pid, Refusal> {
     let program = find_program(&plan).map_err(|errno| Refusal(Stage::Program, errno))?;
     let descriptors = out_of_the_way(descriptors).map_err(host)?;
     let (actions, attributes) = spawn_settings(&descriptors).map_err(host)?;
-    posix_spawn(&program, &actions, &attributes, &plan.argv, &plan.env).map_err(|errno| {
+    let rescuer = plan.rescue.map(|(spool, head)| {
+        let spool = Path::new(OsStr::from_bytes(spool.to_bytes()));
+        Rescuer::new(spool, head.to_bytes(), [&descriptors[1], &descriptors[2]], taken)
+    });
+    let rescuer = rescuer.transpose().map_err(|error| host(errno_of(&error)))?;
+    let step = posix_spawn(&program, &actions, &attributes, &plan.argv, &plan.env);
+    let step = step.map_err(|errno| {
         let of_host =
             matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
         Refusal(if of_host { Stage::Host } else { Stage::Program }, errno)
-    })
+    })?;
+    Ok((step, rescuer))
 }
 
 /// Copies of descriptors with numbers beyond those that they become in the step: none of them is
@@ -172,7 +192,8 @@ impl Family {
                         let _ = killpg(self.step, Signal::try_from(number)?);
                     }
                     Ok(Some(Request::KillTree) | None) => return Ok(false),
-                    Err(Errno::EAGAIN) => {}
+                    // The former is said only of a step that has ended.
+                    Ok(Some(Request::Release)) | Err(Errno::EAGAIN) => {}
                     Err(errno) => return Err(errno),
                 }
             }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::SpawnError;
+use super::{Rescue, SpawnError};
 
 /// A command with everything that it gets: nothing is inherited.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct ProcessSpec {
     pub cwd: PathBuf,
     /// What the process reads.
     pub stdin: Stdin,
+    /// What becomes of its output if the worker dies; nothing without.
+    pub rescue: Option<Rescue>,
 }
 
 /// The standard input of a process.
@@ -38,14 +40,17 @@ pub enum Stdin {
 impl ProcessSpec {
     /// Writes the specification to a file in memory, so that its length is never a packet's problem.
     ///
-    /// The format: the folder, the number of arguments, the arguments, the variables as `NAME=value`,
-    /// a NUL byte after each.
+    /// The format: the folder, the spool and its first line (both empty without a rescue), the number of
+    /// arguments, the arguments, the variables as `NAME=value`, a NUL byte after each.
     pub(super) fn to_memory(&self) -> Result<File, SpawnError> {
         if self.argv.is_empty() {
             return Err(SpawnError::NoProgram);
         }
         let mut bytes = Vec::with_capacity(4096);
         push(&mut bytes, self.cwd.as_os_str())?;
+        let rescue = self.rescue.as_ref();
+        push(&mut bytes, rescue.map_or(OsStr::new(""), |rescue| rescue.spool.as_os_str()))?;
+        push(&mut bytes, OsStr::new(rescue.map_or("", |rescue| &rescue.head)))?;
         push(&mut bytes, OsStr::new(&self.argv.len().to_string()))?;
         for argument in &self.argv {
             push(&mut bytes, argument)?;
@@ -80,6 +85,8 @@ fn push(bytes: &mut Vec<u8>, text: &OsStr) -> Result<(), SpawnError> {
 /// A specification as the monitor reads it.
 pub(super) struct Plan<'a> {
     pub(super) cwd: &'a CStr,
+    /// The spool and its first line.
+    pub(super) rescue: Option<(&'a CStr, &'a CStr)>,
     pub(super) argv: Vec<&'a CStr>,
     pub(super) env: Vec<&'a CStr>,
 }
@@ -101,9 +108,11 @@ impl<'a> Plan<'a> {
             .map(CStr::from_bytes_with_nul)
             .map_while(Result::ok);
         let cwd = fields.next().ok_or(Errno::EBADMSG)?;
+        let (spool, head) = fields.next().zip(fields.next()).ok_or(Errno::EBADMSG)?;
+        let rescue = (!spool.is_empty()).then_some((spool, head));
         let count = fields.next().and_then(|field| field.to_str().ok()?.parse().ok());
         let argv: Vec<_> = fields.by_ref().take(count.ok_or(Errno::EBADMSG)?).collect();
-        Ok(Plan { cwd, argv, env: fields.collect() })
+        Ok(Plan { cwd, rescue, argv, env: fields.collect() })
     }
 
     /// The files that may be the program, in the order of the `PATH`.
@@ -132,6 +141,7 @@ mod tests {
             env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: "/work folder".into(),
             stdin: Stdin::Null,
+            rescue: None,
         }
     }
 

@@ -15,9 +15,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Ended;
 
-/// How many descriptors start a step, at the least: its channel, its specification, and its 0, 1
-/// and 2.
-pub(super) const PARCEL_MIN: usize = 5;
+/// How many descriptors start a step, at the least: its channel, its specification, what the worker
+/// takes from its 1 and 2, and its 0, 1 and 2.
+pub(super) const PARCEL_MIN: usize = 7;
 
 /// How many there are with those that the caller passes.
 pub(super) const PARCEL_MAX: usize = PARCEL_MIN + super::PASSED_MAX;
@@ -32,6 +32,8 @@ pub(super) enum Request {
     Signal(i32),
     /// Kill the step and all its descendants.
     KillTree,
+    /// The worker has all that the step wrote: nothing is to be saved.
+    Release,
 }
 
 /// What a monitor tells the worker, or the zygote in the place of a monitor that was killed.

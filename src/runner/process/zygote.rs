@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -22,6 +22,9 @@ use super::{Ended, Exit, sweep};
 
 /// The name by which a zygote knows itself.
 pub(super) const NAME: &str = "mother-zygote";
+
+/// How long the monitors may take to end when the worker is gone.
+const FINISHING_MAX: Duration = Duration::from_secs(5);
 
 /// Makes this process a zygote if it was started as one, and does not return then.
 ///
@@ -91,6 +94,7 @@ fn serve() -> Result<Infallible, io::Error> {
             // The worker is gone, and nothing may outlive it: the monitors kill their steps for
             // the same reason, and what they leave falls to this process.
             Ok(None) => {
+                house.let_monitors_finish()?;
                 sweep::until_childless(|_, _| {})?;
                 std::process::exit(0);
             }
@@ -103,13 +107,14 @@ fn serve() -> Result<Infallible, io::Error> {
 /// Takes a parcel apart; one that is not complete (no more descriptors here) is answered.
 fn open_parcel(parcel: Parcel) -> Option<Job> {
     let is_whole = parcel.arrived.len() == parcel.sent && parcel.sent >= wire::PARCEL_MIN;
-    let mut descriptors = parcel.arrived.into_iter();
-    let channel = descriptors.next()?;
-    match descriptors.next() {
-        Some(spec) if is_whole => {
-            Some(Job { channel, spec: File::from(spec), descriptors: descriptors.collect() })
+    let mut arrived = parcel.arrived.into_iter();
+    let channel = arrived.next()?;
+    match (arrived.next(), arrived.next(), arrived.next()) {
+        (Some(spec), Some(out), Some(err)) if is_whole => {
+            let (spec, taken) = (File::from(spec), [out, err]);
+            Some(Job { channel, spec, taken, descriptors: arrived.collect() })
         }
-        Some(_) | None => {
+        _ => {
             refuse(&channel, Errno::EMFILE);
             None
         }
@@ -169,6 +174,23 @@ impl House {
             }
         }
         if self.bereaved.is_empty() { Ok(()) } else { self.sweep_orphans() }
+    }
+
+    /// Gives the monitors the time to save what their steps wrote.
+    fn let_monitors_finish(&mut self) -> io::Result<()> {
+        let over = Instant::now() + FINISHING_MAX;
+        while !self.monitors.is_empty() {
+            let left = over.saturating_duration_since(Instant::now());
+            let timeout = PollTimeout::try_from(left).unwrap_or(PollTimeout::ZERO);
+            let mut ready = [PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            match poll(&mut ready, timeout) {
+                Ok(0) => break,
+                Ok(_) => self.reap()?,
+                Err(Errno::EINTR) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
     }
 
     /// Kills what killed monitors have left, and tells their worker once there is nothing more.
