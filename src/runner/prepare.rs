@@ -40,6 +40,7 @@ pub(super) async fn prepare<S: WorkSource>(
         env: place.environment(assignment, &own),
         cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
         stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
+        confinement: super::process::Confinement::default(),
     };
     Ok((place, spec, events))
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
-use sutbot::runner::process::{Ended, Process, ProcessSpec, Stdin, Zygote};
+use sutbot::runner::process::{Confinement, Ended, Process, ProcessSpec, Stdin, Zygote};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
@@ -23,6 +23,7 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
         stdin: Stdin::Null,
+        confinement: Confinement::default(),
     }
 }
 

@@ -46,19 +46,28 @@
 //!   asks for [`Process::kill_tree`].
 //! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone.
 
+mod cgroup;
 mod child;
 mod error;
+mod launch;
+mod limits;
 mod link;
 mod monitor;
+mod sandbox;
 mod spec;
 mod sweep;
 mod sys;
+mod walls;
 mod wire;
 mod zygote;
 
+pub use cgroup::GroundChoice;
 pub use child::{Ended, Exit, Process};
 pub use error::{SpawnError, StartError};
+pub use limits::{Limit, Limits};
 pub use link::Zygote;
 pub use nix::sys::signal::Signal;
+pub use sandbox::Sandbox;
 pub use spec::{ProcessSpec, Stdin};
+pub use walls::{Confinement, Walls};
 pub use zygote::run_if_zygote;

@@ -6,7 +6,6 @@ use std::fs::File;
 use std::io::{self, PipeReader, PipeWriter};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::ExitStatusExt;
-use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -15,10 +14,11 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, setsid};
 
+use super::cgroup::{self, Ground};
 use super::monitor::{self, Job};
 use super::sys::{self, Patience};
-use super::wire::{self, Report, Stage};
-use super::{Ended, Exit, sweep};
+use super::wire::{self, Refusal, Report, Stage};
+use super::{Ended, sweep};
 
 /// The name by which a zygote knows itself.
 pub(super) const NAME: &str = "mother-zygote";
@@ -56,6 +56,7 @@ fn serve() -> Result<Infallible, io::Error> {
     wire::send_message(&control, &Report::Started { pid })?;
     let mut house = House {
         signals,
+        ground: read_ground(),
         lifeline,
         _held: held,
         monitors: HashMap::new(),
@@ -83,7 +84,8 @@ fn serve() -> Result<Infallible, io::Error> {
                     Ok(ForkResult::Parent { child }) => house.admit(child, job),
                     Ok(ForkResult::Child) => {
                         drop(control);
-                        return monitor::run(job, &house.into_lifeline());
+                        let House { lifeline, ground, .. } = house;
+                        return monitor::run(job, &lifeline, &ground);
                     }
                     Err(errno) => refuse(&job.channel, errno),
                 }
@@ -91,7 +93,8 @@ fn serve() -> Result<Infallible, io::Error> {
             // The worker is gone, and nothing may outlive it: the monitors kill their steps for
             // the same reason, and what they leave falls to this process.
             Ok(None) => {
-                sweep::until_childless(|_, _| {})?;
+                sweep::until_childless(sweep::kill_children, |_, _| {})?;
+                house.ground.remove();
                 std::process::exit(0);
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -117,32 +120,35 @@ fn open_parcel(parcel: Vec<OwnedFd>) -> Option<Job> {
 
 fn refuse(channel: &OwnedFd, errno: Errno) {
     // A worker that does not listen any more has no use for the reason.
-    let refusal = Report::Refused { stage: Stage::Host, errno: errno as i32 };
-    let _ = wire::send_message(channel, &refusal);
+    let refusal = Refusal::new(Stage::Host, errno, "create it");
+    let _ = wire::send_message(channel, &Report::Refused(refusal));
+}
+
+/// The control groups of the worker, which it passes as the only argument.
+fn read_ground() -> Ground {
+    let passed = std::env::args().nth(1);
+    passed.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// The monitors and what they need of the zygote.
 struct House {
     signals: SignalFd,
+    /// Where the monitors make the groups of their steps.
+    ground: Ground,
     /// Breaks for the monitors when this process dies, because it alone holds the other end.
     lifeline: PipeReader,
     _held: PipeWriter,
     /// The channel of each monitor. Held here too, so that the worker sees its end only after
     /// this process knows of the monitor's end.
     monitors: HashMap<Pid, OwnedFd>,
-    /// The channels of monitors that were killed, until their orphans are swept.
-    bereaved: Vec<OwnedFd>,
+    /// The monitors that were killed and their channels, until their orphans are swept.
+    bereaved: Vec<(Pid, OwnedFd)>,
     swept: u32,
 }
 
 impl House {
     fn admit(&mut self, monitor: Pid, job: Job) {
         self.monitors.insert(monitor, job.channel);
-    }
-
-    /// What the monitor keeps of all this; the rest is closed.
-    fn into_lifeline(self) -> PipeReader {
-        self.lifeline
     }
 
     /// Reaps monitors and orphans that have ended.
@@ -161,7 +167,7 @@ impl House {
                 }
             } else if let Some(channel) = self.monitors.remove(&pid) {
                 if !status.success() {
-                    self.bereaved.push(channel);
+                    self.bereaved.push((pid, channel));
                 }
             } else if status.signal() == Some(libc::SIGKILL) {
                 self.swept += 1;
@@ -181,15 +187,9 @@ impl House {
             let _ = kill(*orphan, Signal::SIGKILL);
         }
         if children.is_empty() {
-            let lost = Report::Ended(Ended {
-                status: Exit::Lost,
-                swept: std::mem::take(&mut self.swept),
-                user_cpu: Duration::ZERO,
-                system_cpu: Duration::ZERO,
-                wall: Duration::ZERO,
-                max_rss_bytes: 0,
-            });
-            for channel in self.bereaved.drain(..) {
+            let lost = Report::Ended(Ended::lost(std::mem::take(&mut self.swept)));
+            for (monitor, channel) in self.bereaved.drain(..) {
+                cgroup::discard(&self.ground, monitor);
                 let _ = wire::send_message(&channel, &lost);
             }
         }

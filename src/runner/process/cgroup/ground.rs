@@ -1,0 +1,204 @@
+//! The groups of a worker: where those of its attempts are made.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{Flock, FlockArg};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::group::{empty_and_remove, remove_if_empty, subfolders};
+use super::{Hierarchy, Version, find};
+use crate::runner::process::limits::Controllers;
+
+/// How the names of grounds begin.
+const PREFIX: &str = "mother-";
+
+/// The controllers that attempts need, as `cgroup.subtree_control` takes them.
+const CONTROLLERS: [&str; 3] = ["+memory", "+pids", "+cpu"];
+
+/// Where a worker makes control groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum GroundChoice {
+    /// Below its own group, wherever the host lets it.
+    #[default]
+    Own,
+    /// Below this group of version 2.
+    At(PathBuf),
+    /// Nowhere.
+    Nowhere,
+}
+
+impl GroundChoice {
+    /// The group that was named; nothing otherwise.
+    pub(in super::super) fn folder(&self) -> &Path {
+        match self {
+            Self::At(folder) => folder,
+            Self::Own | Self::Nowhere => Path::new(""),
+        }
+    }
+}
+
+impl std::str::FromStr for GroundChoice {
+    type Err = String;
+
+    /// `auto`, `off` or the folder of a group.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "auto" => Ok(Self::Own),
+            "off" => Ok(Self::Nowhere),
+            path if path.starts_with('/') => Ok(Self::At(path.into())),
+            _ => Err("write `auto`, `off`, or the folder of a control group".to_owned()),
+        }
+    }
+}
+
+/// The groups of a worker, one per hierarchy. The empty one offers nothing.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(in super::super) struct Ground {
+    pub(super) hierarchies: Vec<Hierarchy>,
+    /// Held by the worker alone, for as long as it lives.
+    #[serde(skip)]
+    locks: Vec<Flock<File>>,
+}
+
+impl Ground {
+    /// Makes the groups of a worker, after it has removed those of dead workers beside them.
+    ///
+    /// # Errors
+    /// When a group that was configured cannot be used. One that was only looked for is left out.
+    pub(in super::super) fn claim(choice: &GroundChoice) -> io::Result<Self> {
+        let (parents, is_configured) = match choice {
+            GroundChoice::Nowhere => (Vec::new(), false),
+            GroundChoice::Own => (find::own_groups().unwrap_or_default(), false),
+            GroundChoice::At(folder) => (vec![find::group_at(folder)?], true),
+        };
+        let name = format!("{PREFIX}{}", Uuid::now_v7());
+        let mut ground = Self::default();
+        for parent in parents {
+            match ground.add(&parent, &name) {
+                Ok(()) => {}
+                Err(error) if is_configured => return Err(error),
+                Err(error) => {
+                    tracing::debug!(%error, folder = %parent.folder.display(), "process.cgroup.closed");
+                }
+            }
+        }
+        Ok(ground)
+    }
+
+    fn add(&mut self, parent: &Hierarchy, name: &str) -> io::Result<()> {
+        // One at a time: a ground is not removed between its making and its locking.
+        let _turn = lock(&parent.folder, FlockArg::LockExclusive)?;
+        remove_stale(parent);
+        let folder = parent.folder.join(name);
+        fs::create_dir(&folder)?;
+        let version = parent.version;
+        let controllers = match version {
+            Version::One => parent.controllers,
+            Version::Two => pass_on_controllers(&parent.folder, &folder)?,
+        };
+        self.locks.push(lock(&folder, FlockArg::LockExclusiveNonblock)?);
+        self.hierarchies.push(Hierarchy { folder, version, controllers });
+        Ok(())
+    }
+
+    /// Whether attempts can have a group.
+    pub(in super::super) fn is_offered(&self) -> bool {
+        !self.hierarchies.is_empty()
+    }
+
+    /// What the groups of attempts count.
+    pub(in super::super) fn controllers(&self) -> Controllers {
+        let each = self.hierarchies.iter().map(|hierarchy| hierarchy.controllers);
+        each.fold(Controllers::default(), Controllers::or)
+    }
+
+    /// Removes the groups of all attempts, and kills what is in them.
+    pub(in super::super) fn clear(&self) {
+        self.hierarchies.iter().for_each(clear);
+    }
+
+    /// Removes it as well.
+    pub(in super::super) fn remove(&self) {
+        self.hierarchies.iter().for_each(remove);
+    }
+}
+
+/// The worker's own copy; the zygote, which lives a moment longer, removes the groups too.
+impl Drop for Ground {
+    fn drop(&mut self) {
+        if !self.locks.is_empty() {
+            self.remove();
+        }
+    }
+}
+
+/// Removes the grounds of workers that are dead, with all that still runs in them.
+fn remove_stale(parent: &Hierarchy) {
+    for folder in subfolders(&parent.folder) {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with(PREFIX) && lock(&folder, FlockArg::LockExclusiveNonblock).is_ok() {
+            tracing::warn!(folder = %folder.display(), "process.cgroup.stale");
+            remove(&Hierarchy { folder, ..parent.clone() });
+        }
+    }
+}
+
+fn clear(ground: &Hierarchy) {
+    for group in subfolders(&ground.folder) {
+        empty_and_remove(&group, ground.version);
+    }
+}
+
+fn remove(ground: &Hierarchy) {
+    clear(ground);
+    if let Err(error) = remove_if_empty(&ground.folder) {
+        tracing::warn!(%error, folder = %ground.folder.display(), "process.cgroup.left");
+    }
+}
+
+fn lock(folder: &Path, how: FlockArg) -> io::Result<Flock<File>> {
+    Flock::lock(File::open(folder)?, how).map_err(|(_, errno)| errno.into())
+}
+
+/// Has the groups below `ground` count what `parent` may; answers what they do count.
+///
+/// A group that passes controllers on must have no processes of its own. Where this process is the
+/// only one, as in a service of its own, it moves out of the way.
+fn pass_on_controllers(parent: &Path, ground: &Path) -> io::Result<Controllers> {
+    if enable(parent) == Err(Errno::EBUSY) && is_alone_in(parent)? {
+        let leaf = parent.join("worker");
+        match fs::create_dir(&leaf) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => fs::write(leaf.join("cgroup.procs"), "0")?,
+        }
+        // What is still refused is not counted, and so not offered.
+        let _ = enable(parent);
+    }
+    let _ = enable(ground);
+    let offered = fs::read_to_string(ground.join("cgroup.subtree_control"))?;
+    Ok(find::controllers_in(offered.split_ascii_whitespace()))
+}
+
+/// Enables the controllers one by one: one that is missing does not cost the others.
+fn enable(group: &Path) -> nix::Result<()> {
+    let file = group.join("cgroup.subtree_control");
+    let mut outcome = Ok(());
+    for controller in CONTROLLERS {
+        if let Err(error) = fs::write(&file, controller) {
+            let errno = error.raw_os_error().map_or(Errno::EIO, Errno::from_raw);
+            if errno == Errno::EBUSY || outcome.is_ok() {
+                outcome = Err(errno);
+            }
+        }
+    }
+    outcome
+}
+
+fn is_alone_in(group: &Path) -> io::Result<bool> {
+    let members = fs::read_to_string(group.join("cgroup.procs"))?;
+    Ok(members.trim() == std::process::id().to_string())
+}
