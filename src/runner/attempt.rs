@@ -143,7 +143,10 @@ fn record(outcome: Outcome) -> AttemptReport {
             "userSeconds": ended.user_cpu.as_secs_f64(),
             "systemSeconds": ended.system_cpu.as_secs_f64(),
             "maxRssBytes": ended.max_rss_bytes,
+            "memoryPeakBytes": ended.memory_peak_bytes,
+            "oomKills": ended.oom_kills,
             "swept": ended.swept,
+            "containment": ended.walls.names().collect::<Vec<_>>(),
         })
     });
     AttemptReport {
@@ -208,7 +211,12 @@ fn not_started(error: &SpawnError) -> Exception {
         message = format!("{message}: {cause}");
         source = cause.source();
     }
-    Exception::new("SpawnError", message)
+    let kind = match error {
+        SpawnError::LimitUnavailable { .. } => "LimitUnavailable",
+        SpawnError::ContainmentUnavailable { .. } => "ContainmentUnavailable",
+        _ => "SpawnError",
+    };
+    Exception::new(kind, message)
 }
 
 struct Limits {
@@ -340,30 +348,50 @@ pub(super) fn forced_end(forced: Forced, definition: &StepDefinition) -> (Ending
     }
 }
 
-/// What the end of the process means.
+/// What the end of the process means. One that had ended before any signal reached it has ended by
+/// itself, whatever the worker had wanted by then.
 fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> Outcome {
-    let (ending, exception) = match (forced, ended.status) {
-        (Some(forced), _) => {
+    let forced = forced.filter(|_| ended.signalled);
+    let (ending, exception) = match forced {
+        Some(forced) => {
             let (ending, exception) = forced_end(forced, definition);
             (ending, Some(exception))
         }
-        (None, Exit::Code(0)) => (Ending::Succeeded, None),
-        (None, Exit::Code(code)) => {
-            let exception = Exception::new("ExitStatus", format!("exit code {code}"));
-            (Ending::Failed(Cause::Exit(code)), Some(exception))
-        }
-        (None, Exit::Signal(number)) => {
-            let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
-            let exception = Exception::new("Signal", format!("ended by signal {number} ({name})"));
-            (Ending::Failed(Cause::Signal(number)), Some(exception))
-        }
-        (None, Exit::Lost) => {
-            let message = "the process that watched over it was killed, so how it ended is unknown; \
-                           everything it started was killed";
-            (Ending::Failed(Cause::Exception), Some(Exception::new("MonitorLost", message)))
-        }
+        None => own_end(&ended, definition),
     };
     Outcome { ending, exception, result: None, ended: Some(ended) }
+}
+
+/// What it means that a process ended by itself, or by somebody else than its worker.
+fn own_end(ended: &Ended, definition: &StepDefinition) -> (Ending, Option<Exception>) {
+    let (cause, exception) = match ended.status {
+        Exit::Code(0) => return (Ending::Succeeded, None),
+        Exit::Code(code) => {
+            (Cause::Exit(code), Exception::new("ExitStatus", format!("exit code {code}")))
+        }
+        Exit::Signal(number) => {
+            let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
+            let message = format!("ended by signal {number} ({name})");
+            (Cause::Signal(number), Exception::new("Signal", message))
+        }
+        Exit::Lost => {
+            let message = "the process that watched over it was killed, so how it ended is unknown; \
+                           everything it started was killed";
+            (Cause::Exception, Exception::new("MonitorLost", message))
+        }
+    };
+    let exception = if ended.oom_kills > 0 { out_of_memory(ended, definition) } else { exception };
+    (Ending::Failed(cause), Some(exception))
+}
+
+/// The reason of a failure after the kernel killed processes because their memory was used up.
+fn out_of_memory(ended: &Ended, definition: &StepDefinition) -> Exception {
+    let limit =
+        definition.limits.memory.map_or_else(String::new, |bytes| format!(" of {bytes} bytes"));
+    let count = ended.oom_kills;
+    let message =
+        format!("used up its limit{limit} of memory; the kernel killed {count} of its processes");
+    Exception::new("OutOfMemory", message)
 }
 
 /// Adds what the step wrote to `SUT_OUTPUT`, also of one that failed. A step that says it succeeded

@@ -12,6 +12,8 @@
 //! one on another machine are the same code.
 
 mod attempt;
+mod confine;
+mod environment;
 mod instruct;
 mod knowledge;
 mod lines;
@@ -26,6 +28,7 @@ mod talk;
 mod template;
 mod under_way;
 mod worker;
+mod workspaces;
 
 pub use source::{WorkPlace, WorkSource};
 pub use worker::work;
@@ -58,6 +61,14 @@ pub struct WorkerSettings {
     pub work_dir: PathBuf,
     /// The folder that steps start in.
     pub cwd: PathBuf,
+    /// Names of variables that steps get beside the usual ones; `NAME*` for all that begin so.
+    pub pass_env: Vec<String>,
+    /// Processes and threads of an attempt whose step says nothing, where control groups count them.
+    pub max_processes: u64,
+    /// Where the control groups of attempts are made.
+    pub cgroup: process::GroundChoice,
+    /// How long the workspace of an operation is kept after its end.
+    pub keep_workspaces: Duration,
     /// This program, to be started as the zygote.
     pub zygote_exe: PathBuf,
 }

@@ -8,6 +8,8 @@ use serde_json::{Map, Value, json};
 use tokio::net::unix::pipe;
 
 use super::attempt::{Bench, Exception, ask};
+use super::confine::confinement;
+use super::environment::inherited;
 use super::place::Place;
 use super::process::{ProcessSpec, Stdin};
 use super::source::WorkSource;
@@ -35,12 +37,19 @@ pub(super) async fn prepare<S: WorkSource>(
     if matches!(definition.work, Work::Shell(_)) {
         argv.splice(0..0, ["/bin/sh".into(), "-c".into()]);
     }
+    let settings = &bench.settings;
+    let confinement = confinement(&definition, settings.max_processes, place.writable());
+    let mut inherited = inherited(&settings.pass_env);
+    if confinement.sandbox.is_some() {
+        // Wherever the worker has its own: a sandbox has a private one there.
+        inherited.insert("TMPDIR".into(), "/tmp".into());
+    }
     let spec = ProcessSpec {
         argv,
-        env: place.environment(assignment, &own),
+        env: place.environment(assignment, inherited, &own),
         cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
         stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
-        confinement: super::process::Confinement::default(),
+        confinement,
     };
     Ok((place, spec, events))
 }

@@ -20,6 +20,7 @@ use super::source::{WorkPlace, WorkSource};
 use super::talk::key;
 use super::template::Renderer;
 use super::under_way::{Hears, UnderWay};
+use super::workspaces::Workspaces;
 use crate::domain::decide::Ending;
 use crate::domain::definition::Work;
 use crate::engine::{Assignment, Report, SeatSpec};
@@ -70,7 +71,8 @@ async fn incarnation<S: WorkSource>(
         slots = settings.slots,
         "runner.worker.registered"
     );
-    let zygote = Zygote::start(&settings.zygote_exe).map_err(RunnerError::Zygote)?;
+    let zygote = Zygote::start_on(&settings.zygote_exe, &settings.cgroup);
+    let zygote = zygote.map_err(RunnerError::Zygote)?;
     let bench = Arc::new(Bench {
         zygote,
         renderer: Renderer::start().map_err(RunnerError::Thread)?,
@@ -83,6 +85,7 @@ async fn incarnation<S: WorkSource>(
     let (reports, inbox) = mpsc::unbounded_channel();
     let mut desk = tokio::spawn(settle(Arc::clone(&source), inbox));
     let attempts = TaskTracker::new();
+    let _sweeper = Workspaces::of(&bench).keep_clean(Arc::clone(&source));
     let shift = Shift { bench, under_way, reports: Desk::new(reports), attempts };
     let mut fenced = pin!(shift.keep_lease());
     tokio::select! {

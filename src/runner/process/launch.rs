@@ -121,10 +121,10 @@ impl Enclosure<'_> {
         let host = |error: &io::Error| Refusal::of_io(Stage::Host, error, "create it");
         // Closes when the child has become the step; until then it can say what went wrong.
         let (mut told, tell) = io::pipe().map_err(|error| host(&error))?;
-        let forked = sys::fork_single_threaded();
-        match forked.map_err(|errno| Refusal::new(Stage::Host, errno, "create it"))? {
+        let (forked, is_inside) = self.fork()?;
+        match forked {
             ForkResult::Child => {
-                let Err(refusal) = self.become_step(program, plan, stdio);
+                let Err(refusal) = self.become_step(program, plan, stdio, is_inside);
                 let _ = (&tell).write_all(&serde_json::to_vec(&refusal).unwrap_or_default());
                 sys::exit_forked(127);
             }
@@ -141,16 +141,27 @@ impl Enclosure<'_> {
         }
     }
 
+    /// Forks, into the control group where the kernel can; tells whether it could.
+    fn fork(&self) -> Result<(ForkResult, bool), Refusal> {
+        let cradle = self.group.and_then(Group::cradle);
+        if let Some(forked) = cradle.and_then(|cradle| sys::fork_into(cradle).ok()) {
+            return Ok((forked, true));
+        }
+        let forked = sys::fork_single_threaded();
+        Ok((forked.map_err(|errno| Refusal::new(Stage::Host, errno, "create it"))?, false))
+    }
+
     fn become_step(
         &self,
         program: &Path,
         plan: &Plan<'_>,
         stdio: &[OwnedFd; 3],
+        is_inside: bool,
     ) -> Result<Infallible, Refusal> {
         let host = |errno| Refusal::new(Stage::Host, errno, "create it");
         setpgid(Pid::from_raw(0), Pid::from_raw(0)).map_err(host)?;
         if let Some(group) = self.group {
-            group.enter()?;
+            group.enter(is_inside)?;
         }
         if let Some(sandbox) = self.sandbox {
             sandbox::enclose(sandbox, plan.cwd)?;

@@ -24,6 +24,30 @@ pub(super) fn fork_single_threaded() -> nix::Result<ForkResult> {
     unsafe { fork() }
 }
 
+/// Forks like [`fork_single_threaded`], but into a control group of version 2: the child is in it from
+/// its first moment, and nothing on the host has to wait until it was moved. Since Linux 5.7.
+#[expect(unsafe_code, reason = "no wrapper of this system call exists")]
+pub(super) fn fork_into(group: BorrowedFd<'_>) -> nix::Result<ForkResult> {
+    /// `CLONE_INTO_CGROUP` of `linux/sched.h`, which does not fit the type that `libc` gives it.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: all zeros are valid arguments, those of no flags at all.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = INTO_CGROUP;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    arguments.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+    let size = size_of::<libc::clone_args>();
+    // SAFETY: the arguments are valid for reading. The child has its own copy of the memory and the
+    // only thread, as in `fork_single_threaded`. It does not run the library's handlers for forks;
+    // nobody here has registered any, and it soon executes a program or ends.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) })? {
+        0 => Ok(ForkResult::Child),
+        pid => {
+            let pid = i32::try_from(pid).map_err(|_| Errno::ERANGE)?;
+            Ok(ForkResult::Parent { child: Pid::from_raw(pid) })
+        }
+    }
+}
+
 /// Closes all descriptors but 0, 1 and 2, which somebody else may have left open across the start.
 #[expect(unsafe_code, reason = "closes descriptors without regard to who owns them")]
 pub(super) fn close_inherited() -> nix::Result<()> {

@@ -2,6 +2,7 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -30,7 +31,9 @@ pub(in super::super) struct Group {
 /// The group in one hierarchy.
 struct Part {
     at: Hierarchy,
-    /// Where a process enters. Opened before, because whoever enters may see other files by then.
+    /// The folder, for a child that is to be born in it. Only of version 2.
+    folder: Option<File>,
+    /// Where a process enters that was born elsewhere.
     entrance: File,
 }
 
@@ -87,7 +90,9 @@ impl Group {
         }
         let at = Hierarchy { folder, ..hierarchy.clone() };
         let entrance = OpenOptions::new().write(true).open(at.folder.join("cgroup.procs"))?;
-        self.parts.push(Part { at, entrance });
+        let is_second = at.version == Version::Two;
+        let folder = is_second.then(|| File::open(&at.folder)).transpose()?;
+        self.parts.push(Part { at, folder, entrance });
         Ok(())
     }
 
@@ -118,13 +123,21 @@ impl Group {
         Ok(())
     }
 
-    /// Moves the calling process in, and with it all that it will start.
-    pub(in super::super) fn enter(&self) -> Result<(), Refusal> {
-        self.parts.iter().try_for_each(|part| {
-            (&part.entrance).write_all(b"0").map_err(|error| {
+    /// Where a child can be born inside: the folder of the group in version 2.
+    pub(in super::super) fn cradle(&self) -> Option<BorrowedFd<'_>> {
+        self.parts.iter().find_map(|part| part.folder.as_ref()).map(AsFd::as_fd)
+    }
+
+    /// Moves the calling process in, and with it all that it will start; but for the cradle, if it
+    /// was born there.
+    pub(in super::super) fn enter(&self, was_born_inside: bool) -> Result<(), Refusal> {
+        let rest = self.parts.iter().filter(|part| part.folder.is_none() || !was_born_inside);
+        for mut entrance in rest.map(|part| &part.entrance) {
+            entrance.write_all(b"0").map_err(|error| {
                 Refusal::of_io(Stage::Wall(Wall::Cgroup), &error, "enter the control group")
-            })
-        })
+            })?;
+        }
+        Ok(())
     }
 
     /// Kills all members. They may take a moment to be gone.
