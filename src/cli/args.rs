@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
 use super::db::DbArgs;
+use super::doctor::DoctorArgs;
 use super::error::CliError;
 use super::interactive::InteractiveArgs;
 use super::op::OpArgs;
@@ -74,6 +75,9 @@ pub(super) enum Command {
     Interactive(InteractiveArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
+    /// Try what this host offers to contain steps with, and say what is missing; exit code 3 when no
+    /// step could run
+    Doctor(DoctorArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
 }

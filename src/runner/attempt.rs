@@ -407,3 +407,55 @@ async fn with_result(mut outcome: Outcome, place: &Place) -> Outcome {
     }
     outcome
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runner::process::Walls;
+
+    fn ended(status: Exit, signalled: bool, oom_kills: u32) -> Ended {
+        let none = Duration::ZERO;
+        Ended {
+            status,
+            swept: 0,
+            user_cpu: none,
+            system_cpu: none,
+            wall: none,
+            max_rss_bytes: 0,
+            memory_peak_bytes: None,
+            oom_kills,
+            signalled,
+            walls: Walls::default(),
+        }
+    }
+
+    #[test]
+    fn an_end_that_came_first_is_judged_as_its_own() {
+        let definition = StepDefinition::default();
+        let (stopped, timeout) = (Forced::Stopped(StopReason::Ordered), Forced::TimedOut);
+        let term = Exit::Signal(libc::SIGTERM);
+        for (ended, forced, ending, kind) in [
+            (ended(Exit::Code(0), false, 0), Some(stopped), Ending::Succeeded, None),
+            (ended(Exit::Code(0), false, 0), Some(timeout), Ending::Succeeded, None),
+            (
+                ended(Exit::Code(3), false, 0),
+                Some(timeout),
+                Ending::Failed(Cause::Exit(3)),
+                Some("ExitStatus"),
+            ),
+            (ended(Exit::Code(0), true, 0), Some(stopped), Ending::Stopped, Some("Cancelled")),
+            (ended(term, true, 0), Some(timeout), Ending::Failed(Cause::Timeout), Some("Timeout")),
+            (
+                ended(Exit::Code(137), false, 1),
+                None,
+                Ending::Failed(Cause::Exit(137)),
+                Some("OutOfMemory"),
+            ),
+            (ended(Exit::Code(0), false, 1), None, Ending::Succeeded, None),
+        ] {
+            let outcome = judge(ended, forced, &definition);
+            assert_eq!(outcome.ending, ending, "{ended:?}");
+            assert_eq!(outcome.exception.map(|exception| exception.kind), kind, "{ended:?}");
+        }
+    }
+}

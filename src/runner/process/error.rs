@@ -92,18 +92,18 @@ pub enum SpawnError {
         source: io::Error,
     },
     /// The host cannot hold a limit, and without it the process must not run.
-    #[error("the limit on `{}` cannot be held: {action}; see `mother doctor`", limit.name())]
+    #[error("the limit on `{}` cannot be held (see `mother doctor`): failed to {action}", limit.name())]
     LimitUnavailable {
         /// The limit.
         limit: Limit,
-        /// What was refused, or what is missing.
+        /// What was refused.
         action: Cow<'static, str>,
         /// The operating system's reason.
         #[source]
         source: io::Error,
     },
     /// The host cannot put up a wall, and without it the process must not run.
-    #[error("the wall `{}` cannot be put up: failed to {action}; see `mother doctor`", wall.name())]
+    #[error("the wall `{}` cannot be put up (see `mother doctor`): failed to {action}", wall.name())]
     ContainmentUnavailable {
         /// The wall.
         wall: Wall,

@@ -92,12 +92,12 @@ impl Limits {
         counted: Controllers,
     ) -> Result<Vec<(Limit, Resource, u64)>, Refusal> {
         if self.cpu.is_some() && !counted.cpu {
-            return Err(unavailable(Limit::Cpu, "no control group counts processor time here"));
+            return Err(unavailable(Limit::Cpu, "count processor time without a control group"));
         }
         let processes = self.processes.filter(|_| !counted.pids);
         if processes.is_some() && geteuid().is_root() {
-            let reason = "no control group counts processes here, and the kernel exempts root";
-            return Err(unavailable(Limit::Processes, reason));
+            let action = "count the processes of root without a control group";
+            return Err(unavailable(Limit::Processes, action));
         }
         let memory = self.memory.filter(|_| !counted.memory);
         let limits = [
@@ -113,8 +113,8 @@ impl Limits {
     }
 }
 
-fn unavailable(limit: Limit, reason: &'static str) -> Refusal {
-    Refusal::new(Stage::Limit(limit), Errno::EOPNOTSUPP, reason)
+fn unavailable(limit: Limit, action: &'static str) -> Refusal {
+    Refusal::new(Stage::Limit(limit), Errno::EOPNOTSUPP, action)
 }
 
 /// Limits the calling process, and with it all that it starts.

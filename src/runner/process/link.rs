@@ -141,6 +141,11 @@ impl Zygote {
         Ok(Process { stdout, stderr, stdin, pid, begun, channel, link, ended: OnceLock::new() })
     }
 
+    /// Where the control groups of processes are made.
+    pub(super) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
     /// Hands a parcel to the zygote, or to its replacement.
     async fn hand_over(
         &self,

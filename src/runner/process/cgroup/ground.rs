@@ -105,15 +105,22 @@ impl Ground {
         Ok(())
     }
 
-    /// Whether attempts can have a group.
-    pub(in super::super) fn is_offered(&self) -> bool {
-        !self.hierarchies.is_empty()
-    }
-
     /// What the groups of attempts count.
     pub(in super::super) fn controllers(&self) -> Controllers {
         let each = self.hierarchies.iter().map(|hierarchy| hierarchy.controllers);
         each.fold(Controllers::default(), Controllers::or)
+    }
+
+    /// The parents of its groups and what counts in each, for people.
+    pub(in super::super) fn describe(&self) -> impl Iterator<Item = (&Path, String)> {
+        self.hierarchies.iter().map(|hierarchy| {
+            let Hierarchy { folder, version, controllers: Controllers { memory, pids, cpu } } =
+                hierarchy;
+            let kill = *version == Version::Two;
+            let all = [(kill, "kill"), (*memory, "memory"), (*pids, "pids"), (*cpu, "cpu")];
+            let names: Vec<_> = all.iter().filter(|(has, _)| *has).map(|(_, name)| *name).collect();
+            (folder.parent().unwrap_or(folder), names.join(", "))
+        })
     }
 
     /// Removes the groups of all attempts, and kills what is in them.
