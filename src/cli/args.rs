@@ -75,8 +75,10 @@ pub(super) enum Command {
     Interactive(InteractiveArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
-    /// Try what this host offers to contain steps with, and say what is missing; exit code 3 when no
-    /// step could run
+    /// Try what this host offers to contain steps with, and say what is missing
+    ///
+    /// Each part is tried for real. The exit code is 0 when steps can run at all, whatever else is
+    /// missing, and 3 when they cannot.
     Doctor(DoctorArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),

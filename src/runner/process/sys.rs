@@ -119,7 +119,8 @@ pub(super) fn raise_loopback() -> nix::Result<()> {
     for (place, letter) in request.ifr_name.iter_mut().zip(*b"lo") {
         *place = letter.cast_signed();
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    let flags = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = flags.try_into().map_err(|_| Errno::ERANGE)?;
     // SAFETY: this request sets the flags of the interface that the structure names.
     let raised = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
     Errno::result(raised).map(drop)

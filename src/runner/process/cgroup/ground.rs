@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
-use uuid::Uuid;
 
 use super::group::{empty_and_remove, remove_if_empty, subfolders};
 use super::{Hierarchy, Version, find};
@@ -75,10 +74,9 @@ impl Ground {
             GroundChoice::Own => (find::own_groups().unwrap_or_default(), false),
             GroundChoice::At(folder) => (vec![find::group_at(folder)?], true),
         };
-        let name = format!("{PREFIX}{}", Uuid::now_v7());
         let mut ground = Self::default();
         for parent in parents {
-            match ground.add(&parent, &name) {
+            match ground.add(&parent) {
                 Ok(()) => {}
                 Err(error) if is_configured => return Err(error),
                 Err(error) => {
@@ -89,12 +87,11 @@ impl Ground {
         Ok(ground)
     }
 
-    fn add(&mut self, parent: &Hierarchy, name: &str) -> io::Result<()> {
+    fn add(&mut self, parent: &Hierarchy) -> io::Result<()> {
         // One at a time: a ground is not removed between its making and its locking.
         let _turn = lock(&parent.folder, FlockArg::LockExclusive)?;
         remove_stale(parent);
-        let folder = parent.folder.join(name);
-        fs::create_dir(&folder)?;
+        let folder = create(&parent.folder)?;
         let version = parent.version;
         let controllers = match version {
             Version::One => parent.controllers,
@@ -141,6 +138,19 @@ impl Drop for Ground {
             self.remove();
         }
     }
+}
+
+/// Makes a folder with a name that no other has. One process may have several zygotes, and workers in
+/// other containers may have the same process id.
+fn create(parent: &Path) -> io::Result<PathBuf> {
+    for number in 0_u32.. {
+        let folder = parent.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        match fs::create_dir(&folder) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            made => return made.map(|()| folder),
+        }
+    }
+    Err(Errno::ENOSPC.into())
 }
 
 /// Removes the grounds of workers that are dead, with all that still runs in them.

@@ -5,8 +5,8 @@
 //! monitor stays outside, so that neither a limit nor the killing of the group hits it.
 //!
 //! ```text
-//! group of the worker ── mother-UUID ─┬─ step-PID      one per attempt, named after its monitor
-//!                        (the ground)  └─ step-PID
+//! group of the worker ── mother-PID-N ─┬─ step-PID      one per attempt, named after its monitor
+//!                        (the ground)   └─ step-PID
 //! ```
 //!
 //! - The worker makes the *ground* and holds a lock on it. The kernel gives the lock back when the
