@@ -54,6 +54,39 @@ fn a_canary_is_rolled_back_and_deployed_again() {
     assert_eq!(operation["stepCounts"]["Succeeded"], 4);
 }
 
+/// Ctrl-C cancels: what was done is undone, the last first, and the lock is given back.
+#[test]
+fn an_upgrade_that_is_cancelled_is_undone() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = Command::new(env!("CARGO_BIN_EXE_mother"))
+        .args(["run", "examples/rollback.yaml", "--json", "--data-dir"])
+        .arg(folder.path())
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .env_remove("DATABASE_URL")
+        .env_remove("MOTHER_SERVER")
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let (mut began, mut last) = (Vec::new(), Value::Null);
+    for line in lines {
+        last = serde_json::from_str(&line.unwrap()).unwrap();
+        if last["action"] == "run" {
+            let step = last["step"].as_str().unwrap().to_owned();
+            if step == "soak" {
+                kill(Pid::from_raw(child.id().try_into().unwrap()), Signal::SIGINT).unwrap();
+            }
+            began.push(step);
+        }
+    }
+    child.wait().unwrap();
+    assert_eq!(last["state"], "Cancelled", "{last}");
+    let expected =
+        ["lock", "schema", "release", "soak", "back-to-old-release", "back-to-old-schema", "unlock"];
+    assert_eq!(began, expected);
+    assert_eq!(last["cancellation"]["steps"]["interrupted"], 1, "{last}");
+}
+
 /// A server that ends with its test, in order, so that its database ends with it.
 struct Server(Child);
 

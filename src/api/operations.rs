@@ -225,8 +225,11 @@ pub(super) async fn wait_until_final(
 
 /// Cancels an operation.
 ///
-/// 202 while its processes are being ended, 200 once it has ended, however it did. Cancelling again
-/// changes nothing. History is never deleted.
+/// Its processes get SIGTERM and, after their grace time, SIGKILL with all that they started. Then
+/// what is for its end runs: as `onCancel` says, and the steps with `ensure`. 202 until that is done,
+/// 200 once it has ended, however it did. Cancelling again changes nothing. History is never deleted.
+///
+/// `force=true` aborts it: everything is killed at once, what is for its end too.
 #[utoipa::path(
     delete,
     path = "/operations/{id}",
@@ -235,6 +238,8 @@ pub(super) async fn wait_until_final(
     params(
         ("id" = String, Path, description = "The id."),
         ("reason" = Option<String>, Query, description = "Why; kept in the cancellation record."),
+        ("force" = Option<bool>, Query, description = "Whether to kill everything at once, what would clean up too."),
+        ("From" = Option<String>, Header, description = "Who cancels it, for the record; the User-Agent if left out."),
         ("If-Match" = Option<String>, Header, description = "Cancel only if the operation is as the client knows it."),
     ),
     responses(
@@ -252,20 +257,14 @@ pub(super) async fn cancel(
     query: Query,
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
-    let query = query.only(&["reason"])?;
+    let query = query.only(&["reason", "force"])?;
     let expected = expected_version(&headers)?;
     let reason = query.get("reason").map(readable).transpose()?;
-    let mut cancellation = json!({
-        "requestedDateTime": state.engine.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
-    });
-    if let Some(reason) = reason {
-        cancellation["reason"] = reason.into();
-    }
     let asked = StopAsked {
         operation: id,
-        reason: Stop::Cancel,
+        reason: if query.flag("force")? { Stop::Abort } else { Stop::Cancel },
         expected,
-        cancellation: Some(cancellation),
+        cancellation: Some(cancellation(&state, &headers, reason)),
     };
     let done = state.engine.stop(asked).await?;
     let found = state.engine.operation(id).await?;
@@ -277,6 +276,25 @@ pub(super) async fn cancel(
         }
     }
     Ok(response)
+}
+
+/// Who asks for a cancellation, when and why. Who it is, is what the client says of itself: the `From`
+/// header (RFC 9110, section 10.1.2), or else its `User-Agent`.
+pub(super) fn cancellation(
+    state: &ApiState,
+    headers: &HeaderMap,
+    reason: Option<String>,
+) -> serde_json::Value {
+    let at = state.engine.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
+    let mut record = json!({"requestedDateTime": at});
+    let said = [header::FROM, header::USER_AGENT].into_iter().find_map(|name| headers.get(name));
+    if let Some(by) = said.and_then(|value| value.to_str().ok()) {
+        record["requestedBy"] = by.chars().take(200).collect::<String>().into();
+    }
+    if let Some(reason) = reason {
+        record["reason"] = reason.into();
+    }
+    record
 }
 
 /// PostgreSQL keeps no NUL characters.

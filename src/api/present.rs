@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use axum::http::HeaderValue;
 use data_encoding::BASE64;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::state::BaseUrl;
 use crate::domain::definition::Work;
 use crate::domain::rollup::{percent_complete, unhandled_among};
 use crate::domain::{
-    Action, Jobset, OperationState, Phase, Problem, Run, StepState, Stop, duration,
+    Action, Cut, Jobset, OperationState, Phase, Problem, Run, StepState, Stop, duration,
 };
 use crate::engine::{
-    AttemptView, EventNames, EventView, FAILURES_MAX, Found, LastMove, LiveEvent, OutputView,
-    created_at,
+    AttemptView, EventNames, EventView, FAILURES_MAX, Found, LastMove, LiveEvent, OperationView,
+    OutputView, created_at,
 };
 use crate::wire;
 
@@ -49,7 +49,7 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         resource_location: view.state.is_final().then(|| base.jobset(view.id)),
         result: view.results.as_ref().map(|results| by_name(jobset, results)),
         error: error(found),
-        cancellation: view.cancellation.clone(),
+        cancellation: cancellation(view, &counts),
         step_counts: StepState::DEFAULT
             .into_iter()
             .map(|state| (state.name().to_owned(), counts[usize::from(state.code())]))
@@ -59,6 +59,45 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         attention: (held || instructs) && !view.state.is_final(),
         warnings: Vec::new(),
     }
+}
+
+/// Who cancelled the operation and, once it has ended, how far its steps had come.
+fn cancellation(view: &OperationView, counts: &[u32; StepState::DEFAULT.len()]) -> Option<Value> {
+    let mut cancellation = view.cancellation.clone()?;
+    if view.state.is_final() {
+        let count = |state: StepState| counts[usize::from(state.code())];
+        let cut = |cut: Cut| {
+            let stopped = view.stopped.as_ref().and_then(Value::as_object).into_iter().flatten();
+            u32::try_from(stopped.filter(|(_, found)| *found == cut.name()).count()).unwrap_or(0)
+        };
+        let (interrupted, unknown) = (cut(Cut::Interrupted), cut(Cut::Unknown));
+        let never = count(StepState::UNREACHABLE)
+            + count(StepState::CANCELLED).saturating_sub(interrupted + unknown);
+        let all: u32 = counts.iter().sum();
+        cancellation["steps"] = json!({
+            "neverStarted": never,
+            "interrupted": interrupted,
+            "finished": all.saturating_sub(never + interrupted + unknown),
+            "unknown": unknown,
+        });
+    }
+    Some(cancellation)
+}
+
+/// How far a step came that has ended in an operation that was stopped.
+fn stop_outcome(found: &Found, n: u32, attempt: u32) -> Option<String> {
+    let view = &found.view;
+    let state = view.steps[n as usize];
+    if view.stop.is_none() || !state.is_ended() {
+        return None;
+    }
+    let cut = || view.stopped.as_ref()?.get(n.to_string())?.as_str();
+    Some(match state.class() {
+        StepState::CANCELLED => cut().unwrap_or("neverStarted").to_owned(),
+        StepState::UNREACHABLE => "neverStarted".to_owned(),
+        _ if attempt == 0 => "neverStarted".to_owned(),
+        _ => "finished".to_owned(),
+    })
 }
 
 /// What the author of a jobset may not have meant.
@@ -136,8 +175,12 @@ fn detail(found: &Found, n: u32) -> wire::Detail {
     let attempt = found.failures.iter().find(|attempt| u32::try_from(attempt.step) == Ok(n));
     let exception = attempt.and_then(|attempt| attempt.exception.as_ref());
     let reason = exception.and_then(|exception| exception.get("message")?.as_str());
+    let kind = exception.and_then(|exception| exception.get("type")?.as_str());
     let code = match state.class() {
-        StepState::TIMED_OUT => "StepTimedOut",
+        StepState::TIMED_OUT => match kind {
+            Some(kind @ ("QueueTimeout" | "TotalTimeout")) => kind,
+            Some(_) | None => "StepTimedOut",
+        },
         StepState::BLOCKED => "StepBlocked",
         StepState::FAILED if !state.is_own() && attempt.is_none() => "Unresponsive",
         _ => "StepFailed",
@@ -159,6 +202,7 @@ fn detail(found: &Found, n: u32) -> wire::Detail {
 
 /// A step, given its run, when it last moved and its last attempt that ended.
 pub(super) fn step(
+    found: &Found,
     run: &Run,
     n: u32,
     moved: Option<&LastMove>,
@@ -167,6 +211,7 @@ pub(super) fn step(
     let jobset = run.jobset();
     let definition = &jobset.step(n).definition;
     let state = run.steps()[n as usize];
+    let attempt = moved.map_or(0, |(_, _, attempt)| u32::try_from(*attempt).unwrap_or(0));
     // What an earlier attempt left does not tell how the current one goes.
     let last = last.filter(|_| state.class() != StepState::RUNNING);
     wire::Step {
@@ -175,12 +220,13 @@ pub(super) fn step(
         tags: definition.tags.clone(),
         state: jobset.state_name(n, state).to_owned(),
         entered_date_time: moved.map_or_else(|| created_at(run.id()), |(_, at, _)| *at),
-        attempt: moved.map_or(0, |(_, _, attempt)| u32::try_from(*attempt).unwrap_or(0)),
+        attempt,
         actions: actions(run, n),
         result: last.and_then(|attempt| attempt.result.clone()),
         exit_code: last.and_then(|attempt| attempt.exit_code),
         signal: last.and_then(|attempt| attempt.signal),
         exception: last.and_then(|attempt| attempt.exception.clone()),
+        stop_outcome: stop_outcome(found, n, attempt),
         attempts: None,
     }
 }
@@ -218,6 +264,7 @@ pub(super) const fn kind(view: &EventView) -> &'static str {
         5 => "paused",
         6 => "resumed",
         7 => "attemptEnded",
+        8 => "abortRequested",
         _ => "unknown",
     }
 }

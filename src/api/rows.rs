@@ -101,6 +101,7 @@ fn of_event(model: Model, own_states: &[&str], own_actions: &[String]) -> Model 
         "moved",
         "cancelRequested",
         "deadlinePassed",
+        "abortRequested",
         "contextChanged",
         "paused",
         "resumed",

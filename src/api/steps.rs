@@ -88,7 +88,7 @@ pub(super) async fn steps(
         .map(|n| {
             let last_move = moves.next_if(|(step, _, _)| *step == n);
             let attempt = attempts.next_if(|attempt| attempt.step == n);
-            present::step(&run, u32::try_from(n).unwrap_or(0), last_move, attempt)
+            present::step(found, &run, u32::try_from(n).unwrap_or(0), last_move, attempt)
         })
         .collect())
 }

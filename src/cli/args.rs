@@ -7,6 +7,7 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use nix::unistd::{Uid, User, gethostname};
 use serde_json::Value;
 
 use super::check::CheckArgs;
@@ -157,9 +158,13 @@ impl Global {
 
     fn client_of(&self, address: Address<'_>) -> Result<Client, CliError> {
         let token = given(self.token.as_deref()).map(str::to_owned);
-        Ok(match address {
+        let client = match address {
             Address::Url(url) => Client::new(url, token)?,
             Address::Socket(path) => Client::over_socket(path, token)?,
+        };
+        Ok(match person() {
+            Some(person) => client.acting_for(&person),
+            None => client,
         })
     }
 
@@ -221,4 +226,12 @@ pub(super) fn json_or_text(value: String) -> Value {
 /// An empty variable of the environment is as good as none.
 fn given(text: Option<&str>) -> Option<&str> {
     text.filter(|text| !text.is_empty())
+}
+
+/// Who calls, as `name@host`, where that can be told in a header.
+fn person() -> Option<String> {
+    let user = User::from_uid(Uid::current()).ok().flatten()?.name;
+    let host = gethostname().ok()?.into_string().ok()?;
+    let is_plain = |text: &str| text.chars().all(|c| c.is_ascii_graphic() && c != '@');
+    (is_plain(&user) && is_plain(&host)).then(|| format!("{user}@{host}"))
 }

@@ -84,10 +84,13 @@ enum OpCommand {
         /// The operation
         id: String,
     },
-    /// Stop an operation and its running steps
+    /// Stop an operation and its running steps; what is for its end runs
     Cancel {
         /// The operation
         id: String,
+        /// Kill everything at once, what would clean up too
+        #[arg(long)]
+        force: bool,
         /// Why, for those who look at it later
         #[arg(long, value_name = "TEXT")]
         reason: Option<String>,
@@ -167,8 +170,14 @@ pub(super) async fn op(
             let follow = Follow { client, id, on_interrupt, remains: true, output };
             return follow.to_the_end(&mut Signals::new()?).await;
         }
-        OpCommand::Cancel { id, reason } => {
-            show(&client.cancel(&id, reason.as_deref()).await?, output)?;
+        OpCommand::Cancel { id, force, reason } => {
+            let reason = reason.as_deref();
+            let stopped = if force {
+                client.abort(&id, reason).await
+            } else {
+                client.cancel(&id, reason).await
+            };
+            show(&stopped?, output)?;
         }
         OpCommand::Graph { id, format } => {
             let drawing = client.graph(&id, format).await?;

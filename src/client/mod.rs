@@ -52,6 +52,8 @@ pub struct Client {
     http: reqwest::Client,
     base: Url,
     token: Option<String>,
+    /// For whom, in the records of the server.
+    person: Option<Arc<str>>,
     /// Where the server is asked, if not at `base`.
     socket: Option<Arc<Path>>,
     /// How long an answer may take, beside what the request asks to wait.
@@ -98,13 +100,19 @@ impl Client {
         token: Option<String>,
     ) -> Result<Self, ClientError> {
         let http = builder.build().map_err(|source| lost(&base, socket.as_deref(), source))?;
-        Ok(Self { http, base, token, socket, timeout: ANSWER_TIMEOUT })
+        Ok(Self { http, base, token, person: None, socket, timeout: ANSWER_TIMEOUT })
     }
 
     /// The same client, with another limit for how long an answer may take; 1 minute without it.
     #[must_use]
     pub fn with_timeout(self, timeout: Duration) -> Self {
         Self { timeout, ..self }
+    }
+
+    /// The same client, acting for that person: `name@host` stands in the record of what it cancels.
+    #[must_use]
+    pub fn acting_for(self, person: &str) -> Self {
+        Self { person: Some(person.into()), ..self }
     }
 
     /// The address of the server, as `--server` takes it.

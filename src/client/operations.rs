@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use reqwest::header::{
-    CONTENT_TYPE, ETAG, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, InvalidHeaderValue,
+    CONTENT_TYPE, ETAG, FROM, HeaderMap, HeaderName, HeaderValue, IF_NONE_MATCH, InvalidHeaderValue,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -116,11 +116,35 @@ impl Client {
     /// # Errors
     /// [`ClientError::Refused`] with 405 when its jobset does not allow it.
     pub async fn cancel(&self, id: &str, reason: Option<&str>) -> Result<Operation, ClientError> {
+        self.stop(id, reason, false).await
+    }
+
+    /// Aborts an operation: everything is killed at once, what would clean up too.
+    ///
+    /// # Errors
+    /// As for [`Client::cancel`].
+    pub async fn abort(&self, id: &str, reason: Option<&str>) -> Result<Operation, ClientError> {
+        self.stop(id, reason, true).await
+    }
+
+    async fn stop(
+        &self,
+        id: &str,
+        reason: Option<&str>,
+        force: bool,
+    ) -> Result<Operation, ClientError> {
         let mut url = self.url(&["operations", id]);
         if let Some(reason) = reason {
             url.query_pairs_mut().append_pair("reason", reason);
         }
-        self.send(&url, self.request(Method::DELETE, &url)).await?.document()
+        if force {
+            url.query_pairs_mut().append_pair("force", "true");
+        }
+        let mut request = self.request(Method::DELETE, &url);
+        if let Some(person) = &self.person {
+            request = request.header(FROM, &**person);
+        }
+        self.send(&url, request).await?.document()
     }
 
     /// The operations that a question asks for.

@@ -70,12 +70,8 @@ pub struct StepDefinition {
     pub initial_state: Option<String>,
     /// Conditions of further actions, by the name of the action.
     pub guards: BTreeMap<String, Vec<ClauseDefinition>>,
-    /// Whether it runs however the operation ends: in its turn if that comes, at the end otherwise.
-    pub ensure: bool,
-    /// Whether it runs only when the operation is cancelled, and that by [`OnCancel::CleanUp`].
-    pub clean_up: bool,
-    /// The step that it undoes, if that has succeeded, by [`OnCancel::Compensate`] and only then.
-    pub compensates: Option<String>,
+    /// Whether, and how, it is for the end of the operation.
+    pub for_end: ForEnd,
     /// What the processes of an attempt may use.
     pub limits: ResourceLimits,
     /// Whether it is cut off from the network, from other processes and from all files but its own.
@@ -84,6 +80,17 @@ pub struct StepDefinition {
     pub containment: Vec<Wall>,
     /// The variables whose values the worker knows and nobody else gets to see.
     pub secrets: Vec<String>,
+}
+
+/// Whether, and how, a step is for the end of the operation; one of these at the most.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ForEnd {
+    /// It runs however the operation ends: in its turn if that comes, at the end otherwise.
+    pub ensure: bool,
+    /// It runs only when the operation is cancelled, and that by [`OnCancel::CleanUp`].
+    pub clean_up: bool,
+    /// The step that it undoes, if that has succeeded, by [`OnCancel::Compensate`] and only then.
+    pub compensates: Option<String>,
 }
 
 /// What follows when a client cancels an operation, before it is Cancelled.

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 
 use super::action::{Action, Actor};
-use super::jobset::Jobset;
+use super::changes::{Cut, Fact, Kill, KillHow};
+use super::jobset::{Jobset, Role};
 use super::machine::{Condition, Rule, Target};
-use super::run::{Fact, Incarnation, Kill, OpenAttempt, Run};
+use super::run::{Incarnation, OpenAttempt, Run};
 use super::state::{Phase, StepState};
 
 /// What the engine does next with a step.
@@ -109,7 +110,12 @@ impl Run {
         self.record_stamped(fact, stamp, now);
         jobset.guards.moved(&mut self.counters, n, from, to);
         if self.stop.is_some() {
-            return;
+            if action == Action::CANCEL && attempt > 0 {
+                let is_lost = from == StepState::UNRESPONSIVE;
+                let cut = if is_lost { Cut::Unknown } else { Cut::Interrupted };
+                self.changes.cut.push((n, cut));
+            }
+            return self.consider(&jobset, n);
         }
         if from != to {
             self.leave(n, rule);
@@ -139,7 +145,8 @@ impl Run {
         if let Some(worker) = open.holder {
             open.leaving = true;
             let attempt = open.attempt;
-            self.changes.kills.push(Kill { worker, step: n, attempt, interrupt: true });
+            let how = KillHow::Interrupt;
+            self.changes.kills.push(Kill { worker, step: n, attempt, how });
         }
     }
 
@@ -162,6 +169,9 @@ impl Run {
         let is_held = open.is_some_and(|open| open.holder.is_some());
         let is_admitted =
             !is_held && open.is_some_and(|open| open.admitted) && machine.takes_attempts(state);
+        if !is_admitted && jobset.waits_for_end(n) {
+            return Next::Wait;
+        }
         // From one work to another the engine goes by itself, and ends the attempt of the first.
         let is_working = state.class() == StepState::RUNNING;
         for rule in machine.automatic(state) {
@@ -179,25 +189,27 @@ impl Run {
         }
         if is_admitted {
             Next::Claim
-        } else if state.phase() == Phase::Pending && self.is_dead(jobset, n, state) {
+        } else if state.phase() == Phase::Pending
+            && jobset.step(n).role != Role::Ensure
+            && self.is_dead(jobset, n, state)
+        {
             Next::Act(Action::CLOSE)
         } else {
             Next::Wait
         }
     }
 
-    /// Files step `n` by what its machine, its guards and its open attempt say.
+    /// Files step `n` by what its machine, its guards and its open attempt say. Of an operation that
+    /// is being stopped nothing goes on but what was admitted for its end.
     pub(super) fn consider(&mut self, jobset: &Jobset, n: u32) {
         let state = self.steps[n as usize];
-        if self.stop.is_some() || state.is_ended() {
+        let is_over = self.stop.is_some() && !jobset.is_for_end(n);
+        if is_over || state.is_ended() {
             return self.unfile(n);
         }
         match self.next(jobset, n) {
-            Next::Claim => match self.open.get(&n).filter(|open| open.admitted) {
-                // Once its time has come it stays claimable, whatever its neighbours do.
-                Some(open) => self.file_at(n, open.since),
-                None => _ = self.runnable.insert(n),
-            },
+            Next::Claim => self.file(jobset, n),
+            Next::Act(_) if self.stop.is_some() => self.unfile(n),
             Next::Act(_) => {
                 self.unfile(n);
                 self.agenda.push(n);
@@ -206,25 +218,31 @@ impl Run {
         }
     }
 
-    fn file_at(&mut self, n: u32, since: DateTime<Utc>) {
-        if self.due.get(&n) == Some(&since) || self.runnable.contains(&n) {
-            return;
+    /// Lets step `n` be claimed, at once or when its time has come.
+    fn file(&mut self, jobset: &Jobset, n: u32) {
+        let admitted = self.open.get(&n).filter(|open| open.admitted);
+        match admitted.map(|open| open.since) {
+            // Once its time has come it stays claimable, whatever its neighbours do.
+            Some(since) => self.queue.add_at(n, since),
+            None if self.stop.is_some() => return self.unfile(n),
+            None => self.queue.add(n),
         }
-        self.unfile(n);
-        self.due.insert(n, since);
-        self.backing_off.insert((since, n));
+        if jobset.step(n).has_timer() {
+            self.set_timer(n);
+        }
     }
 
+    /// Step `n` does not wait for a worker any more.
     pub(super) fn unfile(&mut self, n: u32) {
-        self.runnable.remove(&n);
-        if let Some(due) = self.due.remove(&n) {
-            self.backing_off.remove(&(due, n));
+        self.queue.remove(n);
+        if let Some(open) = self.open.get_mut(&n) {
+            open.queued = false;
         }
     }
 
     /// Whether step `n` waits for its back-off to pass.
     pub(super) fn is_backing_off(&self, n: u32) -> bool {
-        self.due.contains_key(&n)
+        self.queue.due(n).is_some()
     }
 
     /// Carries out what follows by itself: automatic transitions, the closing of what can never
@@ -256,8 +274,7 @@ impl Run {
     pub(super) fn is_stuck(&self) -> bool {
         self.in_hands == 0
             && self.count_phase(Phase::Held) == 0
-            && self.runnable.is_empty()
-            && self.backing_off.is_empty()
+            && self.queue.is_empty()
             && self.agenda.is_empty()
             && self.count_phase(Phase::Pending) > 0
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::action::Action;
 use super::analysis;
 use super::declared::{Declared, Machines};
-use super::definition::{Definition, OnFailure, Retry, StepDefinition, Work};
+use super::definition::{Definition, OnCancel, OnFailure, Retry, StepDefinition, Work};
 use super::guard::{Counters, Guard, Guards};
 use super::limits::Limits;
 use super::machine::{Machine, On};
@@ -27,6 +27,21 @@ pub struct Step {
     pub machine: Arc<Machine>,
     /// The state it begins in.
     pub initial: StepState,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// What a step is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// The work of the operation.
+    Regular,
+    /// It runs however the operation ends.
+    Ensure,
+    /// It runs when the operation is cancelled.
+    CleanUp,
+    /// It undoes the step of that number when the operation is cancelled.
+    Compensates(u32),
 }
 
 impl Step {
@@ -41,6 +56,12 @@ impl Step {
     #[must_use]
     pub const fn retry(&self) -> &Retry {
         &self.definition.retry
+    }
+
+    /// Whether how long it may wait for a worker is limited.
+    #[must_use]
+    pub const fn has_timer(&self) -> bool {
+        self.definition.queue_timeout.is_some() || self.definition.total_timeout.is_some()
     }
 
     /// What becomes of the step when its last attempt failed.
@@ -63,6 +84,8 @@ pub struct Jobset {
     pub manual_start: bool,
     /// Whether DELETE stops an operation.
     pub cancellable: bool,
+    /// What follows when it does.
+    pub on_cancel: OnCancel,
     /// The steps in topological order.
     pub steps: Vec<Step>,
     /// The guards: those with the number of a step are entry guards, the pairs and `when` of that
@@ -76,6 +99,8 @@ pub struct Jobset {
     extras: Vec<(u32, On)>,
     /// The same by step, with the number of the guard.
     extras_of: HashMap<u32, Vec<(On, u32)>>,
+    /// The steps that are for the end of an operation.
+    for_end: Vec<u32>,
     /// The names of the actions that its machines name themselves.
     actions: Vec<String>,
     by_name: HashMap<String, u32>,
@@ -132,7 +157,12 @@ impl Jobset {
         for (guard, (n, on)) in (count(order.len())..).zip(&extras) {
             extras_of.entry(*n).or_default().push((*on, guard));
         }
-        let steps = steps(&mut definition, order, handlers, &machines);
+        let mut steps = steps(&mut definition, order, handlers, &machines);
+        for step in &mut steps {
+            step.role = role(&step.definition, &by_name);
+        }
+        let is_for_end = |n: &u32| steps[*n as usize].role != Role::Regular;
+        let for_end = (0..count(steps.len())).filter(is_for_end).collect();
         let states: Vec<StepState> = steps.iter().map(|step| step.initial).collect();
         Self {
             fresh: guards.count(&states),
@@ -142,6 +172,8 @@ impl Jobset {
             max_concurrency: definition.max_concurrency,
             manual_start: definition.manual_start,
             cancellable: definition.cancellable,
+            on_cancel: definition.on_cancel,
+            for_end,
             steps,
             guards,
             extras,
@@ -199,6 +231,28 @@ impl Jobset {
         self.extras_of.get(&n).map_or(&[], Vec::as_slice)
     }
 
+    /// The steps that are for the end of an operation.
+    #[must_use]
+    pub fn for_end(&self) -> &[u32] {
+        &self.for_end
+    }
+
+    /// Whether step `n` is for the end of an operation.
+    #[must_use]
+    pub fn is_for_end(&self, n: u32) -> bool {
+        self.step(n).role != Role::Regular
+    }
+
+    /// Whether step `n` is not admitted by its guard, but when its turn comes at the end.
+    #[must_use]
+    pub fn waits_for_end(&self, n: u32) -> bool {
+        match self.step(n).role {
+            Role::Regular => false,
+            Role::Ensure => self.guards.is_open(n),
+            Role::CleanUp | Role::Compensates(_) => true,
+        }
+    }
+
     /// Whether some step has a machine of the jobset's own.
     #[must_use]
     pub fn has_machines(&self) -> bool {
@@ -242,6 +296,16 @@ impl Jobset {
     }
 }
 
+fn role(step: &StepDefinition, by_name: &HashMap<String, u32>) -> Role {
+    let undone = step.for_end.compensates.as_ref().and_then(|name| by_name.get(name));
+    match undone {
+        Some(undone) => Role::Compensates(*undone),
+        None if step.for_end.ensure => Role::Ensure,
+        None if step.for_end.clean_up => Role::CleanUp,
+        None => Role::Regular,
+    }
+}
+
 fn count(number: usize) -> u32 {
     u32::try_from(number).expect("the limit on steps is below 2^32")
 }
@@ -258,7 +322,7 @@ fn steps(
         let step = listed[*index as usize].take().expect("each index comes once");
         let machine = Arc::clone(machines.of(&step));
         let initial = machines.initial(definition, &step);
-        Step { handlers, machine, initial, definition: step }
+        Step { handlers, machine, initial, definition: step, role: Role::Regular }
     };
     order.iter().zip(handlers).map(make).collect()
 }

@@ -29,10 +29,12 @@ pub mod size;
 pub mod state;
 
 mod analysis;
+mod changes;
 mod declared;
 mod follow;
 mod jobset;
 mod order;
+mod queue;
 mod resource;
 mod run;
 mod stamps;
@@ -41,12 +43,13 @@ mod testing;
 mod validate;
 
 pub use action::{Action, Actor};
+pub use changes::{Changes, Cut, Event, Expired, Fact, Kill, KillHow, Timeout};
 pub use definition::Definition;
-pub use jobset::{Jobset, Step};
+pub use jobset::{Jobset, Role, Step};
 pub use limits::Limits;
 pub use operation::{OperationState, Status, Stop};
 pub use problem::Problem;
 pub use resource::resources;
-pub use run::{Changes, Event, Fact, Incarnation, Kill, Note, OpenAttempt, Run, Snapshot};
+pub use run::{Incarnation, Note, OpenAttempt, Run, Snapshot};
 pub use stamps::{Branch, Stamped, Stamps};
 pub use state::{Phase, StepState};

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
+
 /// The full life of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(i16)]
@@ -168,6 +171,8 @@ pub enum Stop {
     Cancel = 0,
     /// Its deadline passed.
     Deadline = 1,
+    /// A client's DELETE by force: nothing runs any more, not even what always runs.
+    Abort = 2,
 }
 
 impl Stop {
@@ -183,6 +188,7 @@ impl Stop {
         match code {
             0 => Some(Self::Cancel),
             1 => Some(Self::Deadline),
+            2 => Some(Self::Abort),
             _ => None,
         }
     }
@@ -194,6 +200,7 @@ impl Stop {
         match self {
             Self::Cancel => OperationState::Cancelling,
             Self::Deadline => OperationState::Running,
+            Self::Abort => OperationState::Aborting,
         }
     }
 
@@ -203,8 +210,18 @@ impl Stop {
         match self {
             Self::Cancel => OperationState::Cancelled,
             Self::Deadline => OperationState::Timeout,
+            Self::Abort => OperationState::Aborted,
         }
     }
+}
+
+/// When the operation of that id was made, in milliseconds.
+#[must_use]
+pub fn created_at(id: Uuid) -> DateTime<Utc> {
+    let (seconds, nanos) = id.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
+    DateTime::UNIX_EPOCH
+        + TimeDelta::seconds(i64::try_from(seconds).unwrap_or(0))
+        + TimeDelta::milliseconds(i64::from(nanos / 1_000_000))
 }
 
 #[cfg(test)]
@@ -221,7 +238,7 @@ mod tests {
             });
             assert_eq!(state.is_final(), stops_pollers, "{state}");
         }
-        for stop in [Stop::Cancel, Stop::Deadline] {
+        for stop in [Stop::Cancel, Stop::Deadline, Stop::Abort] {
             assert_eq!(Stop::from_code(stop.code()), Some(stop));
         }
     }

@@ -4,16 +4,17 @@
 //! [`Event`]s and as the list of steps that moved. Storing those is the caller's affair; a run whose
 //! changes could not be stored must be dropped and loaded afresh.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::action::Action;
+use super::changes::{Changes, Event, Fact, Kill};
 use super::guard::Counters;
 use super::jobset::Jobset;
 use super::operation::{OperationState, Stop};
+use super::queue::Queue;
 use super::stamps::Stamps;
 use super::state::{Phase, StepState};
 use crate::itc::{self, Stamp};
@@ -41,14 +42,17 @@ pub struct OpenAttempt {
     /// Whether the step has left the state that it was run for. Its process is being ended, and the
     /// step gets no other attempt before it is gone.
     pub leaving: bool,
+    /// Whether it waits for a worker since `since` although it was not admitted: it gives up when it
+    /// has waited too long.
+    pub queued: bool,
 }
 
 impl OpenAttempt {
     /// The attempt number `attempt`, which has to ask the guards.
     pub(super) const fn fresh(attempt: u32, now: DateTime<Utc>) -> Self {
         let (holder, since) = (None, now);
-        let (admitted, leaving) = (false, false);
-        Self { attempt, failures: 0, losses: 0, holder, since, admitted, leaving }
+        let (admitted, leaving, queued) = (false, false, false);
+        Self { attempt, failures: 0, losses: 0, holder, since, admitted, leaving, queued }
     }
 
     /// Its number and who runs it, as events tell them.
@@ -64,91 +68,14 @@ pub struct Note {
     pub before: Vec<StepState>,
     /// Whether it is held when it fails, if an operator said so.
     pub hold: Option<bool>,
+    /// When its first attempt began, of a step whose attempts may take only so long together.
+    pub first: Option<DateTime<Utc>>,
 }
 
 impl Note {
     fn is_empty(&self) -> bool {
-        self.before.is_empty() && self.hold.is_none()
+        self.before.is_empty() && self.hold.is_none() && self.first.is_none()
     }
-}
-
-/// Something that happened to a run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Event {
-    /// Its number within the run, from 1 without gaps.
-    pub seq: i32,
-    /// When it happened.
-    pub at: DateTime<Utc>,
-    /// What happened.
-    pub fact: Fact,
-    /// The state that the operation entered by it, if it entered one.
-    pub state: Option<OperationState>,
-    /// Its stamp, encoded. `None` if the stamps of the run cannot be continued: its causal order is
-    /// lost then, and nothing else.
-    pub stamp: Option<Vec<u8>>,
-}
-
-/// What happened to a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fact {
-    /// It was made.
-    Submitted,
-    /// A step went from one state to another.
-    Moved {
-        /// The number of the step.
-        step: u32,
-        /// The attempt concerned; 0 where there is none.
-        attempt: u32,
-        /// Why it moved.
-        action: Action,
-        /// The state it left.
-        from: StepState,
-        /// The state it entered.
-        to: StepState,
-        /// The worker concerned.
-        worker: Option<Incarnation>,
-    },
-    /// It is to end before its natural end.
-    StopRequested(Stop),
-    /// Its context was changed by a client.
-    ContextChanged,
-    /// A client wants nothing new to be started.
-    Paused,
-    /// A client takes that back.
-    Resumed,
-    /// The process of an attempt whose step had moved on is gone.
-    AttemptEnded {
-        /// The number of the step.
-        step: u32,
-        /// The attempt.
-        attempt: u32,
-        /// The worker that ran it.
-        worker: Option<Incarnation>,
-    },
-}
-
-/// An attempt whose process must be ended by its worker.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Kill {
-    /// Who runs it.
-    pub worker: Incarnation,
-    /// The number of the step.
-    pub step: u32,
-    /// The number of the attempt.
-    pub attempt: u32,
-    /// Whether it is asked by SIGINT first, as by a person at a terminal.
-    pub interrupt: bool,
-}
-
-/// What has to be stored after a command.
-#[derive(Clone, Debug, Default)]
-pub struct Changes {
-    /// What happened, in order.
-    pub events: Vec<Event>,
-    /// The steps that are in another state than before; may repeat.
-    pub moved: Vec<u32>,
-    /// The attempts whose processes must be ended.
-    pub kills: Vec<Kill>,
 }
 
 /// A run as it is stored.
@@ -203,7 +130,7 @@ pub struct Run {
     pub(super) stop: Option<Stop>,
     pub(super) version: i32,
     pub(super) entered: DateTime<Utc>,
-    last: DateTime<Utc>,
+    pub(super) last: DateTime<Utc>,
     pub(super) steps: Vec<StepState>,
     pub(super) open: BTreeMap<u32, OpenAttempt>,
     pub(super) notes: BTreeMap<u32, Note>,
@@ -214,12 +141,10 @@ pub struct Run {
     /// How many steps are in each class of states.
     pub(super) counts: [u32; StepState::DEFAULT.len()],
     pub(super) counters: Counters,
-    /// Steps that may be claimed now.
-    pub(super) runnable: BTreeSet<u32>,
-    /// Steps that may be claimed later, by the time.
-    pub(super) backing_off: BTreeSet<(DateTime<Utc>, u32)>,
-    /// The same by step.
-    pub(super) due: BTreeMap<u32, DateTime<Utc>>,
+    /// The steps that wait for a worker.
+    pub(super) queue: Queue,
+    /// When time is up next, as it is stored.
+    pub(super) timer: Option<DateTime<Utc>>,
     /// Steps that may have to be moved on by the engine.
     pub(super) agenda: Vec<u32>,
     pub(super) changes: Changes,
@@ -264,9 +189,8 @@ impl Run {
             in_hands: u32::try_from(in_hands).unwrap_or(u32::MAX),
             counts,
             counters,
-            runnable: BTreeSet::new(),
-            backing_off: BTreeSet::new(),
-            due: BTreeMap::new(),
+            queue: Queue::default(),
+            timer: None,
             agenda: Vec::new(),
             changes: Changes::default(),
         };
@@ -278,6 +202,9 @@ impl Run {
             for n in 0..jobset.len() {
                 run.consider(&jobset, n);
             }
+        }
+        if run.version > 0 {
+            run.timer = run.next_timer();
         }
         run
     }
@@ -348,6 +275,12 @@ impl Run {
         self.in_hands
     }
 
+    /// What was done since it was last taken.
+    #[must_use]
+    pub const fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
     /// The attempts whose processes must be ended, of the changes not yet taken.
     #[must_use]
     pub fn kills(&self) -> &[Kill] {
@@ -369,21 +302,23 @@ impl Run {
     /// How many steps could be claimed right now.
     #[must_use]
     pub fn claimable(&self) -> usize {
-        if self.state.is_final() || self.stop.is_some() || self.paused {
+        if !self.gives_work() {
             return 0;
         }
         let most = self.jobset.max_concurrency;
         let free = most.map_or(usize::MAX, |most| most.saturating_sub(self.in_hands) as usize);
-        self.runnable.len().min(free)
+        self.queue.runnable().len().min(free)
+    }
+
+    /// Whether it gives attempts to workers. A pause holds nothing back that belongs to a stop.
+    pub(super) fn gives_work(&self) -> bool {
+        !self.state.is_final() && (!self.paused || self.stop.is_some())
     }
 
     /// When the next back-off passes.
     #[must_use]
     pub fn next_due(&self) -> Option<DateTime<Utc>> {
-        if self.state.is_final() || self.stop.is_some() || self.paused {
-            return None;
-        }
-        self.backing_off.first().map(|(due, _)| *due)
+        self.queue.next_due().filter(|_| self.gives_work())
     }
 
     /// Takes note that its stamps are stored as they are now.
@@ -398,13 +333,7 @@ impl Run {
 
     /// Lets steps whose back-off has passed be claimed.
     pub fn advance(&mut self, now: DateTime<Utc>) {
-        while let Some((due, n)) = self.backing_off.first().copied()
-            && due <= now
-        {
-            self.backing_off.pop_first();
-            self.due.remove(&n);
-            self.runnable.insert(n);
-        }
+        self.queue.advance(now);
     }
 
     /// Records an event of the service itself.
@@ -444,9 +373,7 @@ impl Run {
 
     /// Takes back what was filed, so that nothing is claimed any more.
     pub(super) fn unfile_all(&mut self) {
-        self.runnable.clear();
-        self.backing_off.clear();
-        self.due.clear();
+        self.queue.clear();
         self.agenda.clear();
     }
 

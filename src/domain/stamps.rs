@@ -231,7 +231,21 @@ impl Run {
         {
             known.push(context.clone().into());
         }
+        if self.begins_at_end(n, rule) {
+            known.push(self.gather(n)?);
+        }
         self.stamp(n, causes, known)
+    }
+
+    /// Whether `rule` is the first claim of a step that waited until nothing else was left: it knows
+    /// of all that it waited for.
+    fn begins_at_end(&self, n: u32, rule: &Rule) -> bool {
+        rule.action == super::Action::RUN
+            && self.jobset.is_for_end(n)
+            && self.open.get(&n).is_some_and(|open| open.attempt == 1)
+            && (self.stop.is_some()
+                || self.jobset.waits_for_end(n)
+                || !self.jobset.guards.holds(&self.counters, n))
     }
 
     /// Step `n` was told something by who knew what `told` knows: its next event knows it as well.
@@ -271,7 +285,10 @@ impl Run {
                     causes.extend(terms.filter(is_reason).map(|term| term.step));
                 }
             }
-            Condition::Always | Condition::Admitted | Condition::BackingOff => {}
+            Condition::Always
+            | Condition::Admitted
+            | Condition::BackingOff
+            | Condition::Overdue => {}
         }
         causes.retain(|cause| *cause != n);
         causes.sort_unstable();

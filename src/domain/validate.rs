@@ -122,6 +122,9 @@ impl<'a> Check<'a> {
             self.add(format!("{path}.need"), "must be `all`, `any` or a number of at least 1");
         }
         self.clauses(&format!("{path}.when"), &step.when);
+        for (name, _) in step.when.iter().flat_map(|clause| &clause.terms) {
+            self.follows(&format!("{path}.when"), name, &step.name);
+        }
         self.machine(path, step);
     }
 
@@ -159,9 +162,9 @@ impl<'a> Check<'a> {
     /// Steps that are for the end of an operation.
     fn ending(&mut self, path: &str, step: &'a StepDefinition) {
         let roles = [
-            ("ensure", step.ensure),
-            ("cleanUp", step.clean_up),
-            ("compensates", step.compensates.is_some()),
+            ("ensure", step.for_end.ensure),
+            ("cleanUp", step.for_end.clean_up),
+            ("compensates", step.for_end.compensates.is_some()),
         ];
         let mut named = roles.into_iter().filter(|(_, has)| *has).map(|(name, _)| name);
         let Some(role) = named.next() else { return };
@@ -172,11 +175,13 @@ impl<'a> Check<'a> {
             let message = "a step with a machine of its own is run by its machine alone";
             self.add(format!("{path}.{role}"), message);
         }
-        if let Some(name) = &step.compensates {
+        if let Some(name) = &step.for_end.compensates {
             let path = format!("{path}.compensates");
             self.known(&path, name);
             let undone = self.names.get(name.as_str()).map(|index| &self.steps[*index]);
-            if undone.is_some_and(|s| s.ensure || s.clean_up || s.compensates.is_some()) {
+            if undone.is_some_and(|s| {
+                s.for_end.ensure || s.for_end.clean_up || s.for_end.compensates.is_some()
+            }) {
                 let message = "undoes a step that is for the end of the operation itself";
                 self.add(&path, message);
             }
@@ -197,6 +202,13 @@ impl<'a> Check<'a> {
             }
             if step.work != Work::Milestone {
                 self.add(format!("{path}.run"), "its machine says what is run in which state");
+            }
+            let timeouts =
+                [("queueTimeout", step.queue_timeout), ("totalTimeout", step.total_timeout)];
+            for (name, _) in timeouts.into_iter().filter(|(_, given)| given.is_some()) {
+                let message = "its machine says what follows from what: limit its attempts by \
+                               `timeout`";
+                self.add(format!("{path}.{name}"), message);
             }
             if matches!(step.on_failure, OnFailure::Hold | OnFailure::Skip) {
                 self.add(format!("{path}.onFailure"), "its machine says what follows a failure");
@@ -349,9 +361,33 @@ impl<'a> Check<'a> {
             }
             self.known(&format!("{path}[{index}][0]"), &pair.0);
             self.known(&format!("{path}[{index}][1]"), &pair.1);
+            self.follows(&format!("{path}[{index}]"), &pair.0, &pair.1);
+            if self.named(&pair.1).is_some_and(|step| step.for_end.compensates.is_some()) {
+                let message = "a compensation runs when its turn comes: it follows no other step";
+                self.add(format!("{path}[{index}][1]"), message);
+            }
             if let Some(first) = seen.insert(pair, index) {
                 self.add(format!("{path}[{index}]"), format!("is the same as {path}[{first}]"));
             }
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&'a StepDefinition> {
+        self.names.get(name).map(|index| &self.steps[*index])
+    }
+
+    /// What runs only when the operation is cancelled can be waited for by nothing else.
+    fn follows(&mut self, path: &str, first: &str, then: &str) {
+        let (Some(first), Some(then)) = (self.named(first), self.named(then)) else { return };
+        let is_of_stop =
+            |step: &StepDefinition| step.for_end.clean_up || step.for_end.compensates.is_some();
+        if is_of_stop(first) && !is_of_stop(then) && !then.for_end.ensure {
+            let message = format!(
+                "`{}` runs only when the operation is cancelled, and `{}` does not run then",
+                first.name.escape_debug(),
+                then.name.escape_debug()
+            );
+            self.add(path, message);
         }
     }
 

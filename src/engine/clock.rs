@@ -9,7 +9,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Instant;
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use uuid::{ContextV7, Timestamp, Uuid};
 
 use super::lock;
@@ -75,18 +75,12 @@ impl Clock {
     }
 }
 
-/// When the operation of that id was made, in milliseconds.
-#[must_use]
-pub fn created_at(id: Uuid) -> DateTime<Utc> {
-    let (seconds, nanos) = id.get_timestamp().map_or((0, 0), |timestamp| timestamp.to_unix());
-    DateTime::UNIX_EPOCH
-        + TimeDelta::seconds(i64::try_from(seconds).unwrap_or(0))
-        + TimeDelta::milliseconds(i64::from(nanos / 1_000_000))
-}
-
 #[cfg(test)]
 mod tests {
+    use chrono::TimeDelta;
+
     use super::*;
+    use crate::domain::operation::created_at;
 
     #[test]
     fn ids_are_ordered_and_know_their_time() {

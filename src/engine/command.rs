@@ -201,6 +201,12 @@ pub(super) struct Lose {
     pub(super) worker: Incarnation,
 }
 
+/// Time may be up for an operation or some of its steps. The answer is when it is up next.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Expire {
+    pub(super) operation: Uuid,
+}
+
 /// What a lane is asked.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -210,6 +216,7 @@ pub(super) enum Command {
     Patch(Ask<ContextPatch, (Value, i32)>),
     Steer(Ask<SteerAsked, SteerAnswer>),
     Lose(Ask<Lose, ()>),
+    Expire(Ask<Expire, Option<DateTime<Utc>>>),
 }
 
 impl Command {
@@ -222,6 +229,7 @@ impl Command {
             Self::Patch(ask) => ask.input.operation,
             Self::Steer(ask) => ask.input.operation,
             Self::Lose(ask) => ask.input.operation,
+            Self::Expire(ask) => ask.input.operation,
         }
     }
 
@@ -234,6 +242,7 @@ impl Command {
             Self::Patch(ask) => ask.publish(),
             Self::Steer(ask) => ask.publish(),
             Self::Lose(ask) => ask.publish(),
+            Self::Expire(ask) => ask.publish(),
         }
     }
 
@@ -246,6 +255,7 @@ impl Command {
             Self::Patch(ask) => ask.fail(error),
             Self::Steer(ask) => ask.fail(error),
             Self::Lose(ask) => ask.fail(error),
+            Self::Expire(ask) => ask.fail(error),
         }
     }
 }

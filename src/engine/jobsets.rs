@@ -46,6 +46,7 @@ impl Compiled {
             steps: self.jobset.steps.iter().map(|step| step.initial).collect(),
             labels: None,
             cancellation: None,
+            stopped: None,
             results: None,
             paused: false,
             open: BTreeMap::new(),

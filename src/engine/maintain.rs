@@ -1,4 +1,4 @@
-//! What has to be done from time to time: lost workers, passed deadlines, partitions, and a look at
+//! What has to be done from time to time: lost workers, time that is up, partitions, and a look at
 //! the queue in case news was lost.
 //!
 //! Every process does it. All of it is idempotent and guarded by versions, so that two doing the
@@ -10,9 +10,8 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::Shared;
-use super::command::{Ask, Command, Lose, StopAsked};
+use super::command::{Ask, Command, Expire, Lose};
 use super::error::EngineError;
-use crate::domain::Stop;
 
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// Deadlines dealt with at once.
@@ -71,7 +70,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Stops operations whose time is up.
+    /// Ends what has run out of time.
     async fn expire(&self) -> Result<(), EngineError> {
         let overdue = self.store.overdue(OVERDUE_MAX).await?;
         if overdue.is_empty() {
@@ -79,21 +78,18 @@ impl Shared {
         }
         let mut answers = Vec::with_capacity(overdue.len());
         for operation in &overdue {
-            let (ask, answer) = Ask::new(StopAsked {
-                operation: *operation,
-                reason: Stop::Deadline,
-                expected: None,
-                cancellation: None,
-            });
-            self.send(Command::Stop(ask)).await?;
+            let (ask, answer) = Ask::new(Expire { operation: *operation });
+            self.send(Command::Expire(ask)).await?;
             answers.push(answer);
         }
-        for answer in answers {
+        let mut over = Vec::new();
+        for (operation, answer) in overdue.into_iter().zip(answers) {
             match answer.await.map_err(|_| EngineError::ShuttingDown)? {
-                Ok(_) | Err(EngineError::NotFound) => {}
+                Ok(Some(_)) => {} // Stored with the answer.
+                Ok(None) | Err(EngineError::NotFound) => over.push(operation),
                 Err(error) => return Err(error),
             }
         }
-        Ok(self.store.forget_deadlines(&overdue).await?)
+        Ok(self.store.forget_deadlines(&over).await?)
     }
 }

@@ -31,15 +31,15 @@ mod turn;
 mod watch;
 mod work;
 
+pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
     AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, Keyset, Known,
-    LastMove, MessagePlace, MessageView, NewPrompt, Order, OutputPiece, OutputView, PromptKey,
-    PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError,
+    LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputPiece, OutputView,
+    PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView, StepMessage, Store, StoreError,
     StoreSettings,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
-pub use clock::created_at;
 pub use command::{
     ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,
 };

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
@@ -34,6 +35,8 @@ pub struct Assignment {
     pub has_results: bool,
     /// Whether clients edited attempts of the operation.
     pub has_edits: bool,
+    /// When the attempts of the step have taken as long as they may together.
+    pub until: Option<DateTime<Utc>>,
 }
 
 /// What the engine knows of a worker in this process.

@@ -5,22 +5,24 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::Shared;
-use super::command::{Ask, Command, ContextPatch, Lose, Report, StopAnswer, StopAsked, Submit};
+use super::command::{
+    Ask, Command, ContextPatch, Expire, Lose, Report, StopAnswer, StopAsked, Submit,
+};
 use super::error::EngineError;
 use super::lane::Cached;
 use super::live::{Span, Spans};
 use super::seat::{Assignment, Seat};
 use crate::domain::decide::{Claim, Stopped};
 use crate::domain::definition::Work;
-use crate::domain::{Incarnation, Run, Stop, resources};
+use crate::domain::{Expired, Incarnation, Run, Stop, resources};
 use crate::store::{
-    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    Known, NewOperation, OperationData, StoreError,
+    AttemptRecord, AttemptReport, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES,
+    HAS_RESOURCES, HAS_RESULT, Known, NewOperation, OperationData, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -91,6 +93,7 @@ impl Turn {
             Command::Settle(ask) => self.settle(ask, runs),
             Command::Stop(ask) => self.stop(ask, runs),
             Command::Lose(ask) => self.lose(ask, runs),
+            Command::Expire(ask) => self.expire(ask, runs),
             Command::Patch(ask) => return self.patch(ask, runs).await,
             Command::Steer(ask) => return self.steer(ask, runs).await,
         }
@@ -128,13 +131,12 @@ impl Turn {
             flags |= HAS_DATA;
             self.data.insert(*id, Data { stored, version: 1 });
         }
-        let deadline = jobset.jobset.deadline.map(|deadline| self.now + deadline);
         let named: BTreeSet<&str> =
             resources(labels.as_ref()).into_iter().map(|(_, name)| name).collect();
         let resources: Vec<String> = named.into_iter().map(str::to_owned).collect();
         flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
         let (jobset, labels) = (jobset.record.id, labels.clone());
-        self.new.insert(*id, NewOperation { jobset, labels, resources, deadline });
+        self.new.insert(*id, NewOperation { jobset, labels, resources });
         runs.insert(*id, Cached { run, flags, version: 0 });
         self.touched.insert(*id);
     }
@@ -176,16 +178,17 @@ impl Turn {
             let version = cached.run.version();
             return ask.answer(Err(EngineError::VersionMismatch(version)));
         }
-        if asked.reason == Stop::Cancel && !cached.run.jobset().cancellable {
+        if asked.reason != Stop::Deadline && !cached.run.jobset().cancellable {
             return ask.answer(Err(EngineError::NotCancellable));
         }
+        let before = cached.run.stop();
         let stopped = cached.run.stop_for(asked.reason, self.now);
         if matches!(stopped, Stopped::Began(_)) {
             self.touched.insert(asked.operation);
             if asked.cancellation.is_some() {
                 cached.flags |= HAS_DATA;
                 let data = self.data.entry(asked.operation).or_default();
-                data.stored.cancellation.clone_from(&asked.cancellation);
+                data.stored.cancellation = cancellation(before, asked);
             }
         }
         let state = cached.run.state();
@@ -201,6 +204,26 @@ impl Turn {
             }
         }
         ask.answer(Ok(()));
+    }
+
+    fn expire(
+        &mut self,
+        ask: &mut Ask<Expire, Option<DateTime<Utc>>>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) {
+        let operation = ask.input.operation;
+        let Some(cached) = runs.get_mut(&operation) else {
+            return ask.answer(Err(EngineError::NotFound));
+        };
+        if cached.run.expire(self.now) {
+            self.touched.insert(operation);
+        }
+        // What is stored is due; whether it changed is not asked.
+        let next = cached.run.next_timer();
+        if let Some(next) = next {
+            self.batch.add_timer(operation, next);
+        }
+        ask.answer(Ok(next));
     }
 
     async fn patch(
@@ -320,6 +343,7 @@ impl Turn {
                 has_context: cached.flags & HAS_DATA != 0,
                 has_results: cached.flags & HAS_RESULT != 0,
                 has_edits: cached.flags & HAS_EDITS != 0,
+                until: claim.until,
             });
         }
         claims.len()
@@ -330,6 +354,13 @@ impl Turn {
         for id in &self.touched {
             let Some(cached) = runs.get_mut(id) else { continue };
             self.ordered.extend(cached.run.kills().iter().map(|kill| kill.worker));
+            for expired in &cached.run.changes().expired {
+                self.batch.add_attempt(never_begun(&cached.run, expired, self.now));
+            }
+            if let Some(stopped) = stopped(&cached.run) {
+                cached.flags |= HAS_DATA;
+                self.data.entry(*id).or_default().stored.stopped = Some(stopped);
+            }
             let span = Span { before: cached.version, to: cached.run.version() };
             self.spans.insert(*id, span);
             match self.new.remove(id) {
@@ -385,6 +416,36 @@ impl Turn {
             shared.look_at(self.lane, due);
         }
     }
+}
+
+/// Who asked for a cancellation, when and why; of an abort, `forced` tells the same. What was asked
+/// before it stays.
+fn cancellation(before: Option<Stop>, asked: &StopAsked) -> Option<Value> {
+    let record = asked.cancellation.clone()?;
+    if asked.reason != Stop::Abort {
+        return Some(record);
+    }
+    let mut whole = if before == Some(Stop::Cancel) { json!({}) } else { record.clone() };
+    whole["forced"] = record;
+    Some(whole)
+}
+
+/// The record of an attempt that no worker took in time.
+fn never_begun(run: &Run, expired: &Expired, now: DateTime<Utc>) -> AttemptRecord {
+    let Expired { step, attempt, since, timeout } = *expired;
+    let message = timeout.message(&run.jobset().step(step).definition);
+    let exception = Some(json!({"type": timeout.name(), "message": message}));
+    let report = AttemptReport { exception, ..AttemptReport::default() };
+    let (operation, worker, started, ended) = (run.id(), 0, since, now);
+    AttemptRecord { operation, step, attempt, worker, started, ended, report }
+}
+
+/// What the stop of the operation found begun and not ended, as it is stored.
+fn stopped(run: &Run) -> Option<Value> {
+    let cut = run.changes().cut.iter();
+    let stopped: Map<String, Value> =
+        cut.map(|(step, cut)| (step.to_string(), cut.name().into())).collect();
+    (!stopped.is_empty()).then_some(Value::Object(stopped))
 }
 
 /// What a claim knew, for work that can tell somebody something. A milestone cannot, so nothing is

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 use tokio::net::unix::pipe;
 use tokio::sync::{Notify, mpsc, watch};
@@ -24,7 +25,7 @@ use super::template::Renderer;
 use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::{StepDefinition, Work};
-use crate::domain::duration;
+use crate::domain::{Timeout, duration};
 use crate::engine::{Assignment, AttemptReport, EngineError, Report};
 
 /// Bytes read from a pipe at once.
@@ -39,10 +40,19 @@ pub(super) enum StopReason {
     Ordered,
     /// An operator interrupted the step: SIGINT comes first.
     Interrupted,
+    /// The operation is aborted: at once, without a grace time.
+    Forced,
     /// The worker shuts down.
     Draining,
     /// The lease is lost: at once, without a grace time.
     Fenced,
+}
+
+impl StopReason {
+    /// Whether no time is left to end in good order.
+    pub(super) const fn is_at_once(self) -> bool {
+        matches!(self, Self::Forced | Self::Fenced)
+    }
 }
 
 /// What attempts share.
@@ -192,7 +202,7 @@ async fn execute<S: WorkSource>(
         Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
     let limits = Limits {
-        timeout: definition.timeout,
+        timeout: time_left(assignment, bench.source.now()),
         grace: definition.grace.unwrap_or(bench.settings.default_grace),
     };
     let (remarks, remarked) = mpsc::channel(16);
@@ -220,8 +230,22 @@ fn not_started(error: &SpawnError) -> Exception {
 }
 
 struct Limits {
-    timeout: Option<Duration>,
+    timeout: Option<(Duration, Timeout)>,
     grace: Duration,
+}
+
+/// How long an attempt that begins now may take, and by which of its limits.
+pub(super) fn time_left(
+    assignment: &Assignment,
+    now: DateTime<Utc>,
+) -> Option<(Duration, Timeout)> {
+    let definition = &assignment.jobset.step(assignment.step).definition;
+    let attempt = definition.timeout.map(|timeout| (timeout, Timeout::Attempt));
+    let total = assignment.until.map(|until| {
+        let left = (until - now).to_std().unwrap_or_default();
+        (left, Timeout::Total)
+    });
+    [attempt, total].into_iter().flatten().min_by_key(|(left, _)| *left)
 }
 
 /// What goes on beside the output.
@@ -234,7 +258,7 @@ struct Beside<'a, T> {
 /// Why the worker ended the attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Forced {
-    TimedOut,
+    TimedOut(Timeout),
     Stopped(StopReason),
 }
 
@@ -252,7 +276,8 @@ async fn follow<S: WorkSource>(
     let Beside { talk, mut remarked, over } = beside;
     let mut talk = pin!(talk);
     let never = || Instant::now() + duration::DURATION_MAX;
-    let mut timeout = limits.timeout.map_or_else(never, |timeout| Instant::now() + timeout);
+    let (left, limit) = limits.timeout.unwrap_or((duration::DURATION_MAX, Timeout::Attempt));
+    let mut timeout = Instant::now() + left;
     let (mut terminate_at, mut kill_at) = (never(), never());
     let mut forced = None;
     let (mut out, mut err) = (Stream::new(READ), Stream::new(READ));
@@ -261,7 +286,7 @@ async fn follow<S: WorkSource>(
             read = out.read(&process.stdout) => capture.take(1, read, source.now()).await,
             read = err.read(&process.stderr) => capture.take(2, read, source.now()).await,
             () = sleep_until(timeout), if forced.is_none() => {
-                forced = Some(Forced::TimedOut);
+                forced = Some(Forced::TimedOut(limit));
                 process.signal_group(Signal::SIGTERM);
                 kill_at = Instant::now() + limits.grace;
             }
@@ -274,7 +299,7 @@ async fn follow<S: WorkSource>(
                 kill_at = never();
             }
             reason = told(&mut stop) => {
-                if reason == StopReason::Fenced {
+                if reason.is_at_once() {
                     process.kill_tree();
                     forced = Some(Forced::Stopped(reason));
                 } else if forced.is_none() {
@@ -330,13 +355,15 @@ pub(super) async fn told(stop: &mut watch::Receiver<Option<StopReason>>) -> Stop
 /// What it means that the worker ended the attempt.
 pub(super) fn forced_end(forced: Forced, definition: &StepDefinition) -> (Ending, Exception) {
     match forced {
-        Forced::TimedOut => {
-            let after = definition.timeout.map(duration::print).unwrap_or_default();
-            let message = format!("the attempt did not end within its timeout of {after}");
-            (Ending::Failed(Cause::Timeout), Exception::new("Timeout", message))
+        Forced::TimedOut(limit) => {
+            let exception = Exception::new(limit.name(), limit.message(definition));
+            (Ending::Failed(Cause::Timeout), exception)
         }
         Forced::Stopped(StopReason::Ordered) => {
             (Ending::Stopped, Exception::new("Cancelled", "the operation was stopped"))
+        }
+        Forced::Stopped(StopReason::Forced) => {
+            (Ending::Stopped, Exception::new("Cancelled", "the operation was aborted"))
         }
         Forced::Stopped(StopReason::Interrupted) => {
             (Ending::Stopped, Exception::new("Interrupted", "an operator interrupted it"))

@@ -8,7 +8,9 @@
 use serde_json::{Map, Value, json};
 use tokio::time::{Instant, sleep_until};
 
-use super::attempt::{Bench, Exception, Forced, Outcome, StopReason, ask, forced_end, told};
+use super::attempt::{
+    Bench, Exception, Forced, Outcome, StopReason, ask, forced_end, time_left, told,
+};
 use super::knowledge::Knowledge;
 use super::prepare::{context, render};
 use super::source::WorkSource;
@@ -16,7 +18,7 @@ use super::talk::key;
 use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::Instruction;
-use crate::domain::duration;
+use crate::domain::{Timeout, duration};
 use crate::engine::{Assignment, Mail, NewPrompt, ReplyView};
 
 /// The only prompt of such an attempt.
@@ -30,7 +32,6 @@ pub(super) async fn instruct<S: WorkSource>(
     instruction: &Instruction,
     Post { mut stop, mail: mut inbox }: Post,
 ) -> Outcome {
-    let definition = &assignment.jobset.step(assignment.step).definition;
     let prompt = match prompt(bench, assignment, knowledge, instruction).await {
         Ok(prompt) => prompt,
         Err(exception) => return Outcome::failed(Cause::Exception, exception),
@@ -47,12 +48,13 @@ pub(super) async fn instruct<S: WorkSource>(
         return Outcome::failed(Cause::Exception, exception);
     }
     bench.source.rest(key(assignment));
-    let timeout = definition.timeout.unwrap_or(duration::DURATION_MAX);
+    let left = time_left(assignment, bench.source.now());
+    let (left, limit) = left.unwrap_or((duration::DURATION_MAX, Timeout::Attempt));
     let mut reply = None;
     let mut forced = None;
     tokio::select! {
         mail = inbox.recv() => reply = mail.and_then(reply_of),
-        () = sleep_until(Instant::now() + timeout) => forced = Some(Forced::TimedOut),
+        () = sleep_until(Instant::now() + left) => forced = Some(Forced::TimedOut(limit)),
         reason = told(&mut stop) => forced = Some(Forced::Stopped(reason)),
     }
     if let Some(Forced::Stopped(StopReason::Fenced)) = forced {
@@ -63,7 +65,7 @@ pub(super) async fn instruct<S: WorkSource>(
         Err(exception) => return Outcome::failed(Cause::Exception, exception),
     };
     match (reply.or(before), forced) {
-        (_, Some(Forced::Stopped(StopReason::Ordered))) | (None, _) => {
+        (_, Some(Forced::Stopped(StopReason::Ordered | StopReason::Forced))) | (None, _) => {
             // Without any of them the worker itself is ending.
             ended(forced.unwrap_or(Forced::Stopped(StopReason::Draining)), assignment)
         }

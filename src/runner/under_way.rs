@@ -27,10 +27,12 @@ pub(super) enum Hears {
     Messages,
 }
 
-/// Orders an attempt to stop, unless it was before; whether that is news.
+/// Orders an attempt to stop, unless it was before and no less hard; whether that is news.
 fn tell(stop: &mut Option<StopReason>, reason: StopReason) -> bool {
-    let is_news = stop.is_none();
-    *stop = stop.or(Some(reason));
+    let is_news = stop.is_none_or(|before| reason.is_at_once() && !before.is_at_once());
+    if is_news {
+        *stop = Some(reason);
+    }
     is_news
 }
 
@@ -84,11 +86,14 @@ impl UnderWay {
         let number = |number: i32| u32::try_from(number).unwrap_or(u32::MAX);
         self.with(|attempts| {
             for order in orders {
-                let Order { operation, step, attempt, interrupt } = *order;
+                let Order { operation, step, attempt, interrupt, force } = *order;
                 let key = AttemptKey { operation, step: number(step), attempt: number(attempt) };
                 if let Some(way) = attempts.get(&key) {
-                    let reason =
-                        if interrupt { StopReason::Interrupted } else { StopReason::Ordered };
+                    let reason = match (force, interrupt) {
+                        (true, _) => StopReason::Forced,
+                        (false, true) => StopReason::Interrupted,
+                        (false, false) => StopReason::Ordered,
+                    };
                     way.stop.send_if_modified(|stop| tell(stop, reason));
                 }
             }

@@ -77,14 +77,16 @@ pub(super) const DEFINED: &str = r#"defined as (
 
 pub(super) const WIDENED: &str = r#"widened as (
     insert into operation_data as d (operation, context, context_version, cancellation, edits,
-        forked_from)
-    select operation, context, (context is not null)::int, cancellation, edits, forked_from
-    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[], $56::jsonb[], $57::uuid[])
-        as u (operation, context, cancellation, edits, forked_from)
+        forked_from, stopped)
+    select operation, context, (context is not null)::int, cancellation, edits, forked_from, stopped
+    from unnest($42::uuid[], $43::jsonb[], $44::jsonb[], $56::jsonb[], $57::uuid[], $67::jsonb[])
+        as u (operation, context, cancellation, edits, forked_from, stopped)
     on conflict (operation) do update
     set context = coalesce(excluded.context, d.context),
         context_version = d.context_version + (excluded.context is not null)::int,
-        cancellation = coalesce(excluded.cancellation, d.cancellation),
+        cancellation = coalesce(d.cancellation || excluded.cancellation, excluded.cancellation,
+            d.cancellation),
+        stopped = coalesce(d.stopped || excluded.stopped, excluded.stopped, d.stopped),
         edits = case when excluded.edits is null then d.edits
                      else coalesce(d.edits, '{}') || excluded.edits end
 )"#;
@@ -111,13 +113,16 @@ pub(super) const UNQUEUED: &str = r#"unqueued as (
 pub(super) const TIMED: &str = r#"timed as (
     insert into deadline (operation, due)
     select * from unnest($49::uuid[], $50::timestamptz[])
+    on conflict (operation) do update set due = excluded.due
 )"#;
 
 pub(super) const ORDERED: &str = r#"ordered as (
-    insert into stop_order (worker, operation, step, attempt, interrupt)
-    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[], $55::boolean[])
+    insert into stop_order (worker, operation, step, attempt, interrupt, force)
+    select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[], $55::boolean[],
+        $66::boolean[])
     on conflict (worker, operation, step, attempt) do update
-    set interrupt = stop_order.interrupt and excluded.interrupt
+    set interrupt = stop_order.interrupt and excluded.interrupt,
+        force = stop_order.force or excluded.force
 )"#;
 
 /// An operation is tied with 1,000 others at the most for each resource, the newest ones.

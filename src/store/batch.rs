@@ -17,7 +17,7 @@ use super::clock::{is_due, pack_clock};
 use super::error::StoreError;
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
-use crate::domain::{Event, Fact, Kill, OperationState, Run, Stop};
+use crate::domain::{Event, Fact, Kill, KillHow, OperationState, Run, Stop};
 
 /// Columns of one table, filled row by row.
 macro_rules! columns {
@@ -88,6 +88,7 @@ struct Orders {
     step: Vec<i32>,
     attempt: Vec<i32>,
     interrupt: Vec<bool>,
+    force: Vec<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -97,6 +98,7 @@ struct Data {
     cancellation: Vec<Option<Json<Value>>>,
     edits: Vec<Option<Json<Value>>>,
     forked_from: Vec<Option<Uuid>>,
+    stopped: Vec<Option<Json<Value>>>,
 }
 
 #[derive(Debug, Default)]
@@ -127,7 +129,7 @@ pub struct Batch {
     ended: Vec<Uuid>,
     ready: Moments,
     not_ready: Vec<Uuid>,
-    deadlines: Moments,
+    timers: Moments,
     orders: Orders,
     kept: Kept,
     resources: Resources,
@@ -143,6 +145,7 @@ impl Batch {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.operations.id.is_empty()
+            && self.timers.operation.is_empty()
             && self.ready.operation.is_empty()
             && self.not_ready.is_empty()
     }
@@ -159,10 +162,6 @@ impl Batch {
 
     /// Stores a new operation as its run stands now.
     pub fn add_new(&mut self, run: &mut Run, flags: i16, new: NewOperation) {
-        if let Some(deadline) = new.deadline {
-            self.deadlines.operation.push(run.id());
-            self.deadlines.at.push(deadline);
-        }
         self.add_run(run, 0, flags, Some(new.jobset), new.labels.map(Json));
         if run.state().is_final() {
             self.ended.push(run.id());
@@ -189,6 +188,14 @@ impl Batch {
         }
     }
 
+    /// Notes when time is up next for an operation.
+    pub fn add_timer(&mut self, operation: Uuid, at: DateTime<Utc>) {
+        if !self.timers.operation.contains(&operation) {
+            self.timers.operation.push(operation);
+            self.timers.at.push(at);
+        }
+    }
+
     /// Puts an operation in the queue if something can be claimed of it now or later, and takes it
     /// out otherwise.
     pub fn queue(&mut self, run: &Run) {
@@ -210,6 +217,9 @@ impl Batch {
         jobset: Option<Uuid>,
         labels: Option<Json<Value>>,
     ) {
+        if let Some(timer) = run.take_timer() {
+            self.add_timer(run.id(), timer);
+        }
         let changes = run.take_changes();
         let is_chunked = run.steps().len() > CHUNK;
         if is_chunked {
@@ -271,6 +281,7 @@ impl Batch {
             Fact::Submitted => plain(0, stamp),
             Fact::StopRequested(Stop::Cancel) => plain(2, stamp),
             Fact::StopRequested(Stop::Deadline) => plain(3, stamp),
+            Fact::StopRequested(Stop::Abort) => plain(8, stamp),
             Fact::ContextChanged => plain(4, stamp),
             Fact::Paused => plain(5, stamp),
             Fact::Resumed => plain(6, stamp),
@@ -322,7 +333,8 @@ impl Batch {
         self.orders.operation.push(operation);
         self.orders.step.push(int(kill.step));
         self.orders.attempt.push(int(kill.attempt));
-        self.orders.interrupt.push(kill.interrupt);
+        self.orders.interrupt.push(kill.how == KillHow::Interrupt);
+        self.orders.force.push(kill.how == KillHow::Force);
     }
 
     /// Changes what an operation has beside its row; `None` leaves it as it is. At most once per
@@ -333,6 +345,7 @@ impl Batch {
         self.data.cancellation.push(data.cancellation.map(Json));
         self.data.edits.push(data.edits.map(Json));
         self.data.forked_from.push(data.forked_from);
+        self.data.stopped.push(data.stopped.map(Json));
     }
 
     /// Copies the last attempts of these steps from the operation `source`.
@@ -369,7 +382,7 @@ impl Batch {
             (!self.ended.is_empty(), apply::DIED),
             (!self.ready.operation.is_empty(), apply::QUEUED),
             (!self.not_ready.is_empty(), apply::UNQUEUED),
-            (!self.deadlines.operation.is_empty(), apply::TIMED),
+            (!self.timers.operation.is_empty(), apply::TIMED),
             (!self.orders.operation.is_empty(), apply::ORDERED),
             (!self.kept.operation.is_empty(), apply::KEPT),
             (!self.resources.operation.is_empty(), apply::TIED),
@@ -439,8 +452,8 @@ impl Batch {
             .bind(&self.ready.operation)
             .bind(&self.ready.at)
             .bind(&self.not_ready)
-            .bind(&self.deadlines.operation)
-            .bind(&self.deadlines.at)
+            .bind(&self.timers.operation)
+            .bind(&self.timers.at)
             .bind(&self.orders.worker)
             .bind(&self.orders.operation)
             .bind(&self.orders.step)
@@ -456,6 +469,8 @@ impl Batch {
             .bind(&self.resources.operation)
             .bind(&self.resources.name)
             .bind(&self.resources.ended)
+            .bind(&self.orders.force)
+            .bind(&self.data.stopped)
             .execute(connection)
             .await?;
         Ok(())

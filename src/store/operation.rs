@@ -229,7 +229,7 @@ impl Store {
         .await?)
     }
 
-    /// Up to `limit` operations whose time is up.
+    /// Up to `limit` operations for which time is up.
     ///
     /// # Errors
     /// As for any statement.
@@ -242,7 +242,7 @@ impl Store {
         .await?)
     }
 
-    /// Forgets deadlines that were dealt with.
+    /// Forgets the times of operations for which no time is left to be up.
     ///
     /// # Errors
     /// As for any statement.

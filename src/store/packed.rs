@@ -20,12 +20,15 @@ const ATTEMPT_BYTES: usize = 32;
 /// In place of an attempt's number: the record is a note.
 const NOTE: u32 = u32::MAX;
 /// So many states fit into a note; machines go back by one at a time and never so deep.
-const NOTE_STATES: usize = 22;
+const NOTE_STATES: usize = 14;
 
 /// In the number of losses: the attempt was admitted.
 const ADMITTED: u32 = 1 << 31;
 /// In the number of losses: the step has left the attempt's state.
 const LEAVING: u32 = 1 << 30;
+
+/// In the number of losses: the step waits for a worker.
+const QUEUED: u32 = 1 << 29;
 
 /// One byte per step.
 pub(super) fn pack_steps(steps: &[StepState]) -> Vec<u8> {
@@ -45,7 +48,8 @@ pub(super) fn unpack_steps(row: Uuid, bytes: &[u8]) -> Result<Vec<StepState>, St
 
 /// Attempts, big-endian: step, attempt, failures, losses and flags (4 bytes each), holder (0 for
 /// none), since in microseconds of the Unix epoch (8 bytes each). Notes: step, [`NOTE`], whether it
-/// is held on failure (0 unsaid, 1 yes, 2 no), how many states follow, the states.
+/// is held on failure (0 unsaid, 1 yes, 2 no), how many states follow, the states, when its first
+/// attempt began in microseconds (0 unsaid).
 pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32, Note>) -> Vec<u8> {
     let mut bytes = Vec::with_capacity((open.len() + notes.len()) * ATTEMPT_BYTES);
     for (step, open) in open {
@@ -54,7 +58,8 @@ pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32,
         bytes.extend(step.to_be_bytes());
         bytes.extend(open.attempt.to_be_bytes());
         bytes.extend(open.failures.to_be_bytes());
-        bytes.extend((open.losses | admitted | leaving).to_be_bytes());
+        let queued = if open.queued { QUEUED } else { 0 };
+        bytes.extend((open.losses | admitted | leaving | queued).to_be_bytes());
         bytes.extend(open.holder.unwrap_or(0).to_be_bytes());
         bytes.extend(open.since.timestamp_micros().to_be_bytes());
     }
@@ -70,6 +75,7 @@ pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32,
         bytes.push(u8::try_from(states.len()).expect("few"));
         bytes.extend(states.iter().map(|state| state.code()));
         bytes.resize(bytes.len() + NOTE_STATES - states.len(), 0);
+        bytes.extend(note.first.map_or(0, |first| first.timestamp_micros()).to_be_bytes());
     }
     bytes
 }
@@ -102,11 +108,12 @@ pub(super) fn unpack_open(row: Uuid, bytes: &[u8]) -> Result<Open, StoreError> {
         let open = OpenAttempt {
             attempt,
             failures,
-            losses: losses & !(ADMITTED | LEAVING),
+            losses: losses & !(ADMITTED | LEAVING | QUEUED),
             holder: (holder != 0).then_some(holder),
             since,
             admitted: losses & ADMITTED != 0,
             leaving: losses & LEAVING != 0,
+            queued: losses & QUEUED != 0,
         };
         attempts.insert(step, open);
     }
@@ -114,7 +121,8 @@ pub(super) fn unpack_open(row: Uuid, bytes: &[u8]) -> Result<Open, StoreError> {
 }
 
 fn unpack_note(bytes: &[u8]) -> Option<Note> {
-    let [hold, count, states @ ..] = bytes else { return None };
+    let [hold, count, rest @ ..] = bytes else { return None };
+    let (states, first) = rest.split_at_checked(NOTE_STATES)?;
     let states = states.get(..usize::from(*count))?;
     let before = states.iter().map(|code| StepState::from_code(*code)).collect::<Option<_>>()?;
     let hold = match hold {
@@ -123,7 +131,11 @@ fn unpack_note(bytes: &[u8]) -> Option<Note> {
         2 => Some(false),
         _ => return None,
     };
-    Some(Note { before, hold })
+    let first = match i64::from_be_bytes(first.try_into().ok()?) {
+        0 => None,
+        micros => Some(DateTime::from_timestamp_micros(micros)?),
+    };
+    Some(Note { before, hold, first })
 }
 
 #[cfg(test)]
@@ -141,6 +153,7 @@ mod tests {
             since,
             admitted: true,
             leaving: true,
+            queued: false,
         };
         let waiting = OpenAttempt {
             attempt: 9,
@@ -148,13 +161,14 @@ mod tests {
             losses: 2,
             holder: None,
             leaving: false,
+            queued: true,
             ..attempt
         };
         let open = BTreeMap::from([(0, attempt), (70_000, waiting)]);
         let before = vec![StepState::READY, StepState::own(StepState::PAUSED, 15)];
         let notes = BTreeMap::from([
-            (3, Note { before, hold: Some(false) }),
-            (9, Note { before: Vec::new(), hold: Some(true) }),
+            (3, Note { before, hold: Some(false), first: Some(since) }),
+            (9, Note { before: Vec::new(), hold: Some(true), first: None }),
         ]);
         let bytes = pack_open(&open, &notes);
         assert_eq!(unpack_open(Uuid::nil(), &bytes).unwrap(), (open, notes));

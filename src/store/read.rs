@@ -37,6 +37,8 @@ pub struct OperationView {
     pub labels: Option<Value>,
     /// Who asked for a cancellation.
     pub cancellation: Option<Value>,
+    /// What its stop found begun and not ended, by step number.
+    pub stopped: Option<Value>,
     /// Results by step number as a JSON object, for an operation that succeeded.
     pub results: Option<Value>,
     /// Whether it is paused as a whole.
@@ -60,6 +62,7 @@ pub(super) struct OperationRow {
     pub(super) steps: Vec<u8>,
     labels: Option<Value>,
     cancellation: Option<Value>,
+    stopped: Option<Value>,
     results: Option<Value>,
     flags: i16,
     open: Vec<u8>,
@@ -75,6 +78,9 @@ pub(super) const OPERATION_COLUMNS: &str = r#"
     case when o.flags & 1 <> 0 then
         (select d.cancellation from operation_data d where d.operation = o.id)
     end as cancellation,
+    case when o.flags & 1 <> 0 and o.stop is not null then
+        (select d.stopped from operation_data d where d.operation = o.id)
+    end as stopped,
     case when o.flags & 2 <> 0 and o.state = 6 then
         (select jsonb_object_agg(r.step, r.result)
          from (select distinct on (a.step) a.step, a.result
@@ -98,6 +104,7 @@ impl OperationRow {
             steps: unpack_steps(self.id, &chunks.unwrap_or(self.steps))?,
             labels: self.labels,
             cancellation: self.cancellation,
+            stopped: self.stopped,
             results: self.results,
             paused: self.flags & PAUSED != 0,
             open,

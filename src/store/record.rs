@@ -28,8 +28,6 @@ pub struct NewOperation {
     pub labels: Option<Value>,
     /// The resources that it shares with others.
     pub resources: Vec<String>,
-    /// When its time is up.
-    pub deadline: Option<DateTime<Utc>>,
 }
 
 /// What an operation has beside its row.
@@ -37,13 +35,16 @@ pub struct NewOperation {
 pub struct OperationData {
     /// Shared data of its steps.
     pub context: Option<Value>,
-    /// Who asked for its cancellation.
+    /// Who asked for its cancellation. Merged into what is stored.
     pub cancellation: Option<Value>,
     /// What was edited of attempts, by step number: `{attempt, env?, command?, shell?}`. Merged
     /// into what is stored.
     pub edits: Option<Value>,
     /// The operation that it was forked from.
     pub forked_from: Option<Uuid>,
+    /// What its stop found begun and not ended, by step number: the name of a
+    /// [`Cut`](crate::domain::Cut). Merged into what is stored.
+    pub stopped: Option<Value>,
 }
 
 /// A definition that may not be stored yet.

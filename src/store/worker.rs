@@ -54,6 +54,8 @@ pub struct Order {
     pub attempt: i32,
     /// Whether SIGINT comes before SIGTERM.
     pub interrupt: bool,
+    /// Whether SIGKILL comes at once.
+    pub force: bool,
 }
 
 fn interval(duration: Duration) -> PgInterval {
@@ -117,7 +119,7 @@ impl Store {
     /// As for any statement.
     pub async fn orders(&self, worker: Incarnation) -> Result<Vec<Order>, StoreError> {
         Ok(sqlx::query_as(
-            "select operation, step, attempt, interrupt from stop_order where worker = $1",
+            "select operation, step, attempt, interrupt, force from stop_order where worker = $1",
         )
         .bind(worker)
         .fetch_all(&self.read)

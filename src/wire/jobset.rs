@@ -15,7 +15,9 @@ use super::machine::MachineDocument;
 use super::run::{RunDocument, StdinDocument};
 use super::unique;
 use super::when::WhenDocument;
-use crate::domain::definition::{Need, OnCancel, OnFailure, Retry, RetryOn, StepDefinition, Work};
+use crate::domain::definition::{
+    ForEnd, Need, OnCancel, OnFailure, Retry, RetryOn, StepDefinition, Work,
+};
 use crate::domain::duration;
 use crate::domain::problem::refuse_nul;
 use crate::domain::{Definition, Problem};
@@ -449,9 +451,11 @@ impl StepDocument {
                 .map(|(action, when)| (action, when.into_definition()))
                 .collect(),
             takes_messages: self.stdin == StdinDocument::Messages,
-            ensure: self.ensure,
-            clean_up: self.clean_up,
-            compensates: self.compensates,
+            for_end: ForEnd {
+                ensure: self.ensure,
+                clean_up: self.clean_up,
+                compensates: self.compensates,
+            },
             limits: self.limits.into_limits(),
             sandbox: self.sandbox,
             containment: self.containment.into_iter().map(WallDocument::into_wall).collect(),

@@ -49,7 +49,9 @@ pub struct Operation {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
-    /// Who cancelled it, when and why.
+    /// Who cancelled it, when and why: `{requestedBy?, requestedDateTime, reason?, forced?}`; `forced`
+    /// tells the same of an abort. Once it has ended, `steps` tells how many steps were
+    /// `neverStarted`, `interrupted`, `finished` or `unknown`, as `stopOutcome` does for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Value>,
     /// How many steps are in each state; states without steps are left out. A state of a machine of

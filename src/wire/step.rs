@@ -42,6 +42,11 @@ pub struct Step {
     /// Why its last attempt failed: `{type, message}`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exception: Option<Value>,
+    /// How far it came, of a step that has ended in an operation that was cancelled or ran out of time:
+    /// `neverStarted`, `interrupted`, `finished`, or `unknown` if its worker was lost meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(pattern = "^(neverStarted|interrupted|finished|unknown)$")]
+    pub stop_outcome: Option<String>,
     /// Its attempts that ended; only where a single step is asked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attempts: Option<Vec<Attempt>>,
@@ -86,7 +91,7 @@ pub struct Event {
     #[serde(serialize_with = "timestamp")]
     pub at: DateTime<Utc>,
     /// `submitted`, `moved`, `cancelRequested`, `deadlinePassed`, `contextChanged`, `paused`,
-    /// `resumed` or `attemptEnded`.
+    /// `resumed`, `attemptEnded` or `abortRequested`.
     pub kind: String,
     /// The step that moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]

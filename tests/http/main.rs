@@ -27,5 +27,6 @@ mod query;
 mod steer;
 #[path = "../support/steering.rs"]
 mod steering;
+mod stopping;
 mod submit;
 mod support;

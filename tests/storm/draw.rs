@@ -104,12 +104,29 @@ pub(crate) fn jobset(chance: &mut Chance, mark: &str) -> Value {
     if chance.one_in(4) {
         steps[6]["need"] = json!("any");
     }
+    if chance.one_in(3) {
+        steps[4]["ensure"] = json!(true);
+    }
+    if chance.one_in(4) {
+        steps[3]["queueTimeout"] = json!("40ms");
+        steps[2]["totalTimeout"] = json!("50ms");
+    }
+    let mut steps = steps.to_vec();
+    let mut undo = run("undo", "sleep 0.02");
+    undo["compensates"] = json!("s1");
+    let mut notify = run("notify", "sleep 0.02");
+    notify["cleanUp"] = json!(true);
+    steps.extend([undo, notify]);
+    let on_cancel = chance.of(&["nothing", "cleanUp", "compensate"]);
     let mut jobset = json!({
-        "name": "storm", "steps": steps, "successPairs": success, "failurePairs": failure,
+        "name": "storm", "steps": steps, "onCancel": on_cancel, "successPairs": success, "failurePairs": failure,
         "labels": {"group": format!("g{}", chance.below(GROUPS))}, "machines": {"door": door()}
     });
     if chance.one_in(5) {
         jobset["start"] = json!("manual");
+    }
+    if chance.one_in(8) {
+        jobset["deadline"] = json!("500ms");
     }
     if chance.one_in(4) {
         jobset["maxConcurrency"] = json!(1 + chance.below(2));

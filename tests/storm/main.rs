@@ -102,7 +102,8 @@ impl Storm {
         let place = chance.below(OPERATIONS);
         let id = self.living.lock().unwrap()[place];
         if chance.one_in(60) {
-            let url = format!("{}/v1.0/operations/{id}", self.base);
+            let force = if chance.one_in(3) { "?force=true" } else { "" };
+            let url = format!("{}/v1.0/operations/{id}{force}", self.base);
             let status = self.http.delete(url).send().await.unwrap().status().as_u16();
             assert!([200, 202].contains(&status), "{status}");
             return;
@@ -246,7 +247,8 @@ impl Storm {
 fn done(found: &Found, events: &[EventView], is_fork: bool) -> HashMap<Move, i64> {
     let jobset = &found.compiled.jobset;
     let mut done = HashMap::new();
-    for event in events {
+    // No operator moves a step of an operation that is being stopped.
+    for event in events.iter().take_while(|event| ![2, 3, 8].contains(&event.kind)) {
         let (Some(step), Some(action)) = (event.step, event.action) else { continue };
         let n = u32::try_from(step).unwrap();
         let (from, to) = (event.from.unwrap(), event.to.unwrap());

@@ -4,13 +4,13 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use futures_util::{StreamExt as _, stream};
-use serde_json::json;
 
 use super::request::{read, unknown_verb, verb_names};
 use super::{Done, carry_out, moved_step};
 use crate::api::collection::Asked;
 use crate::api::error::ApiError;
 use crate::api::extract::JsonBytes;
+use crate::api::operations::cancellation;
 use crate::api::query::Query;
 use crate::api::state::ApiState;
 use crate::domain::Stop;
@@ -82,7 +82,7 @@ pub(in crate::api) async fn steer_many(
         return Err(unknown_verb(&verb, &verb_names().chain([CANCEL]).collect::<Vec<_>>()));
     }
     let value = stream::iter(found)
-        .map(|found| steer_one(&state, found, &verb, &request))
+        .map(|found| steer_one(&state, &headers, found, &verb, &request))
         .buffered(AT_ONCE)
         .collect()
         .await;
@@ -99,13 +99,14 @@ fn is_verb(verb: &str, found: &Found) -> bool {
 
 async fn steer_one(
     state: &ApiState,
+    headers: &HeaderMap,
     found: Found,
     verb: &str,
     request: &wire::SteerRequest,
 ) -> wire::SteeredOperation {
     let id = found.view.id.to_string();
     let done = if verb == CANCEL {
-        cancel(state, &found, request).await
+        cancel(state, headers, &found, request).await
     } else {
         carry_out(state, found, verb, request, None).await
     };
@@ -122,6 +123,7 @@ async fn steer_one(
 /// processes are gone.
 async fn cancel(
     state: &ApiState,
+    headers: &HeaderMap,
     found: &Found,
     request: &wire::SteerRequest,
 ) -> Result<Done, ApiError> {
@@ -131,12 +133,11 @@ async fn cancel(
         }
         found.run().stop_for(Stop::Cancel, state.engine.now())
     } else {
-        let asked_at = state.engine.now().to_rfc3339_opts(chrono::SecondsFormat::Millis, true);
         let asked = StopAsked {
             operation: found.view.id,
             reason: Stop::Cancel,
             expected: None,
-            cancellation: Some(json!({"requestedDateTime": asked_at})),
+            cancellation: Some(cancellation(state, headers, None)),
         };
         state.engine.stop(asked).await?.stopped
     };

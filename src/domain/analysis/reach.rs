@@ -10,7 +10,7 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use crate::domain::action::{Action, Actor};
 use crate::domain::definition::OnFailure;
 use crate::domain::guard::{StateSet, Term};
-use crate::domain::jobset::Jobset;
+use crate::domain::jobset::{Jobset, Role};
 use crate::domain::machine::{Condition, Machine, On, Rule, Target};
 use crate::domain::state::StepState;
 
@@ -35,6 +35,8 @@ struct Kind {
     machine: usize,
     initial: StepState,
     has_timeout: bool,
+    has_timer: bool,
+    closing: Closing,
     forgives: bool,
     /// Whether its entry guard is there, and can hold.
     entry: (bool, bool),
@@ -142,11 +144,28 @@ impl Reach {
             machine: std::ptr::from_ref(&*step.machine) as usize,
             initial: step.initial,
             has_timeout: step.definition.timeout.is_some(),
+            has_timer: step.has_timer(),
+            closing: match step.role {
+                Role::Regular => Closing::WhenShut,
+                Role::CleanUp | Role::Compensates(_) => Closing::AtEnd,
+                Role::Ensure => Closing::Never,
+            },
             forgives: step.on_failure() == OnFailure::Skip,
             entry: (!jobset.guards.is_open(n), self.is_possible(n)),
             extras: extras.map(|(on, guard)| (*on, self.is_possible(*guard))).collect(),
         }
     }
+}
+
+/// When a step is closed that has not run.
+#[derive(PartialEq, Eq, Hash)]
+enum Closing {
+    /// When its guards can never hold any more.
+    WhenShut,
+    /// When the operation ends and was not cancelled.
+    AtEnd,
+    /// It always runs.
+    Never,
 }
 
 fn cost(jobset: &Jobset, guard: u32) -> usize {
@@ -222,10 +241,17 @@ fn allows(machine: &Machine, kind: &Kind, guards: &GuardsOf, rule: &Rule) -> boo
     }
     match rule.actor {
         Actor::Worker => may_follow(machine, kind, rule),
-        // Nothing that could always be left by itself is ever closed.
-        Actor::Engine if rule.action == Action::CLOSE => {
-            !machine.automatic(rule.from).any(|rule| is_unguarded(kind, guards, rule))
+        Actor::Engine if rule.condition == Condition::Overdue => {
+            kind.has_timer && (kind.forgives || rule.action != Action::FORGIVE)
         }
+        Actor::Engine if rule.action == Action::CLOSE => match kind.closing {
+            // Nothing that could always be left by itself is ever closed.
+            Closing::WhenShut => {
+                !machine.automatic(rule.from).any(|rule| is_unguarded(kind, guards, rule))
+            }
+            Closing::AtEnd => true,
+            Closing::Never => false,
+        },
         Actor::Engine | Actor::Lease | Actor::Operator => true,
     }
 }

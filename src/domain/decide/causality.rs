@@ -2,9 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::domain::changes::{Event, Fact};
 use crate::domain::guard::Term;
 use crate::domain::machine::{Condition, Rule, Target};
-use crate::domain::run::{Event, Fact};
 use crate::domain::{Action, Jobset, Stamped, Stamps, StepState};
 use crate::itc::{Causality, Stamp, Twig};
 
@@ -20,6 +20,8 @@ pub(super) struct Order {
     pasts: BTreeMap<i32, Past>,
     /// The events that are no step's.
     service: Past,
+    /// The events of steps that are not for the end.
+    regular: Past,
     /// The last event of each step.
     last: BTreeMap<u32, i32>,
     /// The last change of the context.
@@ -51,14 +53,22 @@ impl Order {
             let own = self.last.get(&step).copied();
             let is_brought_back = own.is_some() && self.states[step as usize].is_ended();
             let causes = self.causes(event, jobset);
-            let must: Past =
+            let mut must: Past =
                 own.into_iter().chain(causes).flat_map(|e| self.pasts[&e].clone()).collect();
+            let begins_at_end = Self::begins_at_end(event, jobset);
+            if begins_at_end && (self.stop.is_some() || jobset.waits_for_end(step)) {
+                must.extend(&self.regular);
+            }
             assert!(must.is_subset(&known), "{event:?} must know {must:?}, not {known:?}");
             // Who takes a part from the service knows what that knows; who is brought back by a client
             // may know all.
             let more: Past = known.difference(&must).copied().collect();
-            assert!(is_brought_back || more.is_subset(&self.service), "{event:?} knows {more:?}");
+            let may_know_all = is_brought_back || begins_at_end;
+            assert!(may_know_all || more.is_subset(&self.service), "{event:?} knows {more:?}");
             self.last.insert(step, event.seq);
+            if !jobset.is_for_end(step) {
+                self.regular.insert(event.seq);
+            }
         } else {
             assert_eq!(known, self.service, "{event:?}");
             self.service.insert(event.seq);
@@ -74,6 +84,12 @@ impl Order {
             Fact::StopRequested(_) => self.stop = Some(event.seq),
             Fact::Submitted | Fact::Paused | Fact::Resumed | Fact::AttemptEnded { .. } => {}
         }
+    }
+
+    /// Whether a step begins that is for the end: it may have waited for everything else.
+    fn begins_at_end(event: &Event, jobset: &Jobset) -> bool {
+        let Fact::Moved { step, attempt, action, .. } = event.fact else { return false };
+        action == Action::RUN && attempt == 1 && jobset.is_for_end(step)
     }
 
     /// What a server would load; now and then it is stored.

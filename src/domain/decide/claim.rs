@@ -16,14 +16,17 @@ pub struct Claim {
     pub attempt: u32,
     /// The state that the attempt is run for: says what work it is.
     pub state: StepState,
+    /// When the attempts of the step have taken as long as they may together.
+    pub until: Option<DateTime<Utc>>,
 }
 
 impl Run {
     /// Gives up to `limit` attempts to `worker`, lowest step number first.
     pub fn claim(&mut self, limit: usize, worker: Incarnation, now: DateTime<Utc>) -> Vec<Claim> {
         self.advance(now);
+        let has_expired = self.expire_waiting(now);
         let chosen: Vec<u32> =
-            self.runnable.iter().copied().take(limit.min(self.claimable())).collect();
+            self.queue.runnable().iter().copied().take(limit.min(self.claimable())).collect();
         let mut claims = Vec::with_capacity(chosen.len());
         for step in chosen {
             let waited = self.open.get(&step).copied();
@@ -34,15 +37,17 @@ impl Run {
                 since: now,
                 admitted: true,
                 leaving: false,
+                queued: false,
                 ..next
             };
             self.set_open(step, Some(open));
             self.follow(step, &rule, open.named(), now);
             self.begin(now);
-            let state = self.steps[step as usize];
-            claims.push(Claim { step, attempt: open.attempt, state });
+            self.start_total(step, now);
+            let (state, until) = (self.steps[step as usize], self.total_due(step));
+            claims.push(Claim { step, attempt: open.attempt, state, until });
         }
-        if !claims.is_empty() {
+        if !claims.is_empty() || has_expired {
             self.conclude(now);
         }
         claims

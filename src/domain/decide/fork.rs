@@ -9,8 +9,9 @@ use uuid::Uuid;
 use super::Selection;
 use super::steer::went_wrong;
 use crate::domain::action::Action;
+use crate::domain::changes::Fact;
 use crate::domain::operation::OperationState;
-use crate::domain::run::{Fact, Run, Snapshot};
+use crate::domain::run::{Run, Snapshot};
 use crate::domain::state::StepState;
 
 impl Run {

@@ -21,7 +21,7 @@ impl Run {
             let losses = open.losses + 1;
             if open.leaving {
                 self.release(*step, *open, now);
-            } else if self.stop.is_none() && losses <= budget {
+            } else if self.goes_on(*step) && losses <= budget {
                 self.requeue(*step, *open, losses, now);
             } else {
                 self.give_up(*step, *open, now);
@@ -37,7 +37,7 @@ impl Run {
         let next = OpenAttempt::fresh(open.attempt + 1, now);
         self.set_open(step, Some(next));
         self.act(step, Action::LOSE, open.named(), now);
-        let last = if self.stop.is_some() { Action::CANCEL } else { Action::GIVE_UP };
+        let last = if self.goes_on(step) { Action::GIVE_UP } else { Action::CANCEL };
         self.act(step, last, open.named(), now);
         // A machine of one's own is back in the state that it was run for, with a failure.
         if self.stop.is_none() && self.steps[step as usize].class() == StepState::RUNNING {

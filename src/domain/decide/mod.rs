@@ -7,6 +7,9 @@
 #[cfg(test)]
 mod causality;
 mod claim;
+#[cfg(test)]
+mod ends;
+mod expire;
 mod fork;
 mod lose;
 #[cfg(test)]
@@ -17,6 +20,7 @@ mod stop;
 mod submit;
 #[cfg(test)]
 mod tests;
+mod unwind;
 
 pub use claim::Claim;
 pub use settle::{Cause, Ending, Stale};
@@ -25,7 +29,7 @@ pub use stop::Stopped;
 
 use chrono::{DateTime, Utc};
 
-use super::operation::OperationState;
+use super::operation::{OperationState, Stop};
 use super::rollup;
 use super::run::Run;
 use super::state::Phase;
@@ -43,14 +47,19 @@ impl Run {
             return;
         }
         if let Some(stop) = self.stop {
-            if self.in_hands == 0 {
+            if stop != Stop::Abort {
+                self.unwind(now);
+            }
+            if self.in_hands == 0 && self.queue.is_empty() {
                 self.finish(stop.stopped(), now);
             }
             return;
         }
         self.unfold(now);
         while self.is_stuck() {
-            self.close_stuck(now);
+            if !self.admit_ensured(now) {
+                self.close_stuck(now);
+            }
             self.unfold(now);
         }
         if self.count_phase(Phase::Ended) == self.jobset.len() && self.in_hands == 0 {

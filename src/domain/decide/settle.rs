@@ -8,9 +8,10 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use crate::domain::action::Action;
+use crate::domain::changes::Fact;
 use crate::domain::definition::{OnFailure, Retry, RetryOn};
 use crate::domain::machine::Outcomes;
-use crate::domain::run::{Fact, Incarnation, OpenAttempt, Run};
+use crate::domain::run::{Incarnation, OpenAttempt, Run};
 use crate::domain::state::StepState;
 use crate::itc::Stamp;
 
@@ -99,7 +100,7 @@ impl Run {
         match ending {
             Ending::Succeeded => self.end(step, self.outcomes(step).succeed, open, now),
             Ending::Failed(cause) => self.fail(step, open, cause, now),
-            Ending::Stopped | Ending::Released if self.stop.is_some() => {
+            Ending::Stopped | Ending::Released if !self.goes_on(step) => {
                 self.end(step, Action::CANCEL, open, now);
             }
             Ending::Stopped | Ending::Released => self.requeue(step, open, open.losses, now),
@@ -147,8 +148,9 @@ impl Run {
     fn fail(&mut self, step: u32, open: OpenAttempt, cause: Cause, now: DateTime<Utc>) {
         let definition = self.jobset.step(step);
         let failures = open.failures + 1;
-        let tries_again = self.stop.is_none() && tries_again(definition.retry(), failures, cause);
-        if !tries_again {
+        let wait = backoff(definition.retry(), failures, chance(self.id, step, open.attempt));
+        let is_in_time = self.total_due(step).is_none_or(|due| now + wait < due);
+        if !self.goes_on(step) || !is_in_time || !tries_again(definition.retry(), failures, cause) {
             // Nobody is asked what to do about a step of an operation that is being stopped.
             let policy = match self.policy(step) {
                 OnFailure::Hold if self.stop.is_some() => OnFailure::Fail,
@@ -157,7 +159,6 @@ impl Run {
             let action = last_action(policy, cause, self.outcomes(step));
             return self.end(step, action, open, now);
         }
-        let wait = backoff(definition.retry(), failures, chance(self.id, step, open.attempt));
         let next = OpenAttempt {
             failures,
             losses: open.losses,
@@ -170,7 +171,7 @@ impl Run {
     }
 
     /// What becomes of the step when it fails: as the jobset says, unless an operator said else.
-    fn policy(&self, step: u32) -> OnFailure {
+    pub(super) fn policy(&self, step: u32) -> OnFailure {
         let written = self.jobset.step(step).on_failure();
         match self.notes.get(&step).and_then(|note| note.hold) {
             Some(true) => OnFailure::Hold,

@@ -304,6 +304,7 @@ impl Run {
                     _ => None,
                 };
                 self.set_open(n, next);
+                self.note(n, |note| note.first = None);
             }
             Action::HOLD => self.note(n, |note| note.hold = Some(true)),
             Action::UNHOLD => self.note(n, |note| note.hold = Some(false)),

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use crate::domain::changes::Fact;
 use crate::domain::jobset::Jobset;
 use crate::domain::operation::OperationState;
-use crate::domain::run::{Fact, Run};
+use crate::domain::run::Run;
 
 impl Run {
     /// A run of `jobset` in which nothing has happened yet but its submission. Steps that wait for

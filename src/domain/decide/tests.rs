@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use proptest::prelude::*;
@@ -11,15 +12,17 @@ use proptest::test_runner::{RngAlgorithm, TestRng, TestRunner};
 use uuid::Uuid;
 
 use super::causality::{Order, check_parts};
+use super::ends::Ends;
 use super::{Cause, Ending, Stopped};
 use super::{Selection, Steer, Verb};
 use crate::domain::analysis::reach::Reach;
+use crate::domain::changes::Fact;
 use crate::domain::definition::{
-    ClauseDefinition, Definition, Need, OnFailure, Retry, StepDefinition,
+    ClauseDefinition, Definition, ForEnd, Need, OnCancel, OnFailure, Retry, StepDefinition,
 };
 use crate::domain::explain;
 use crate::domain::machine::{Rule, Target, default_machine};
-use crate::domain::run::{Fact, Run, Snapshot};
+use crate::domain::run::{Run, Snapshot};
 use crate::domain::{Action, Actor, Jobset, Limits, OperationState, Phase, StepState, Stop};
 
 pub(super) fn start() -> DateTime<Utc> {
@@ -51,15 +54,26 @@ fn step(n: usize) -> impl Strategy<Value = StepDefinition> {
         OnFailure::Skip,
     ]);
     let need = prop::sample::select(vec![Need::All, Need::Any, Need::All]);
-    (prop::collection::vec(clause, 0..3), policy, 1..3_u32, need).prop_map(
-        move |(when, on_failure, max_attempts, need)| StepDefinition {
-            name: name(n),
-            when,
-            on_failure,
-            need,
-            timeout: Some(std::time::Duration::from_secs(1)),
-            retry: Retry { max_attempts, jitter: true, ..Retry::default() },
-            ..StepDefinition::default()
+    // Time passes by 400 seconds at once.
+    let limit = || prop::option::weighted(0.2, (300..1_000_u64).prop_map(Duration::from_secs));
+    let times = (limit(), limit());
+    // What the step is for: most are regular.
+    let role = (0..12_u8, 0..6_usize);
+    (prop::collection::vec(clause, 0..3), policy, 1..3_u32, need, times, role).prop_map(
+        move |(when, on_failure, max_attempts, need, (queue_timeout, total_timeout), role)| {
+            let compensates = (role.0 == 2).then(|| name(role.1));
+            StepDefinition {
+                name: name(n),
+                when: if compensates.is_some() { Vec::new() } else { when },
+                on_failure,
+                need,
+                timeout: Some(Duration::from_secs(1)),
+                queue_timeout,
+                total_timeout,
+                for_end: ForEnd { ensure: role.0 == 0, clean_up: role.0 == 1, compensates },
+                retry: Retry { max_attempts, jitter: true, ..Retry::default() },
+                ..StepDefinition::default()
+            }
         },
     )
 }
@@ -72,15 +86,18 @@ fn jobset() -> impl Strategy<Value = Arc<Jobset>> {
         .prop_map(|(a, b)| (name(a), name(b)));
     let pairs = || prop::collection::btree_set(pair.clone(), 0..4);
     let steps = (0..6).map(step).collect::<Vec<_>>();
-    (steps, pairs(), pairs(), prop::option::of(1..4_u32)).prop_filter_map(
+    let on_cancel =
+        prop::sample::select(vec![OnCancel::Nothing, OnCancel::CleanUp, OnCancel::Compensate]);
+    (steps, pairs(), pairs(), prop::option::of(1..4_u32), on_cancel).prop_filter_map(
         "can never run",
-        |(steps, success, failure, max_concurrency)| {
+        |(steps, success, failure, max_concurrency, on_cancel)| {
             let definition = Definition {
                 name: "walk".into(),
                 steps,
                 success_pairs: success.into_iter().collect(),
                 failure_pairs: failure.into_iter().collect(),
                 max_concurrency,
+                on_cancel,
                 cancellable: true,
                 ..Definition::default()
             };
@@ -99,6 +116,7 @@ pub(super) enum Move {
     Pause(bool),
     Context,
     Later,
+    Expire,
 }
 
 /// What operators may do; and one thing that they may not.
@@ -136,7 +154,9 @@ pub(super) fn moves(actions: Vec<Action>) -> impl Strategy<Value = Move> {
         1 => any::<bool>().prop_map(Move::Pause),
         1 => Just(Move::Context),
         3 => Just(Move::Later),
-        1 => prop::sample::select(vec![Stop::Cancel, Stop::Deadline]).prop_map(Move::Stop),
+        2 => Just(Move::Expire),
+        1 => prop::sample::select(vec![Stop::Cancel, Stop::Deadline, Stop::Abort])
+            .prop_map(Move::Stop),
     ]
 }
 
@@ -155,6 +175,7 @@ pub(super) struct Walk {
     /// The attempts that were run.
     run_once: BTreeSet<(u32, u32)>,
     order: Order,
+    ends: Ends,
 }
 
 impl Walk {
@@ -170,6 +191,7 @@ impl Walk {
             reach: Reach::of(jobset),
             run_once: BTreeSet::new(),
             order: Order::default(),
+            ends: Ends::default(),
         };
         walk.check(false);
         walk
@@ -208,6 +230,7 @@ impl Walk {
             }
             Move::Lose => drop(self.run.lose(WORKER, 1, self.now)),
             Move::Stop(reason) => {
+                self.ends.before_stop(&self.run);
                 let stopped = self.run.stop_for(*reason, self.now);
                 assert_eq!(stopped == Stopped::AlreadyFinal, was_final);
             }
@@ -215,6 +238,7 @@ impl Walk {
             Move::Context => self.run.change_context(self.now),
             Move::Pause(paused) => self.run.pause(*paused, self.now),
             Move::Steer(verb, steps) => self.steer(*verb, steps),
+            Move::Expire => drop(self.run.expire(self.now)),
             Move::Later => {
                 self.now += TimeDelta::seconds(400);
                 self.run.advance(self.now);
@@ -249,6 +273,7 @@ impl Walk {
             self.version += 1;
             assert_eq!(event.seq, self.version, "the history has a gap");
             self.order.take(event, self.run.jobset());
+            self.ends.take(event, &self.run);
             if let Fact::Moved { step, attempt, action, from, to, worker } = event.fact {
                 let rules = self.run.jobset().machine(step).rules_from(from).iter();
                 let mut rules = rules.filter(|rule| rule.action == action);
@@ -277,6 +302,7 @@ impl Walk {
             }
         }
         assert_eq!(self.run.version(), self.version);
+        self.ends.check(&self.run);
         self.check_loaded();
     }
 
@@ -305,6 +331,7 @@ impl Walk {
         assert_eq!(again.counts, own.counts);
         assert_eq!(again.claimable(), own.claimable(), "memory and rows disagree");
         assert_eq!(again.next_due(), own.next_due());
+        assert_eq!(again.next_timer(), own.next_timer());
         let in_hands = self.run.open().values().filter(|open| open.holder.is_some()).count();
         assert_eq!(self.run.in_hands() as usize, in_hands);
         if let Some(most) = self.run.jobset().max_concurrency {

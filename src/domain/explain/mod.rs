@@ -13,6 +13,7 @@
 
 mod guards;
 mod moves;
+mod terms;
 #[cfg(test)]
 pub(super) mod tests;
 mod web;

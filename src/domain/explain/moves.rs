@@ -123,6 +123,7 @@ fn by_engine(run: &Run, n: u32, rule: &Rule, now: DateTime<Utc>) -> Option<Strin
             let is_dead = run.is_dead(jobset, n, run.before(n));
             is_dead.then_some("nothing automatic can ever move it from where it was")
         }
+        Condition::Overdue => Some("it has not waited for too long"),
         Condition::Entry | Condition::Always | Condition::Admitted | Condition::BackingOff => {
             return by_claim(run, n, rule, now);
         }

@@ -4,10 +4,8 @@ use std::collections::{HashSet, VecDeque};
 
 use chrono::{DateTime, Utc};
 
-use super::guards::{Tally, asked, holds, is_dead};
-use crate::domain::action::{Action, Actor};
-use crate::domain::guard::Term;
-use crate::domain::machine::Rule;
+use super::terms::{for_each_alive, for_each_dead};
+use crate::domain::action::Action;
 use crate::domain::run::{OpenAttempt, Run};
 use crate::domain::state::{Phase, StepState};
 
@@ -36,6 +34,8 @@ pub(super) enum Reason {
     Paused,
     /// The operation is being stopped.
     Stopping,
+    /// Its turn comes at the end of the operation.
+    AtEnd,
     /// The engine has not come to it yet.
     Engine,
     /// These steps wait for each other.
@@ -55,6 +55,7 @@ impl Reason {
             | Self::Running(_)
             | Self::Leaving(_)
             | Self::Timer(_)
+            | Self::AtEnd
             | Self::Engine
             | Self::Circle(_) => false,
         }
@@ -377,6 +378,7 @@ fn pending(
     let mut waits = Waits::default();
     match waiting_for(run, n, now) {
         Some(found) => reasons.extend(found),
+        None if has_turn_at_end(run, n) => reasons.push(Reason::AtEnd),
         None => for_each_alive(run, n, false, |_, term| waits.add(term.step)),
     }
     let waits = waits.steps;
@@ -386,15 +388,22 @@ fn pending(
     (reasons, waits)
 }
 
+/// Whether only the end of the operation can still let step `n` run.
+fn has_turn_at_end(run: &Run, n: u32) -> bool {
+    let jobset = &*run.jobset;
+    let is_shut = || run.is_dead(jobset, n, run.steps[n as usize]);
+    jobset.is_for_end(n) && (run.stop.is_some() || jobset.waits_for_end(n) || is_shut())
+}
+
 /// What a step that passed its guards still waits for; `None`: it has not passed them.
 pub(super) fn waiting_for(run: &Run, n: u32, now: DateTime<Utc>) -> Option<Vec<Reason>> {
-    let due = run.due.get(&n).copied();
-    if due.is_none() && !run.runnable.contains(&n) {
+    if !run.queue.has(n) {
         return None;
     }
+    let due = run.queue.due(n);
     let mut reasons: Vec<Reason> =
         due.filter(|due| *due > now).map(Reason::Timer).into_iter().collect();
-    if run.paused {
+    if run.paused && run.stop.is_none() {
         reasons.push(Reason::Paused);
     }
     if reasons.is_empty() {
@@ -409,85 +418,4 @@ pub(super) fn moving_verbs(run: &Run, n: u32) -> Vec<Action> {
     let stays = [Action::HOLD, Action::UNHOLD, Action::PAUSE, Action::CANCEL];
     let verbs = run.actions(n).into_iter();
     verbs.filter(|action| !stays.contains(action)).collect()
-}
-
-/// Every term that could still hold and would help one of the rules out of the state of step `n`:
-/// those of the engine, or those of operators as well; with how much of its group holds. Each guard
-/// is gone through once, whatever the number of rules that ask for it.
-pub(super) fn for_each_alive(
-    run: &Run,
-    n: u32,
-    with_operators: bool,
-    mut tell: impl FnMut(Tally, &Term),
-) {
-    let guards = &run.jobset.guards;
-    let machine = run.jobset.machine(n);
-    let state = run.steps[n as usize];
-    let operators = machine
-        .rules_from(state)
-        .iter()
-        .filter(|rule| with_operators && rule.actor == Actor::Operator);
-    // A machine may have a thousand rules that ask for the same entry guard.
-    let mut told = HashSet::new();
-    for rule in machine.automatic(state).chain(operators) {
-        let unmet: Vec<u32> = asked(run, n, rule)
-            .map(|(_, guard)| guard)
-            .filter(|guard| !guards.holds(&run.counters, *guard))
-            .collect();
-        if unmet.iter().any(|guard| guards.is_dead(&run.counters, *guard)) {
-            continue;
-        }
-        for guard in unmet.into_iter().filter(|guard| told.insert(*guard)) {
-            for clause in guards.clauses(guard) {
-                let groups: Vec<(Tally, &[Term])> =
-                    clause.map(|(need, terms)| (Tally::of(run, need, terms), terms)).collect();
-                if groups.iter().any(|(tally, _)| tally.is_dead()) {
-                    continue;
-                }
-                for (tally, terms) in groups.iter().filter(|(tally, _)| !tally.holds()) {
-                    let open = |term: &&Term| !holds(run, term) && !is_dead(run, term);
-                    terms.iter().filter(open).for_each(|term| tell(*tally, term));
-                }
-            }
-        }
-    }
-}
-
-/// Every dead term that shut one of the automatic rules of step `n`, which was closed.
-pub(super) fn for_each_dead(run: &Run, n: u32, mut tell: impl FnMut(Tally, &Term)) {
-    let guards = &run.jobset.guards;
-    let mut told = HashSet::new();
-    for rule in shut_rules(run, n) {
-        for (_, guard) in asked(run, n, &rule) {
-            if !guards.is_dead(&run.counters, guard) || !told.insert(guard) {
-                continue;
-            }
-            for mut clause in guards.clauses(guard) {
-                let dead = clause.find_map(|(need, terms)| {
-                    let tally = Tally::of(run, need, terms);
-                    tally.is_dead().then_some((tally, terms))
-                });
-                if let Some((tally, terms)) = dead {
-                    terms
-                        .iter()
-                        .filter(|term| is_dead(run, term))
-                        .for_each(|term| tell(tally, term));
-                }
-            }
-        }
-    }
-}
-
-/// The automatic rules out of the state that a closed step was in. Once the operation has ended
-/// nobody remembers that state; then those out of any state.
-fn shut_rules(run: &Run, n: u32) -> Vec<Rule> {
-    let machine = run.jobset.machine(n);
-    let remembered = run.notes.get(&n).and_then(|note| note.before.last()).copied();
-    let known = remembered.or((!machine.initial.is_own()).then_some(machine.initial));
-    if let Some(state) = known {
-        return machine.automatic(state).copied().collect();
-    }
-    let pending = machine.states().iter().map(|state| state.state);
-    let pending = pending.filter(|state| state.phase() == Phase::Pending);
-    pending.flat_map(|state| machine.automatic(state).copied()).collect()
 }

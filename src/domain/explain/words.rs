@@ -3,13 +3,14 @@
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 
 use super::guards::Tally;
-use super::web::{Grouped, Reason, Web, for_each_alive, for_each_dead, moving_verbs};
+use super::terms::{for_each_alive, for_each_dead};
+use super::web::{Grouped, Reason, Web, moving_verbs};
 use super::{Around, Because, Kind};
 use crate::domain::action::Action;
 use crate::domain::definition::Work;
 use crate::domain::duration;
 use crate::domain::guard::Term;
-use crate::domain::jobset::Jobset;
+use crate::domain::jobset::{Jobset, Role};
 use crate::domain::operation::Stop;
 use crate::domain::run::{OpenAttempt, Run};
 use crate::domain::state::StepState;
@@ -162,17 +163,42 @@ fn at_most(most: u32) -> String {
 fn stopped_by(run: &Run) -> &'static str {
     match run.stop {
         Some(Stop::Deadline) => "because the deadline of the operation passed",
-        Some(Stop::Cancel) | None => "with the operation",
+        Some(Stop::Cancel | Stop::Abort) | None => "with the operation",
     }
 }
 
 fn stopping(run: &Run) -> &'static str {
     match run.stop {
         Some(Stop::Deadline) => {
-            "the deadline of the operation passed; it ends when its last process is gone"
+            "the deadline of the operation passed; it ends when its last process is gone and what \
+             always runs has run"
+        }
+        Some(Stop::Abort) => {
+            "the operation is being aborted; it ends when its last process is gone"
         }
         Some(Stop::Cancel) | None => {
-            "the operation is being cancelled; it ends when its last process is gone"
+            "the operation is being cancelled; it ends when its last process is gone and what is for \
+             its end has run"
+        }
+    }
+}
+
+/// When a step that is for the end of the operation has its turn.
+fn at_end(run: &Run, n: u32) -> String {
+    let name = name(run, n);
+    if run.stop.is_some() {
+        return format!("`{name}` runs before the operation has ended, when its turn comes");
+    }
+    match run.jobset.step(n).role {
+        Role::Compensates(undone) => format!(
+            "`{name}` runs only if the operation is cancelled and {} has succeeded",
+            quoted(run, undone)
+        ),
+        Role::CleanUp => format!("`{name}` runs only if the operation is cancelled"),
+        Role::Ensure | Role::Regular => {
+            format!(
+                "`{name}` runs when nothing else is left to be done, however the operation ends"
+            )
         }
     }
 }
@@ -249,6 +275,7 @@ fn reason_words(run: &Run, n: u32, reason: &Reason) -> Because {
         Reason::Stopping => {
             Because { step: None, ..plain(Kind::Operation, stopping(run).to_owned()) }
         }
+        Reason::AtEnd => plain(Kind::Operation, at_end(run, n)),
         Reason::Engine => {
             plain(Kind::Operation, format!("`{name}` is about to be moved on by the service"))
         }

@@ -36,6 +36,9 @@ const RULES: &[Rule] = &[
     rule(S::WAITING,      A::CLOSE,     S::UNREACHABLE,  Engine).when(Condition::Dead),
     rule(S::TO_SKIP,      A::CLOSE,     S::UNREACHABLE,  Engine).when(Condition::Dead).remembering(),
     rule(S::UNREACHABLE,  A::REOPEN,    S::READY,        Engine).when(Condition::Alive).back(),
+    rule(S::WAITING,      A::TIMEOUT,   S::TIMED_OUT,    Engine).when(Condition::Overdue),
+    rule(S::WAITING,      A::ERROR,     S::ERROR,        Engine).when(Condition::Overdue),
+    rule(S::WAITING,      A::FORGIVE,   S::SKIPPED,      Engine).when(Condition::Overdue),
 
     rule(S::RUNNING,      A::SUCCEED,   S::SUCCEEDED,    Worker),
     rule(S::RUNNING,      A::FAIL,      S::FAILED,       Worker),

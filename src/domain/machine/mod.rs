@@ -80,6 +80,8 @@ pub enum Condition {
     Admitted,
     /// The step waits for its back-off to pass.
     BackingOff,
+    /// The step has waited for longer than it may.
+    Overdue,
 }
 
 /// What the outcomes of an attempt lead to.

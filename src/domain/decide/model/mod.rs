@@ -303,7 +303,8 @@ impl Both {
         }
         let mut later = self.run.clone();
         later.advance(self.now + TimeDelta::days(1));
-        let claimable: BTreeSet<usize> = later.runnable.iter().map(|n| self.place(*n)).collect();
+        let claimable: BTreeSet<usize> =
+            later.queue.runnable().iter().map(|n| self.place(*n)).collect();
         assert_eq!(claimable, self.naive.claimable(end), "after {after}: claimable in {told:?}");
         for (n, action) in (0..STEPS).flat_map(|n| ACTIONS.map(|action| (n, action))) {
             let Some(action) = self.run.jobset().action(action) else { continue };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 
-use super::super::web::for_each_alive;
+use super::super::terms::for_each_alive;
 use super::{
     Action, Cause, Definition, Ending, GuardOf, Kind, Run, Selection, Steer, StepDefinition, Verb,
     WORKER, around, check, clause, in_state, named, operation, pairs, round, says, start, step,
