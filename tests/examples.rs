@@ -81,8 +81,15 @@ fn an_upgrade_that_is_cancelled_is_undone() {
     }
     child.wait().unwrap();
     assert_eq!(last["state"], "Cancelled", "{last}");
-    let expected =
-        ["lock", "schema", "release", "soak", "back-to-old-release", "back-to-old-schema", "unlock"];
+    let expected = [
+        "lock",
+        "schema",
+        "release",
+        "soak",
+        "back-to-old-release",
+        "back-to-old-schema",
+        "unlock",
+    ];
     assert_eq!(began, expected);
     assert_eq!(last["cancellation"]["steps"]["interrupted"], 1, "{last}");
 }

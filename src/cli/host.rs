@@ -67,7 +67,8 @@ pub struct HostSettings {
     pub drain: Duration,
     /// Names of variables that steps get beside the usual ones; `NAME*` for all that begin so.
     pub pass_env: Vec<String>,
-    /// Processes and threads of an attempt whose step says nothing, where control groups count them.
+    /// Processes and threads per slot, for all attempts together whose steps set no limit, where
+    /// control groups count them.
     pub max_processes: u64,
     /// Where the control groups of attempts are made.
     pub cgroup: GroundChoice,

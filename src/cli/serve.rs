@@ -109,7 +109,8 @@ pub(super) struct WorkerArgs {
     #[arg(long = "pass-env", value_name = "NAME", env = "MOTHER_PASS_ENV", hide_env_values = true)]
     #[arg(value_delimiter = ',')]
     pass_env: Vec<String>,
-    /// Processes and threads of a step that names no limit, where control groups count them
+    /// Processes and threads per slot, for all steps together that name no limit of their own, where
+    /// control groups count them; never more than half of what the host can have
     #[arg(long, value_name = "N", env = "MOTHER_MAX_PROCESSES", hide_env_values = true)]
     #[arg(default_value = "4096", value_parser = clap::value_parser!(u64).range(1..=4_194_304))]
     max_processes: u64,

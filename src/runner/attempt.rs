@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::WorkerSettings;
 use super::instruct::instruct;
+use super::judge::judge;
 use super::knowledge::Knowledge;
 use super::output::{Capture, Outbox, REMARK};
 use super::place::Place;
@@ -375,52 +376,6 @@ pub(super) fn forced_end(forced: Forced, definition: &StepDefinition) -> (Ending
     }
 }
 
-/// What the end of the process means. One that had ended before any signal reached it has ended by
-/// itself, whatever the worker had wanted by then.
-fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> Outcome {
-    let forced = forced.filter(|_| ended.signalled);
-    let (ending, exception) = match forced {
-        Some(forced) => {
-            let (ending, exception) = forced_end(forced, definition);
-            (ending, Some(exception))
-        }
-        None => own_end(&ended, definition),
-    };
-    Outcome { ending, exception, result: None, ended: Some(ended) }
-}
-
-/// What it means that a process ended by itself, or by somebody else than its worker.
-fn own_end(ended: &Ended, definition: &StepDefinition) -> (Ending, Option<Exception>) {
-    let (cause, exception) = match ended.status {
-        Exit::Code(0) => return (Ending::Succeeded, None),
-        Exit::Code(code) => {
-            (Cause::Exit(code), Exception::new("ExitStatus", format!("exit code {code}")))
-        }
-        Exit::Signal(number) => {
-            let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
-            let message = format!("ended by signal {number} ({name})");
-            (Cause::Signal(number), Exception::new("Signal", message))
-        }
-        Exit::Lost => {
-            let message = "the process that watched over it was killed, so how it ended is unknown; \
-                           everything it started was killed";
-            (Cause::Exception, Exception::new("MonitorLost", message))
-        }
-    };
-    let exception = if ended.oom_kills > 0 { out_of_memory(ended, definition) } else { exception };
-    (Ending::Failed(cause), Some(exception))
-}
-
-/// The reason of a failure after the kernel killed processes because their memory was used up.
-fn out_of_memory(ended: &Ended, definition: &StepDefinition) -> Exception {
-    let limit =
-        definition.limits.memory.map_or_else(String::new, |bytes| format!(" of {bytes} bytes"));
-    let count = ended.oom_kills;
-    let message =
-        format!("used up its limit{limit} of memory; the kernel killed {count} of its processes");
-    Exception::new("OutOfMemory", message)
-}
-
 /// Adds what the step wrote to `SUT_OUTPUT`, also of one that failed. A step that says it succeeded
 /// but whose result cannot be read has failed.
 async fn with_result(mut outcome: Outcome, place: &Place) -> Outcome {
@@ -433,56 +388,4 @@ async fn with_result(mut outcome: Outcome, place: &Place) -> Outcome {
         Err(message) => tracing::debug!(message, "runner.result.unreadable"),
     }
     outcome
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::runner::process::Walls;
-
-    fn ended(status: Exit, signalled: bool, oom_kills: u32) -> Ended {
-        let none = Duration::ZERO;
-        Ended {
-            status,
-            swept: 0,
-            user_cpu: none,
-            system_cpu: none,
-            wall: none,
-            max_rss_bytes: 0,
-            memory_peak_bytes: None,
-            oom_kills,
-            signalled,
-            walls: Walls::default(),
-        }
-    }
-
-    #[test]
-    fn an_end_that_came_first_is_judged_as_its_own() {
-        let definition = StepDefinition::default();
-        let (stopped, timeout) = (Forced::Stopped(StopReason::Ordered), Forced::TimedOut);
-        let term = Exit::Signal(libc::SIGTERM);
-        for (ended, forced, ending, kind) in [
-            (ended(Exit::Code(0), false, 0), Some(stopped), Ending::Succeeded, None),
-            (ended(Exit::Code(0), false, 0), Some(timeout), Ending::Succeeded, None),
-            (
-                ended(Exit::Code(3), false, 0),
-                Some(timeout),
-                Ending::Failed(Cause::Exit(3)),
-                Some("ExitStatus"),
-            ),
-            (ended(Exit::Code(0), true, 0), Some(stopped), Ending::Stopped, Some("Cancelled")),
-            (ended(term, true, 0), Some(timeout), Ending::Failed(Cause::Timeout), Some("Timeout")),
-            (
-                ended(Exit::Code(137), false, 1),
-                None,
-                Ending::Failed(Cause::Exit(137)),
-                Some("OutOfMemory"),
-            ),
-            (ended(Exit::Code(0), false, 1), None, Ending::Succeeded, None),
-        ] {
-            let outcome = judge(ended, forced, &definition);
-            assert_eq!(outcome.ending, ending, "{ended:?}");
-            assert_eq!(outcome.exception.map(|exception| exception.kind), kind, "{ended:?}");
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! What an attempt is confined by: what its step asks for, and what holds for every step here.
+//! What an attempt is confined by.
 
 use std::path::PathBuf;
 
@@ -7,11 +7,7 @@ use crate::domain::definition::StepDefinition;
 
 /// The confinement of an attempt that may write to these folders. A wall that only a sandbox has
 /// brings the sandbox.
-pub(super) fn confinement(
-    definition: &StepDefinition,
-    max_processes: u64,
-    writable: Vec<PathBuf>,
-) -> Confinement {
+pub(super) fn confinement(definition: &StepDefinition, writable: Vec<PathBuf>) -> Confinement {
     let demanded: Walls = definition.containment.iter().copied().collect();
     let is_boxed = definition.sandbox || demanded.namespaces || demanded.landlock;
     let limits = &definition.limits;
@@ -20,7 +16,6 @@ pub(super) fn confinement(
             memory: limits.memory,
             cpu: limits.cpu,
             processes: limits.processes,
-            processes_default: Some(max_processes),
             files: limits.files,
             file_size: limits.file_size,
         },
@@ -43,7 +38,7 @@ mod tests {
             (vec![Wall::Landlock], true),
         ] {
             let definition = StepDefinition { containment: walls, ..StepDefinition::default() };
-            let confinement = confinement(&definition, 4096, Vec::new());
+            let confinement = confinement(&definition, Vec::new());
             assert_eq!(confinement.sandbox.is_some(), is_boxed);
         }
     }

@@ -15,6 +15,7 @@ mod attempt;
 mod confine;
 mod environment;
 mod instruct;
+mod judge;
 mod knowledge;
 mod lines;
 mod output;
@@ -63,7 +64,8 @@ pub struct WorkerSettings {
     pub cwd: PathBuf,
     /// Names of variables that steps get beside the usual ones; `NAME*` for all that begin so.
     pub pass_env: Vec<String>,
-    /// Processes and threads of an attempt whose step says nothing, where control groups count them.
+    /// Processes and threads per slot, for all attempts together whose steps set no limit, where
+    /// control groups count them.
     pub max_processes: u64,
     /// Where the control groups of attempts are made.
     pub cgroup: process::GroundChoice,

@@ -37,9 +37,8 @@ pub(super) async fn prepare<S: WorkSource>(
     if matches!(definition.work, Work::Shell(_)) {
         argv.splice(0..0, ["/bin/sh".into(), "-c".into()]);
     }
-    let settings = &bench.settings;
-    let confinement = confinement(&definition, settings.max_processes, place.writable());
-    let mut inherited = inherited(&settings.pass_env);
+    let confinement = confinement(&definition, place.writable());
+    let mut inherited = inherited(&bench.settings.pass_env);
     if confinement.sandbox.is_some() {
         // Wherever the worker has its own: a sandbox has a private one there.
         inherited.insert("TMPDIR".into(), "/tmp".into());

@@ -14,7 +14,7 @@ use super::RunnerError;
 use super::WorkerSettings;
 use super::attempt::{self, Bench, StopReason};
 use super::output::Outbox;
-use super::process::Zygote;
+use super::process::{GroundSettings, Zygote};
 use super::settle::{Desk, settle};
 use super::source::{WorkPlace, WorkSource};
 use super::talk::key;
@@ -71,7 +71,11 @@ async fn incarnation<S: WorkSource>(
         slots = settings.slots,
         "runner.worker.registered"
     );
-    let zygote = Zygote::start_on(&settings.zygote_exe, &settings.cgroup);
+    let groups = GroundSettings {
+        place: settings.cgroup.clone(),
+        processes: Some(settings.max_processes.saturating_mul(settings.slots.into())),
+    };
+    let zygote = Zygote::start_on(&settings.zygote_exe, &groups);
     let zygote = zygote.map_err(RunnerError::Zygote)?;
     let bench = Arc::new(Bench {
         zygote,

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use sutbot::runner::process::{Exit, GroundChoice, Signal, Zygote};
+use sutbot::runner::process::{Exit, GroundChoice, GroundSettings, Signal, Zygote};
 
 use crate::support::{Tree, capture, shell, spec, within};
 
@@ -33,8 +33,9 @@ fn rounds() -> usize {
     asked.map_or(2, |text| text.parse().expect("SUTBOT_HOSTILE_ROUNDS is a number"))
 }
 
-fn zygote(choice: &GroundChoice) -> Zygote {
-    Zygote::start_on(Path::new(env!("CARGO_BIN_EXE_mother")), choice).unwrap()
+fn zygote(place: &GroundChoice) -> Zygote {
+    let groups = GroundSettings { place: place.clone(), processes: None };
+    Zygote::start_on(Path::new(env!("CARGO_BIN_EXE_mother")), &groups).unwrap()
 }
 
 async fn goes_on(zygote: &Zygote) {
@@ -81,14 +82,23 @@ async fn odd_ends_are_told_as_they_were() {
         ("(setsid sleep 1000 &); exit 5", Exit::Code(5), 1),
         // Leaves zombies to its last breath.
         ("for n in 1 2 3 4 5 6 7 8 9; do true & done; exec sleep 0.1", Exit::Code(0), 0),
-        // Is killed by somebody else.
-        ("(kill -KILL $$); sleep 1000", Exit::Signal(libc::SIGKILL), 0),
     ] {
         let (_, _, ended) = capture(zygote.spawn(shell(script)).await.unwrap()).await;
         assert_eq!((ended.status, ended.swept), (status, swept), "{script}");
         assert!(!ended.signalled, "{script}");
         goes_on(&zygote).await;
     }
+}
+
+#[tokio::test]
+async fn a_kill_by_somebody_else_is_told_as_it_was() {
+    let zygote = zygote(&GroundChoice::Own);
+    let process = zygote.spawn(spec(&["sleep", "1000"])).await.unwrap();
+    let pid = nix::unistd::Pid::from_raw(process.pid().cast_signed());
+    nix::sys::signal::kill(pid, Signal::SIGKILL).unwrap();
+    let ended = within(process.wait()).await;
+    assert_eq!((ended.status, ended.signalled), (Exit::Signal(libc::SIGKILL), false));
+    goes_on(&zygote).await;
 }
 
 #[tokio::test]

@@ -6,13 +6,15 @@ use std::path::Path;
 
 use sutbot::domain::definition::Wall;
 use sutbot::runner::process::{
-    Confinement, Ended, Exit, GroundChoice, Limit, Limits, ProcessSpec, Sandbox, SpawnError, Zygote,
+    Confinement, Ended, Exit, GroundChoice, GroundSettings, Limit, Limits, ProcessSpec, Sandbox,
+    SpawnError, Zygote,
 };
 
 use crate::support::{self, Tree, capture, shell, spec, within};
 
-fn zygote(choice: &GroundChoice) -> Zygote {
-    Zygote::start_on(Path::new(env!("CARGO_BIN_EXE_mother")), choice).unwrap()
+fn zygote(place: &GroundChoice) -> Zygote {
+    let groups = GroundSettings { place: place.clone(), processes: None };
+    Zygote::start_on(Path::new(env!("CARGO_BIN_EXE_mother")), &groups).unwrap()
 }
 
 /// The zygote starts one process after the other, whatever the last one did.
@@ -131,6 +133,20 @@ async fn a_fork_bomb_is_bounded() {
     tree.assert_dead().await;
 
     let (out, _) = run(&zygote, limited("for n in $(seq 60); do sleep 9 & done", limits)).await;
+    assert!(out.to_lowercase().contains("fork"), "{out}");
+    goes_on(&zygote).await;
+}
+
+#[tokio::test]
+async fn a_fork_bomb_of_a_step_without_limits_is_bounded_too() {
+    let groups = GroundSettings { processes: Some(80), ..GroundSettings::default() };
+    let exe = Path::new(env!("CARGO_BIN_EXE_mother"));
+    let zygote = Zygote::start_on(exe, &groups).unwrap();
+    if !can_count(&zygote, Limits { processes: Some(50), ..Limits::default() }).await {
+        return;
+    }
+    // A group of its own is not in the common one, so this is the bound of the others.
+    let (out, _) = run(&zygote, shell("for n in $(seq 90); do sleep 9 & done")).await;
     assert!(out.to_lowercase().contains("fork"), "{out}");
     goes_on(&zygote).await;
 }

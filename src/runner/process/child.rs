@@ -57,7 +57,7 @@ pub struct Ended {
 
 impl Ended {
     /// The record of a process whose monitor or zygote was killed.
-    pub(super) fn lost(swept: u32) -> Self {
+    pub(in crate::runner) fn lost(swept: u32) -> Self {
         Self {
             status: Exit::Lost,
             swept,

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use super::cgroup::{Ground, GroundChoice};
+use super::cgroup::{Ground, GroundChoice, GroundSettings};
 use super::{
     Confinement, Exit, Limits, ProcessSpec, Sandbox, SpawnError, StartError, Stdin, Walls, Zygote,
     sys,
@@ -36,11 +36,10 @@ const OF_EACH: &str = "raise the hard limit of this service (`ulimit -H`)";
 ///
 /// # Panics
 /// Outside of a tokio runtime.
-pub async fn examine(exe: &Path, choice: &GroundChoice) -> Vec<Rung> {
-    let (started, no_ground) = match Zygote::start_on(exe, choice) {
-        Err(error @ StartError::Cgroup { .. }) => {
-            (Zygote::start_on(exe, &GroundChoice::Nowhere), Some(chain(&error)))
-        }
+pub async fn examine(exe: &Path, place: &GroundChoice) -> Vec<Rung> {
+    let on = |place| Zygote::start_on(exe, &GroundSettings { place, processes: None });
+    let (started, no_ground) = match on(place.clone()) {
+        Err(error @ StartError::Cgroup { .. }) => (on(GroundChoice::Nowhere), Some(chain(&error))),
         started => (started, None),
     };
     let zygote = match started {

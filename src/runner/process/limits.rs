@@ -20,8 +20,6 @@ pub struct Limits {
     pub cpu: Option<f64>,
     /// Processes and threads of all together; of the whole user where no control group counts.
     pub processes: Option<u64>,
-    /// Processes and threads for one that names no limit: held where a control group counts.
-    pub processes_default: Option<u64>,
     /// Descriptors that each may have open.
     pub files: Option<u64>,
     /// The size in bytes of a file that one of them writes.
@@ -77,11 +75,6 @@ impl Controllers {
 }
 
 impl Limits {
-    /// Whether any is asked for beside the one that holds by default.
-    pub(super) fn are_asked(&self) -> bool {
-        Self { processes_default: None, ..*self } != Self::default()
-    }
-
     /// The limits that each process is given by itself, where control groups count what `counted`
     /// says.
     ///

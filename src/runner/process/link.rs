@@ -22,7 +22,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
-use super::cgroup::{Ground, GroundChoice};
+use super::cgroup::{Ground, GroundSettings};
 use super::wire::{self, Refusal, Report, Stage};
 use super::{Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote};
 
@@ -71,10 +71,10 @@ impl Zygote {
     ///
     /// [`run_if_zygote`]: super::run_if_zygote
     pub fn start(exe: &Path) -> Result<Zygote, StartError> {
-        Self::start_on(exe, &GroundChoice::default())
+        Self::start_on(exe, &GroundSettings::default())
     }
 
-    /// Starts a zygote, with a say in where its control groups are made.
+    /// Starts a zygote, with a say in its control groups.
     ///
     /// # Errors
     ///
@@ -83,15 +83,17 @@ impl Zygote {
     /// # Panics
     ///
     /// Outside of a tokio runtime.
-    pub fn start_on(exe: &Path, choice: &GroundChoice) -> Result<Zygote, StartError> {
+    pub fn start_on(exe: &Path, groups: &GroundSettings) -> Result<Zygote, StartError> {
         sweep::check_host().map_err(|source| StartError::NoChildrenList { source })?;
         let null = File::open("/dev/null").map_err(|source| StartError::Host {
             exe: exe.into(),
             action: "open /dev/null",
             source,
         })?;
-        let ground = Ground::claim(choice)
-            .map_err(|source| StartError::Cgroup { folder: choice.folder().to_owned(), source })?;
+        let ground = Ground::claim(groups).map_err(|source| StartError::Cgroup {
+            folder: groups.place.folder().to_owned(),
+            source,
+        })?;
         let ground = Arc::new(ground);
         let link = tokio::sync::Mutex::new(Arc::new(Link::start(exe, &ground)?));
         Ok(Zygote { exe: exe.into(), ground, null, starting: Semaphore::new(STARTING_MAX), link })

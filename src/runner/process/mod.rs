@@ -80,7 +80,7 @@ mod walls;
 mod wire;
 mod zygote;
 
-pub use cgroup::GroundChoice;
+pub use cgroup::{GroundChoice, GroundSettings};
 pub use child::{Ended, Exit, Process};
 pub use error::{SpawnError, StartError};
 pub use examine::{Rung, examine};

@@ -51,12 +51,16 @@ fn serve() -> Result<Infallible, io::Error> {
     SigSet::all().thread_block()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)?;
+    let ground = read_ground();
+    if let Err(error) = ground.settle() {
+        eprintln!("{NAME}: no common control group: {error}");
+    }
     let (lifeline, held) = io::pipe()?;
     let pid = Pid::this().as_raw();
     wire::send_message(&control, &Report::Started { pid })?;
     let mut house = House {
         signals,
-        ground: read_ground(),
+        ground,
         lifeline,
         _held: held,
         monitors: HashMap::new(),
@@ -84,7 +88,7 @@ fn serve() -> Result<Infallible, io::Error> {
                     Ok(ForkResult::Parent { child }) => house.admit(child, job),
                     Ok(ForkResult::Child) => {
                         drop(control);
-                        let House { lifeline, ground, .. } = house;
+                        let (lifeline, ground) = house.into_kept();
                         return monitor::run(job, &lifeline, &ground);
                     }
                     Err(errno) => refuse(&job.channel, errno),
@@ -94,7 +98,6 @@ fn serve() -> Result<Infallible, io::Error> {
             // the same reason, and what they leave falls to this process.
             Ok(None) => {
                 sweep::until_childless(sweep::kill_children, |_, _| {})?;
-                house.ground.remove();
                 std::process::exit(0);
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -149,6 +152,12 @@ struct House {
 impl House {
     fn admit(&mut self, monitor: Pid, job: Job) {
         self.monitors.insert(monitor, job.channel);
+    }
+
+    /// What the monitor keeps of all this; the rest is closed here, above all the other end of the
+    /// lifeline.
+    fn into_kept(self) -> (PipeReader, Ground) {
+        (self.lifeline, self.ground)
     }
 
     /// Reaps monitors and orphans that have ended.

@@ -18,6 +18,19 @@ const PREFIX: &str = "mother-";
 /// The controllers that attempts need, as `cgroup.subtree_control` takes them.
 const CONTROLLERS: [&str; 3] = ["+memory", "+pids", "+cpu"];
 
+/// The group of the zygote and of all that has none of its own.
+const COMMON: &str = "common";
+
+/// What a worker decides about control groups.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct GroundSettings {
+    /// Where they are made.
+    pub place: GroundChoice,
+    /// The most processes and threads that all have together whose step sets no limit, where that
+    /// can be counted. It is never more than half of what the host can have.
+    pub processes: Option<u64>,
+}
+
 /// Where a worker makes control groups.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum GroundChoice {
@@ -58,6 +71,8 @@ impl std::str::FromStr for GroundChoice {
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(in super::super) struct Ground {
     pub(super) hierarchies: Vec<Hierarchy>,
+    /// See [`GroundSettings::processes`].
+    processes: Option<u64>,
     /// Held by the worker alone, for as long as it lives.
     #[serde(skip)]
     locks: Vec<Flock<File>>,
@@ -68,13 +83,14 @@ impl Ground {
     ///
     /// # Errors
     /// When a group that was configured cannot be used. One that was only looked for is left out.
-    pub(in super::super) fn claim(choice: &GroundChoice) -> io::Result<Self> {
-        let (parents, is_configured) = match choice {
+    pub(in super::super) fn claim(settings: &GroundSettings) -> io::Result<Self> {
+        let (parents, is_configured) = match &settings.place {
             GroundChoice::Nowhere => (Vec::new(), false),
             GroundChoice::Own => (find::own_groups().unwrap_or_default(), false),
             GroundChoice::At(folder) => (vec![find::group_at(folder)?], true),
         };
         let mut ground = Self::default();
+        ground.processes = settings.processes;
         for parent in parents {
             match ground.add(&parent) {
                 Ok(()) => {}
@@ -102,6 +118,37 @@ impl Ground {
         Ok(())
     }
 
+    /// Moves the zygote, and with it all that it will start, into the common group. So all of it is
+    /// bounded, and found by the next worker, at no cost for a single step.
+    ///
+    /// # Errors
+    /// When it is left where it was, in the hierarchy that failed last.
+    pub(in super::super) fn settle(&self) -> io::Result<()> {
+        let mut outcome = Ok(());
+        for hierarchy in &self.hierarchies {
+            let controllers = hierarchy.controllers;
+            if hierarchy.version == Version::Two || controllers.pids {
+                let folder = hierarchy.folder.join(COMMON);
+                let common = Hierarchy { folder, ..hierarchy.clone() };
+                outcome = self.enter(&common).and(outcome);
+            }
+        }
+        outcome
+    }
+
+    fn enter(&self, common: &Hierarchy) -> io::Result<()> {
+        match fs::create_dir(&common.folder) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            _ => {}
+        }
+        if let Some(most) = self.processes.filter(|_| common.controllers.pids) {
+            let of_host = fs::read_to_string("/proc/sys/kernel/pid_max")?.trim().parse();
+            let most = most.min(of_host.unwrap_or(u64::MAX) / 2);
+            common.write("pids.max", &most.to_string())?;
+        }
+        common.write("cgroup.procs", "0")
+    }
+
     /// What the groups of attempts count.
     pub(in super::super) fn controllers(&self) -> Controllers {
         let each = self.hierarchies.iter().map(|hierarchy| hierarchy.controllers);
@@ -126,12 +173,12 @@ impl Ground {
     }
 
     /// Removes it as well.
-    pub(in super::super) fn remove(&self) {
+    fn remove(&self) {
         self.hierarchies.iter().for_each(remove);
     }
 }
 
-/// The worker's own copy; the zygote, which lives a moment longer, removes the groups too.
+/// Only the worker, which holds the locks, removes it. The zygote would kill itself.
 impl Drop for Ground {
     fn drop(&mut self) {
         if !self.locks.is_empty() {
