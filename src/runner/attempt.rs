@@ -70,7 +70,7 @@ pub(super) struct Bench<S> {
 
 /// Why an attempt failed, in the words of the record.
 pub(super) struct Exception {
-    kind: &'static str,
+    pub(super) kind: &'static str,
     pub(super) message: String,
 }
 

@@ -58,7 +58,7 @@ mod tests {
     use crate::runner::attempt::StopReason;
 
     fn ended(status: Exit, signalled: bool, oom_kills: u32) -> Ended {
-        Ended { status, signalled, oom_kills, ..Ended::lost(0) }
+        Ended { status, oom_kills, signalled, ..Ended::lost(0) }
     }
 
     #[test]
