@@ -47,9 +47,15 @@ async fn goes_on(zygote: &Zygote) {
 
 async fn none_stays(choice: &GroundChoice) {
     let zygote = zygote(choice);
+    let mut probe = spec(&["true"]);
+    probe.confinement.demanded.cgroup = true;
+    // Where the host has none, both tests are about the sweep alone.
+    let is_offered = zygote.spawn(probe).await.is_ok();
     for _ in 0..rounds() {
         let mut tree = Tree::new();
-        let process = zygote.spawn(tree.shell(RESIST)).await.unwrap();
+        let mut asked = tree.shell(RESIST);
+        asked.confinement.demanded.cgroup = is_offered;
+        let process = zygote.spawn(asked).await.unwrap();
         tree.wait_for(HOSTILE).await;
         process.signal_group(Signal::SIGTERM);
         let grace = Duration::from_millis(100);
