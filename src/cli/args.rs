@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
 use super::db::DbArgs;
+use super::doctor::DoctorArgs;
 use super::error::CliError;
 use super::interactive::InteractiveArgs;
 use super::op::OpArgs;
@@ -75,6 +76,11 @@ pub(super) enum Command {
     Interactive(InteractiveArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
+    /// Try what this host offers to contain steps with, and say what is missing
+    ///
+    /// Each part is tried for real. The exit code is 0 when steps can run at all, whatever else is
+    /// missing, and 3 when they cannot.
+    Doctor(DoctorArgs),
     /// Print the completions of a shell
     Completions(CompletionsArgs),
 }

@@ -16,6 +16,7 @@ use crate::domain::Limits;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::odata;
 use crate::postgres::{self, Cluster, ClusterError};
+use crate::runner::process::GroundChoice;
 use crate::runner::{self, RunnerError, WorkerSettings};
 use crate::store::{Store, StoreError, StoreSettings};
 use crate::wire;
@@ -66,6 +67,15 @@ pub struct HostSettings {
     pub default_grace: Duration,
     /// How long running attempts may take to end by themselves when the process shuts down.
     pub drain: Duration,
+    /// Names of variables that steps get beside the usual ones; `NAME*` for all that begin so.
+    pub pass_env: Vec<String>,
+    /// Processes and threads per slot, for all attempts together whose steps set no limit, where
+    /// control groups count them.
+    pub max_processes: u64,
+    /// Where the control groups of attempts are made.
+    pub cgroup: GroundChoice,
+    /// How long the workspace of an operation is kept after its end.
+    pub keep_workspaces: Duration,
     /// What a jobset may have at the most.
     pub limits: Limits,
     /// Whether the causal order of events is kept.
@@ -110,6 +120,10 @@ impl HostSettings {
             heartbeat: Duration::from_secs(2),
             default_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
+            pass_env: Vec::new(),
+            max_processes: 4096,
+            cgroup: GroundChoice::default(),
+            keep_workspaces: Duration::from_hours(24),
             limits: Limits::default(),
             query_limits: api.query_limits,
             statement_timeout: StoreSettings::new("").statement_timeout,
@@ -370,6 +384,10 @@ fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettin
         secrets_dir: settings.secrets_dir.clone(),
         work_dir: settings.data_dir.join("operations"),
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
+        pass_env: settings.pass_env.clone(),
+        max_processes: settings.max_processes,
+        cgroup: settings.cgroup.clone(),
+        keep_workspaces: settings.keep_workspaces,
         zygote_exe,
     }
 }

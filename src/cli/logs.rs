@@ -19,6 +19,7 @@ pub(super) fn start(cli: &Cli) -> Result<(), CliError> {
         | Command::Op(_)
         | Command::Interactive(_)
         | Command::Db(_)
+        | Command::Doctor(_)
         | Command::Completions(_) => "warn",
     };
     let text = cli.global.log.as_deref().unwrap_or(default);

@@ -18,6 +18,7 @@ mod causality;
 mod check;
 mod completions;
 mod db;
+mod doctor;
 mod document;
 mod error;
 mod follow;
@@ -69,6 +70,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<ExitCode, CliError> {
         Command::Op(args) => op::op(&global, args, output).await,
         Command::Interactive(args) => interactive::interactive(&global, args, output).await,
         Command::Db(args) => db::db(&global, &args, output).await,
+        Command::Doctor(args) => doctor::doctor(&global, &args, output).await,
         Command::Completions(args) => completions::completions(&args),
     }
 }

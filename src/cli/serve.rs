@@ -18,6 +18,7 @@ use super::{Host, HostSettings};
 use crate::domain::{Limits, duration};
 use crate::itc;
 use crate::odata;
+use crate::runner::process::GroundChoice;
 
 /// Of a server that was not told otherwise.
 const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080);
@@ -108,6 +109,31 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     drain: Duration,
+    /// Variables that steps get beside the usual ones (`NAME`, or `NAME*` for all that begin so); may
+    /// be given many times
+    #[arg(long = "pass-env", value_name = "NAME", env = "MOTHER_PASS_ENV", hide_env_values = true)]
+    #[arg(value_delimiter = ',')]
+    pass_env: Vec<String>,
+    /// Processes and threads per slot, for all steps together that name no limit of their own, where
+    /// control groups count them; never more than half of what the host can have
+    #[arg(long, value_name = "N", env = "MOTHER_MAX_PROCESSES", hide_env_values = true)]
+    #[arg(default_value = "4096", value_parser = clap::value_parser!(u64).range(1..=4_194_304))]
+    max_processes: u64,
+    /// Where steps get control groups: `auto` (below the worker's own), `off`, or the folder of a
+    /// group of version 2
+    #[arg(long, value_name = "PATH", env = "MOTHER_CGROUP", hide_env_values = true)]
+    #[arg(default_value = "auto")]
+    cgroup: GroundChoice,
+    /// How long the workspace of an operation is kept after its end
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_KEEP_WORKSPACES",
+        hide_env_values = true,
+        default_value = "24h"
+    )]
+    #[arg(value_parser = duration::parse)]
+    keep_workspaces: Duration,
 }
 
 #[derive(Debug, Args)]
@@ -345,6 +371,10 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
         heartbeat: worker.heartbeat,
         default_grace: worker.default_grace,
         drain: worker.drain,
+        pass_env: worker.pass_env.clone(),
+        max_processes: worker.max_processes,
+        cgroup: worker.cgroup.clone(),
+        keep_workspaces: worker.keep_workspaces,
         ..settings
     })
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 /// What a client asks to be run.
@@ -120,7 +121,7 @@ pub struct ResourceLimits {
 }
 
 /// What stands between a step and the rest of its host, beside the sweep that always does.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Wall {
     /// A control group of its own.
     Cgroup,

@@ -195,6 +195,18 @@ impl WorkerSeat {
         Ok(self.shared.store.edits(operation).await?.unwrap_or(Value::Null))
     }
 
+    /// Those of some operations that ended longer ago than `age`, or that nobody knows.
+    ///
+    /// # Errors
+    /// As for any question to the store.
+    pub async fn ended(
+        &self,
+        operations: &[Uuid],
+        age: Duration,
+    ) -> Result<Vec<Uuid>, EngineError> {
+        Ok(self.shared.store.ended(operations, age).await?)
+    }
+
     /// The time by the clock of the database.
     #[must_use]
     pub fn now(&self) -> chrono::DateTime<chrono::Utc> {

@@ -117,6 +117,17 @@ pub fn url(settings: &Settings) -> Result<Option<String>, ClusterError> {
     Ok(Some(Home::prepare(settings)?.url()))
 }
 
+/// The folder of the programs that the cluster of the data folder would run with, and their major
+/// version. Starts nothing but `postgres --version`.
+///
+/// # Errors
+/// Those of [`start`] about the programs.
+pub async fn programs(settings: &Settings) -> Result<(PathBuf, u32), ClusterError> {
+    let cluster = settings.data_dir.join("cluster");
+    let found = binaries::find(settings.bin_dir.as_deref(), &settings.data_dir, &cluster).await?;
+    Ok((found.dir, found.major))
+}
+
 /// Finds the running cluster of the data folder, or creates what is missing and starts it.
 ///
 /// Returns when the database `mother` accepts connections. Safe to call from any number of tasks

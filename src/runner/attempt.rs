@@ -11,8 +11,8 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use super::WorkerSettings;
-use super::function::Delivery;
 use super::instruct::instruct;
+use super::judge::{answered, judge, not_started};
 use super::knowledge::Knowledge;
 use super::mask::Mask;
 use super::output::{Capture, Outbox};
@@ -28,10 +28,9 @@ use super::template::Renderer;
 use super::under_way::Post;
 use crate::domain::decide::{Cause, Ending};
 use crate::domain::definition::{StepDefinition, Work};
-use crate::domain::problem::refuse_nul;
 use crate::domain::{Timeout, duration};
 use crate::engine::{Assignment, AttemptReport, EngineError, Report};
-use crate::functions::{Exception, with_causes};
+use crate::functions::Exception;
 
 /// The wait before the database is asked again for what an attempt needs.
 const ASK_AGAIN: Duration = Duration::from_millis(250);
@@ -169,7 +168,10 @@ fn record(outcome: Outcome) -> AttemptReport {
             "userSeconds": ended.user_cpu.as_secs_f64(),
             "systemSeconds": ended.system_cpu.as_secs_f64(),
             "maxRssBytes": ended.max_rss_bytes,
+            "memoryPeakBytes": ended.memory_peak_bytes,
+            "oomKills": ended.oom_kills,
             "swept": ended.swept,
+            "containment": ended.walls.names().collect::<Vec<_>>(),
         })
     });
     AttemptReport {
@@ -225,10 +227,7 @@ async fn execute<S: WorkSource>(
     });
     let mut process = match bench.zygote.spawn_passing(spec, passed).await {
         Ok(process) => process,
-        Err(error) => {
-            let exception = Exception::new("SpawnError", with_causes(&error));
-            return Outcome::failed(Cause::Exception, exception);
-        }
+        Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
     let limits = Limits {
         timeout: time_left(assignment, bench.source.now()),
@@ -247,9 +246,9 @@ async fn execute<S: WorkSource>(
     };
     let beside = Beside { talk, remarked, pipes, over: &over };
     let (ended, why) = follow(process, &limits, capture, post.stop, beside, &*bench.source).await;
-    match (why, delivery) {
-        (None, Some(delivery)) => answered(ended, delivery),
-        (why, _) => judge(ended, why, definition),
+    match delivery {
+        Some(delivery) if why.is_none() || !ended.signalled => answered(ended, delivery),
+        _ => judge(ended, why, definition),
     }
 }
 
@@ -400,57 +399,6 @@ pub(super) fn forced_end(forced: Forced, definition: &StepDefinition) -> (Ending
         Forced::Stopped(StopReason::Draining | StopReason::Fenced) => {
             let message = "the worker shut down; another one takes over";
             (Ending::Released, Exception::new("Released", message))
-        }
-    }
-}
-
-/// What the end of the process means.
-fn judge(ended: Ended, forced: Option<Forced>, definition: &StepDefinition) -> Outcome {
-    let (ending, exception) = match (forced, ended.status) {
-        (Some(forced), _) => {
-            let (ending, exception) = forced_end(forced, definition);
-            (ending, Some(exception))
-        }
-        (None, Exit::Code(0)) => (Ending::Succeeded, None),
-        (None, Exit::Code(code)) => {
-            let exception = Exception::new("ExitStatus", format!("exit code {code}"));
-            (Ending::Failed(Cause::Exit(code)), Some(exception))
-        }
-        (None, Exit::Signal(number)) => {
-            let name = Signal::try_from(number).map_or("an unknown signal", Signal::as_str);
-            let exception = Exception::new("Signal", format!("ended by signal {number} ({name})"));
-            (Ending::Failed(Cause::Signal(number)), Some(exception))
-        }
-        (None, Exit::Lost) => {
-            let message = "the process that watched over it was killed, so how it ended is unknown; \
-                           everything it started was killed";
-            (Ending::Failed(Cause::Exception), Some(Exception::new("MonitorLost", message)))
-        }
-    };
-    Outcome { ending, exception, result: None, ended: Some(ended) }
-}
-
-/// What the end of a function's process and its answer mean.
-fn answered(ended: Ended, delivery: Delivery) -> Outcome {
-    let storable = |value: Value| match refuse_nul(&value, "the result") {
-        Ok(()) => Ok(value),
-        Err(problem) => Err(Exception::new(Exception::BAD_RESULT, problem.to_string())),
-    };
-    match delivery.judge(ended.status).and_then(storable) {
-        Ok(value) => {
-            let ending = Ending::Succeeded;
-            Outcome { ending, exception: None, result: Some(value), ended: Some(ended) }
-        }
-        Err(exception) => {
-            let cause = match ended.status {
-                Exit::Signal(number) => Cause::Signal(number),
-                // Its own doing, as it would be that of a program.
-                Exit::Code(code) if exception.kind == Exception::EXIT && code != 0 => {
-                    Cause::Exit(code)
-                }
-                Exit::Code(_) | Exit::Lost => Cause::Exception,
-            };
-            Outcome { ended: Some(ended), ..Outcome::failed(cause, exception) }
         }
     }
 }

@@ -13,8 +13,11 @@
 //! one on another machine are the same code.
 
 mod attempt;
+mod confine;
+mod environment;
 pub mod function;
 mod instruct;
+mod judge;
 mod knowledge;
 mod lines;
 mod mask;
@@ -31,6 +34,7 @@ mod talk;
 mod template;
 mod under_way;
 mod worker;
+mod workspaces;
 
 pub use source::{WorkPlace, WorkSource};
 pub use worker::work;
@@ -65,6 +69,15 @@ pub struct WorkerSettings {
     pub work_dir: PathBuf,
     /// The folder that steps start in.
     pub cwd: PathBuf,
+    /// Names of variables that steps get beside the usual ones; `NAME*` for all that begin so.
+    pub pass_env: Vec<String>,
+    /// Processes and threads per slot, for all attempts together whose steps set no limit, where
+    /// control groups count them.
+    pub max_processes: u64,
+    /// Where the control groups of attempts are made.
+    pub cgroup: process::GroundChoice,
+    /// How long the workspace of an operation is kept after its end.
+    pub keep_workspaces: Duration,
     /// This program, to be started as the zygote and to call functions.
     pub zygote_exe: PathBuf,
 }

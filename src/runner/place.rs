@@ -89,17 +89,24 @@ impl Place {
         .await
     }
 
-    /// The whole environment of the attempt: the worker's, without what is the service's own and what
-    /// are secrets of other steps, then what every step is told, then what the jobset says, then the
-    /// secrets of the step itself.
+    /// The folders that the attempt may write to.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        let files = self.output.parent().map(Path::to_owned);
+        std::iter::once(self.workspace.clone()).chain(files).collect()
+    }
+
+    /// The whole environment of the attempt: what it inherits, without what are secrets of other
+    /// steps, then what every step is told, then what the jobset says, then the secrets of the step
+    /// itself.
     pub(super) fn environment(
         &self,
         assignment: &Assignment,
+        inherited: BTreeMap<OsString, OsString>,
         own: &BTreeMap<String, String>,
         secrets: Vec<(OsString, OsString)>,
     ) -> Vec<(OsString, OsString)> {
         let step = &assignment.jobset.step(assignment.step).definition.name;
-        let mut environment: BTreeMap<OsString, OsString> = inherited().collect();
+        let mut environment = inherited;
         for name in &assignment.jobset.secrets {
             environment.remove(OsStr::new(name));
         }
@@ -138,14 +145,6 @@ fn read_result(file: &Path) -> Result<Option<Value>, String> {
         .map_err(|error| format!("SUT_OUTPUT is not JSON: {error}"))?;
     refuse_nul(&value, "SUT_OUTPUT").map_err(|problem| problem.to_string())?;
     Ok(Some(value))
-}
-
-/// What steps inherit: not the way to the database, and nothing that configures the service.
-fn inherited() -> impl Iterator<Item = (OsString, OsString)> {
-    std::env::vars_os().filter(|(name, _)| {
-        let name = name.to_string_lossy();
-        name != "DATABASE_URL" && !name.starts_with("MOTHER_") && !name.starts_with("PG")
-    })
 }
 
 /// W3C Trace Context: the operation is the trace, the attempt a span.

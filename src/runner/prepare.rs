@@ -9,6 +9,8 @@ use serde_json::{Map, Value, json};
 use tokio::net::unix::pipe;
 
 use super::attempt::{Bench, ask};
+use super::confine::confinement;
+use super::environment::inherited;
 use super::function::{AnswerPipe, Call};
 use super::place::{Place, RESULT_BYTES_MAX};
 use super::process::{ProcessSpec, Stdin};
@@ -64,11 +66,18 @@ pub(super) async fn prepare<S: WorkSource>(
             call.argv
         }
     };
+    let confinement = confinement(&definition, place.writable());
+    let mut inherited = inherited(&bench.settings.pass_env);
+    if confinement.sandbox.is_some() {
+        // Wherever the worker has its own: a sandbox has a private one there.
+        inherited.insert("TMPDIR".into(), "/tmp".into());
+    }
     let spec = ProcessSpec {
         argv,
-        env: place.environment(assignment, &own, secrets),
+        env: place.environment(assignment, inherited, &own, secrets),
         cwd: bench.settings.cwd.join(cwd.unwrap_or_default()),
         stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
+        confinement,
         rescue: None,
     };
     Ok(Prepared { place, spec, passed, events, answer })

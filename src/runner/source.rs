@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -91,6 +92,13 @@ pub trait WorkSource: Send + Sync + 'static {
 
     /// What clients edited for attempts of an operation, by step number.
     fn edits(&self, operation: Uuid) -> impl Future<Output = Result<Value, EngineError>> + Send;
+
+    /// Those of some operations that ended longer ago than `age`, or that nobody knows.
+    fn ended(
+        &self,
+        operations: &[Uuid],
+        age: Duration,
+    ) -> impl Future<Output = Result<Vec<Uuid>, EngineError>> + Send;
 
     /// The time by the clock of the database.
     fn now(&self) -> DateTime<Utc>;
@@ -194,6 +202,10 @@ impl WorkSource for WorkerSeat {
 
     async fn edits(&self, operation: Uuid) -> Result<Value, EngineError> {
         self.edits(operation).await
+    }
+
+    async fn ended(&self, operations: &[Uuid], age: Duration) -> Result<Vec<Uuid>, EngineError> {
+        self.ended(operations, age).await
     }
 
     fn now(&self) -> DateTime<Utc> {

@@ -14,13 +14,14 @@ use super::RunnerError;
 use super::WorkerSettings;
 use super::attempt::{self, Bench, StopReason};
 use super::output::Outbox;
-use super::process::Zygote;
+use super::process::{GroundSettings, Zygote};
 use super::settle::{Desk, settle};
 use super::source::{WorkPlace, WorkSource};
 use super::spool::{Recovery, Spools};
 use super::talk::key;
 use super::template::Renderer;
 use super::under_way::{Hears, UnderWay};
+use super::workspaces::Workspaces;
 use crate::domain::decide::Ending;
 use crate::domain::definition::Work;
 use crate::engine::{Assignment, Report, SeatSpec};
@@ -74,7 +75,12 @@ async fn incarnation<S: WorkSource>(
     let no_folder = |source| RunnerError::WorkDir { folder: settings.work_dir.clone(), source };
     let spools = Spools::open(&settings.work_dir).map_err(no_folder)?;
     let held = spools.hold().map_err(no_folder)?;
-    let zygote = Zygote::holding(&settings.zygote_exe, Some(held)).map_err(RunnerError::Zygote)?;
+    let groups = GroundSettings {
+        place: settings.cgroup.clone(),
+        processes: Some(settings.max_processes.saturating_mul(settings.slots.into())),
+    };
+    let zygote = Zygote::start_with(&settings.zygote_exe, &groups, Some(held));
+    let zygote = zygote.map_err(RunnerError::Zygote)?;
     let bench = Arc::new(Bench {
         spools,
         zygote,
@@ -88,6 +94,7 @@ async fn incarnation<S: WorkSource>(
     let (reports, inbox) = mpsc::unbounded_channel();
     let mut desk = tokio::spawn(settle(Arc::clone(&source), inbox));
     let attempts = TaskTracker::new();
+    let _sweeper = Workspaces::of(&bench).keep_clean(Arc::clone(&source));
     let shift = Shift { bench, under_way, reports: Desk::new(reports), attempts };
     let mut fenced = pin!(shift.keep_lease());
     tokio::select! {

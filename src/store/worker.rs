@@ -198,4 +198,24 @@ impl Store {
         .fetch_one(&self.read)
         .await?)
     }
+
+    /// Those of some operations that ended longer ago than `age`, or that are not stored.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn ended(&self, operations: &[Uuid], age: Duration) -> Result<Vec<Uuid>, StoreError> {
+        Ok(sqlx::query_scalar(
+            r#"
+            -- worker/ended
+            select asked.id from unnest($1::uuid[]) asked (id)
+            left join operation on operation.id = asked.id
+            where not exists (select from live where live.operation = asked.id)
+              and coalesce(operation.entered < now() - make_interval(secs => $2), true)
+            "#,
+        )
+        .bind(operations)
+        .bind(age.as_secs_f64())
+        .fetch_all(&self.read)
+        .await?)
+    }
 }

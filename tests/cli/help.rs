@@ -21,7 +21,7 @@ fn every_command_explains_itself() {
                     op causes|op causality|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|\
-                    interactive|db|db fetch|db url|completions";
+                    interactive|db|db fetch|db url|doctor|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");
@@ -49,6 +49,7 @@ fn the_first_page_of_help_is_enough_to_start() {
               op           Look at operations, watch them, steer them, cancel them
               interactive  Steer an operation from a prompt that shows live what happens
               db           The private PostgreSQL that is used when no database is given
+              doctor       Try what this host offers to contain steps with, and say what is missing
               completions  Print the completions of a shell
               help         Print this message or the help of the given subcommand(s)
 

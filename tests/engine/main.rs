@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod causality;
+mod containment;
 mod functions;
 #[path = "../support/history.rs"]
 mod history;

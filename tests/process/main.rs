@@ -1,6 +1,8 @@
 //! Real processes, well-behaved and not: each ends with the right record and leaves nothing behind.
 
+mod hostile;
 mod support;
+mod walls;
 
 use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use nix::sys::stat::Mode;
 use nix::unistd::{Pid, mkfifo};
-use sutbot::runner::process::{Ended, Process, ProcessSpec, Stdin, Zygote};
+use sutbot::runner::process::{Confinement, Ended, Process, ProcessSpec, Stdin, Zygote};
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, BufReader};
 use tokio::net::unix::pipe;
 
@@ -23,6 +23,7 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         cwd: "/".into(),
         stdin: Stdin::Null,
+        confinement: Confinement::default(),
         rescue: None,
     }
 }
@@ -49,6 +50,18 @@ pub(crate) async fn capture(mut process: Process) -> (Vec<u8>, Vec<u8>, Ended) {
     let (stdout, stderr) = (&mut process.stdout, &mut process.stderr);
     let (out, err) = within(async { tokio::join!(read_all(stdout), read_all(stderr)) }).await;
     (out, err, within(process.wait()).await)
+}
+
+/// Waits until a process has ended, whether or not its parent has reaped it.
+pub(crate) async fn until_zombie(pid: u32) {
+    let lives = || {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        let state = stat.rsplit(") ").next()?.chars().next()?;
+        (state != 'Z').then_some(())
+    };
+    while lives().is_some() {
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
 }
 
 /// The parent of a process.
@@ -87,14 +100,20 @@ impl Tree {
     /// Waits until so many processes have said that they are up.
     pub(crate) async fn wait_for(&mut self, count: usize) {
         for _ in 0..count {
-            let mut line = String::new();
-            while !line.ends_with('\n') {
-                // Before the first writer, the pipe reads as ended.
-                if within(self.alive.read_line(&mut line)).await.unwrap() == 0 {
-                    tokio::time::sleep(Duration::from_millis(1)).await;
-                }
+            self.read_line().await;
+        }
+    }
+
+    /// The next line that one of them says.
+    pub(crate) async fn read_line(&mut self) -> String {
+        let mut line = String::new();
+        while !line.ends_with('\n') {
+            // Before the first writer, the pipe reads as ended.
+            if within(self.alive.read_line(&mut line)).await.unwrap() == 0 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
+        line
     }
 
     /// Waits until all of them are dead.

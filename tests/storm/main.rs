@@ -285,6 +285,7 @@ async fn serve(database: &str, folder: &Path, mark: &str) -> (Child, String) {
         .arg("--data-dir")
         .arg(folder)
         .env("STORM_SERVER", mark)
+        .env("MOTHER_PASS_ENV", "STORM_SERVER")
         .stdout(Stdio::piped())
         .kill_on_drop(true)
         .spawn()

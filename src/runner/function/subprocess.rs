@@ -16,7 +16,7 @@ use super::call::{AnswerPipe, Call};
 use super::child::is_entered;
 use crate::domain::duration::DURATION_MAX;
 use crate::functions::{Exception, with_causes};
-use crate::runner::process::{Exit, Process, ProcessSpec, Signal, SpawnError, Stdin};
+use crate::runner::process::{Confinement, Exit, Process, ProcessSpec, Signal, SpawnError, Stdin};
 use crate::runner::stream::Stream;
 
 /// Bytes read from a pipe at once.
@@ -180,7 +180,8 @@ async fn run(
     let Call { argv, passed, answer } = call.map_err(|error| not_started(&error))?;
     let cwd = std::env::current_dir().map_err(|error| not_started(&error))?;
     let env = std::env::vars_os().collect();
-    let spec = ProcessSpec { argv, env, cwd, stdin: Stdin::Null, rescue: None };
+    let confinement = Confinement::default();
+    let spec = ProcessSpec { argv, env, cwd, stdin: Stdin::Null, confinement, rescue: None };
     let process = zygote.spawn_passing(spec, passed).await.map_err(|error| match error {
         // The process may have begun: it may even be the one that killed what watched over it.
         SpawnError::ZygoteDied => Exception::new(Exception::LOST, error.to_string()),

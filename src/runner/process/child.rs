@@ -11,6 +11,7 @@ use tokio::net::unix::pipe;
 use tracing::warn;
 
 use super::link::{Link, receive};
+use super::walls::Walls;
 use super::wire::{self, Report, Request};
 
 /// How a process ended.
@@ -42,6 +43,34 @@ pub struct Ended {
     ///
     /// A process starts with the peak of its parent, here a monitor of a few megabytes.
     pub max_rss_bytes: u64,
+    /// The most memory that all of the processes had together, in bytes, where a control group
+    /// counted it.
+    pub memory_peak_bytes: Option<u64>,
+    /// The processes that the kernel killed because the limit of memory was used up.
+    pub oom_kills: u32,
+    /// Whether a signal or the killing that the worker asked for was delivered before the process
+    /// had ended by itself. Nobody knows of one that is lost, so that says yes.
+    pub signalled: bool,
+    /// What stood around it beside the sweep.
+    pub walls: Walls,
+}
+
+impl Ended {
+    /// The record of a process whose monitor or zygote was killed.
+    pub(in crate::runner) fn lost(swept: u32) -> Self {
+        Self {
+            status: Exit::Lost,
+            swept,
+            user_cpu: Duration::ZERO,
+            system_cpu: Duration::ZERO,
+            wall: Duration::ZERO,
+            max_rss_bytes: 0,
+            memory_peak_bytes: None,
+            oom_kills: 0,
+            signalled: true,
+            walls: Walls::default(),
+        }
+    }
 }
 
 /// A process that is contained. Dropping it kills it and all its descendants.
@@ -99,9 +128,9 @@ impl Process {
             Ok(Some(Report::Ended(ended))) => ended,
             // No monitor ends without a report while its zygote lives. Whatever else this may be:
             // without the zygote, nothing of the process is left.
-            Ok(None | Some(Report::Started { .. } | Report::Refused { .. })) | Err(_) => {
+            Ok(None | Some(Report::Started { .. } | Report::Refused(_))) | Err(_) => {
                 self.link.end().await;
-                lost()
+                Ended::lost(0)
             }
         };
         if ended.status == Exit::Lost {
@@ -110,10 +139,4 @@ impl Process {
         }
         *self.ended.get_or_init(|| ended)
     }
-}
-
-fn lost() -> Ended {
-    let none = Duration::ZERO;
-    let status = Exit::Lost;
-    Ended { status, swept: 0, user_cpu: none, system_cpu: none, wall: none, max_rss_bytes: 0 }
 }

@@ -1,8 +1,12 @@
 //! What can go wrong before a process runs.
 
+use std::borrow::Cow;
 use std::ffi::OsString;
 use std::io;
 use std::path::PathBuf;
+
+use super::limits::Limit;
+use crate::domain::definition::Wall;
 
 /// Why no zygote could be started.
 #[derive(Debug, thiserror::Error)]
@@ -11,6 +15,15 @@ pub enum StartError {
     #[error("this host cannot contain processes: /proc/thread-self/children cannot be read")]
     NoChildrenList {
         /// Why it cannot be read.
+        #[source]
+        source: io::Error,
+    },
+    /// The control group that was configured cannot be used.
+    #[error("no control groups can be made below {}", folder.display())]
+    Cgroup {
+        /// The folder of the group.
+        folder: PathBuf,
+        /// The operating system's reason.
         #[source]
         source: io::Error,
     },
@@ -79,7 +92,29 @@ pub enum SpawnError {
     #[error("cannot start the process: the host failed to {action}")]
     Host {
         /// What was refused.
-        action: &'static str,
+        action: Cow<'static, str>,
+        /// The operating system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The host cannot hold a limit, and without it the process must not run.
+    #[error("the limit on `{}` cannot be held (see `mother doctor`): failed to {action}", limit.name())]
+    LimitUnavailable {
+        /// The limit.
+        limit: Limit,
+        /// What was refused.
+        action: Cow<'static, str>,
+        /// The operating system's reason.
+        #[source]
+        source: io::Error,
+    },
+    /// The host cannot put up a wall, and without it the process must not run.
+    #[error("the wall `{}` cannot be put up (see `mother doctor`): failed to {action}", wall.name())]
+    ContainmentUnavailable {
+        /// The wall.
+        wall: Wall,
+        /// What was refused.
+        action: Cow<'static, str>,
         /// The operating system's reason.
         #[source]
         source: io::Error,
@@ -97,9 +132,11 @@ impl SpawnError {
     #[must_use]
     pub fn errno(&self) -> Option<i32> {
         match self {
-            Self::Cwd { source, .. } | Self::Program { source, .. } | Self::Host { source, .. } => {
-                source.raw_os_error()
-            }
+            Self::Cwd { source, .. }
+            | Self::Program { source, .. }
+            | Self::Host { source, .. }
+            | Self::LimitUnavailable { source, .. }
+            | Self::ContainmentUnavailable { source, .. } => source.raw_os_error(),
             Self::NoProgram
             | Self::Nul { .. }
             | Self::VariableName { .. }

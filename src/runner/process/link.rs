@@ -22,7 +22,8 @@ use tokio::net::unix::pipe;
 use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
-use super::wire::{self, Report, Stage};
+use super::cgroup::{Ground, GroundSettings};
+use super::wire::{self, Refusal, Report, Stage};
 use super::{PASSED_MAX, Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote};
 
 /// How many processes may be between request and start. The descriptors of each are in flight, and
@@ -50,6 +51,7 @@ fn zygotes() -> MutexGuard<'static, BTreeSet<u32>> {
 #[derive(Debug)]
 pub struct Zygote {
     exe: PathBuf,
+    ground: Arc<Ground>,
     null: File,
     held: Option<OwnedFd>,
     starting: Semaphore,
@@ -70,27 +72,39 @@ impl Zygote {
     ///
     /// [`run_if_zygote`]: super::run_if_zygote
     pub fn start(exe: &Path) -> Result<Zygote, StartError> {
-        Self::holding(exe, None)
+        Self::start_with(exe, &GroundSettings::default(), None)
     }
 
-    /// As [`start`](Self::start). The zygote and all monitors hold `held` open as long as they live.
+    /// Starts a zygote, with a say in its control groups. It and all monitors hold `held` open as long
+    /// as they live.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// As [`Zygote::start`], and when a control group that was named cannot be used.
     ///
     /// # Panics
     ///
-    /// As there.
-    pub fn holding(exe: &Path, held: Option<OwnedFd>) -> Result<Zygote, StartError> {
+    /// Outside of a tokio runtime.
+    pub fn start_with(
+        exe: &Path,
+        groups: &GroundSettings,
+        held: Option<OwnedFd>,
+    ) -> Result<Zygote, StartError> {
         sweep::check_host().map_err(|source| StartError::NoChildrenList { source })?;
         let null = File::open("/dev/null").map_err(|source| StartError::Host {
             exe: exe.into(),
             action: "open /dev/null",
             source,
         })?;
-        let link = tokio::sync::Mutex::new(Arc::new(Link::start(exe, held.as_ref())?));
-        Ok(Zygote { exe: exe.into(), null, held, starting: Semaphore::new(STARTING_MAX), link })
+        let ground = Ground::claim(groups).map_err(|source| StartError::Cgroup {
+            folder: groups.place.folder().to_owned(),
+            source,
+        })?;
+        let ground = Arc::new(ground);
+        let link = Link::start(exe, &ground, held.as_ref())?;
+        let link = tokio::sync::Mutex::new(Arc::new(link));
+        let (exe, starting) = (exe.into(), Semaphore::new(STARTING_MAX));
+        Ok(Zygote { exe, ground, null, held, starting, link })
     }
 
     /// Starts a process. A zygote that has died is replaced first.
@@ -120,7 +134,8 @@ impl Zygote {
         }
         let memory = spec.to_memory()?;
         let _permit = self.starting.acquire().await;
-        let host = |action| move |source| SpawnError::Host { action, source };
+        let host =
+            |action: &'static str| move |source| SpawnError::Host { action: action.into(), source };
         let (channel, theirs) = wire::pair().map_err(|e| host("make a socket pair")(e.into()))?;
         let (stdout, their_stdout) = io::pipe().map_err(host("make a pipe"))?;
         let (stderr, their_stderr) = io::pipe().map_err(host("make a pipe"))?;
@@ -159,6 +174,11 @@ impl Zygote {
         Ok(Process { stdout, stderr, stdin, pid, begun, channel, link, ended: OnceLock::new() })
     }
 
+    /// Where the control groups of processes are made.
+    pub(super) fn ground(&self) -> &Ground {
+        &self.ground
+    }
+
     /// Hands a parcel to the zygote, or to its replacement.
     async fn hand_over(&self, parcel: &[BorrowedFd<'_>]) -> Result<Arc<Link>, SpawnError> {
         let mut current = self.link.lock().await;
@@ -167,11 +187,11 @@ impl Zygote {
             Err(source) => source,
         };
         if !matches!(gone.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
-            return Err(SpawnError::Host { action: "pass descriptors", source: gone });
+            return Err(SpawnError::Host { action: "pass descriptors".into(), source: gone });
         }
         warn!("process.zygote.replaced");
         current.end().await;
-        *current = Arc::new(Link::start(&self.exe, self.held.as_ref())?);
+        *current = Arc::new(Link::start(&self.exe, &self.ground, self.held.as_ref())?);
         match current.send(parcel).await {
             Ok(()) => Ok(current.clone()),
             Err(_) => Err(SpawnError::ZygoteDied),
@@ -192,25 +212,32 @@ async fn started(
     spec: ProcessSpec,
 ) -> Result<u32, SpawnError> {
     let patience = Duration::from_secs(STARTING_SECS_MAX);
-    let (stage, errno) = match tokio::time::timeout(patience, receive::<Report>(channel)).await {
-        Ok(Ok(Some(Report::Started { pid }))) => return Ok(pid.unsigned_abs()),
-        Ok(Ok(Some(Report::Refused { stage, errno }))) => (stage, errno),
+    match tokio::time::timeout(patience, receive::<Report>(channel)).await {
+        Ok(Ok(Some(Report::Started { pid }))) => Ok(pid.unsigned_abs()),
+        Ok(Ok(Some(Report::Refused(refusal)))) => Err(refused(refusal, spec)),
         // Its monitor was killed, and the zygote has swept what there was.
-        Ok(Ok(Some(Report::Ended(_)))) => return Err(SpawnError::ZygoteDied),
+        Ok(Ok(Some(Report::Ended(_)))) => Err(SpawnError::ZygoteDied),
         Ok(Ok(None) | Err(_)) | Err(_) => {
             link.end().await;
-            return Err(SpawnError::ZygoteDied);
+            Err(SpawnError::ZygoteDied)
         }
-    };
+    }
+}
+
+/// The error of a start that failed.
+fn refused(refusal: Refusal, spec: ProcessSpec) -> SpawnError {
+    let Refusal { stage, errno, action } = refusal;
     let source = io::Error::from_raw_os_error(errno);
-    Err(match stage {
-        Stage::Host => SpawnError::Host { action: "create it", source },
+    match stage {
+        Stage::Host => SpawnError::Host { action, source },
         Stage::Cwd => SpawnError::Cwd { cwd: spec.cwd, source },
         Stage::Program => SpawnError::Program {
             program: spec.argv.into_iter().next().unwrap_or_default(),
             source,
         },
-    })
+        Stage::Limit(limit) => SpawnError::LimitUnavailable { limit, action, source },
+        Stage::Wall(wall) => SpawnError::ContainmentUnavailable { wall, action, source },
+    }
 }
 
 /// Receives one message; `None`: the other end is closed.
@@ -225,11 +252,12 @@ pub(super) async fn receive<T: DeserializeOwned>(
 pub(super) struct Link {
     control: AsyncFd<OwnedFd>,
     child: Mutex<Child>,
+    ground: Arc<Ground>,
     over: AtomicBool,
 }
 
 impl Link {
-    fn start(exe: &Path, held: Option<&OwnedFd>) -> Result<Link, StartError> {
+    fn start(exe: &Path, ground: &Arc<Ground>, held: Option<&OwnedFd>) -> Result<Link, StartError> {
         let host = |action| move |source| StartError::Host { exe: exe.into(), action, source };
         let errno = |action| move |errno: Errno| host(action)(errno.into());
         set_child_subreaper(true).map_err(errno("become a subreaper"))?;
@@ -241,6 +269,7 @@ impl Link {
         let mut alive = zygotes();
         let mut child = Command::new(exe)
             .arg0(zygote::NAME)
+            .arg(serde_json::to_string(&**ground).map_err(|e| host("pass settings")(e.into()))?)
             .env_clear()
             .stdin(Stdio::from(theirs))
             .stdout(held.map_or_else(Stdio::null, Stdio::from))
@@ -250,7 +279,9 @@ impl Link {
         let _ = poll(&mut greeting, PollTimeout::from(SERVING_MILLIS_MAX));
         if let Ok(Some(Report::Started { .. })) = wire::receive_message(&control) {
             alive.insert(child.id());
-            return Ok(Link { control, child: Mutex::new(child), over: AtomicBool::new(false) });
+            let (child, ground, over) =
+                (Mutex::new(child), Arc::clone(ground), AtomicBool::new(false));
+            return Ok(Link { control, child, ground, over });
         }
         let _ = child.kill();
         let _ = child.wait();
@@ -286,6 +317,7 @@ impl Link {
         if let Err(error) = sweep::adopted(spared) {
             error!(%error, "process.zygote.sweep");
         }
+        self.ground.clear();
     }
 }
 

@@ -7,7 +7,7 @@ use std::convert::Infallible;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::prctl::{set_child_subreaper, set_name};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{SigSet, Signal, killpg};
@@ -24,11 +23,13 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::sys::time::TimeVal;
 use nix::unistd::{AccessFlags, Pid, access, chdir, setsid};
 
+use super::cgroup::{Ground, Group};
+use super::launch::{self, Launched};
 use super::rescue::Rescuer;
 use super::spec::{Plan, read_memory};
 use super::sys::{self, Patience};
-use super::wire::{self, Report, Request, Stage};
-use super::{Ended, Exit, sweep};
+use super::wire::{self, Refusal, Report, Request, Stage};
+use super::{Confinement, Ended, Exit, sweep};
 
 /// What starts a step.
 pub(super) struct Job {
@@ -42,33 +43,42 @@ pub(super) struct Job {
     pub(super) descriptors: Vec<OwnedFd>,
 }
 
-/// A start that failed: where, and with which error.
-struct Refusal(Stage, Errno);
-
 /// Runs the step of a job; `lifeline` breaks when the zygote dies.
 ///
 /// An exit code other than 0 says that the sweep is not done: the zygote does it then.
-pub(super) fn run(job: Job, lifeline: &PipeReader) -> Result<Infallible, io::Error> {
+pub(super) fn run(
+    job: Job,
+    lifeline: &PipeReader,
+    ground: &Ground,
+) -> Result<Infallible, io::Error> {
     let Job { channel, spec, taken, descriptors } = job;
     let begun = Instant::now();
     let prepared = prepare();
-    let started = prepared.and_then(|signals| Ok((signals, start(&spec, &descriptors, taken)?)));
-    let (signals, (step, rescuer)) = match started {
+    let started =
+        prepared.and_then(|signals| Ok((signals, start(&spec, &descriptors, taken, ground)?)));
+    let (signals, Started { step, group, rescuer }) = match started {
         Ok(started) => started,
-        Err(Refusal(stage, errno)) => {
-            wire::send_message(&channel, &Report::Refused { stage, errno: errno as i32 })?;
+        Err(refusal) => {
+            // A sandbox that was begun has a process in it.
+            sweep::until_childless(sweep::kill_children, |_, _| {})?;
+            wire::send_message(&channel, &Report::Refused(refusal))?;
             sys::exit_forked(0);
         }
     };
     // The step alone holds its pipes, so that they end with it.
     drop(descriptors);
-    let mut family = Family { step, begun, end: None, swept: 0 };
+    let pid = step.pid.as_raw();
+    let mut family = Family { step, group, begun, end: None, swept: 0, signalled: false };
     // The worker may have gone: the watch sees that too.
-    let _ = wire::send_message(&channel, &Report::Started { pid: step.as_raw() });
+    let _ = wire::send_message(&channel, &Report::Started { pid });
     let orphaned = family.watch(&channel, &signals, lifeline)?;
     family.sweep()?;
+    let ended = family.report();
+    if let Some(group) = &family.group {
+        group.remove();
+    }
     if !orphaned {
-        let _ = wire::send_message(&channel, &Report::Ended(family.report()?));
+        let _ = wire::send_message(&channel, &Report::Ended(ended?));
     }
     if let Some(rescuer) = rescuer {
         rescuer.finish(&channel)?;
@@ -78,7 +88,7 @@ pub(super) fn run(job: Job, lifeline: &PipeReader) -> Result<Infallible, io::Err
 
 /// Makes this process fit to be the parent of a step.
 fn prepare() -> Result<SignalFd, Refusal> {
-    let host = |errno| Refusal(Stage::Host, errno);
+    let host = |errno| Refusal::new(Stage::Host, errno, "create it");
     setsid().map_err(host)?;
     set_name(c"sut-monitor").map_err(host)?;
     set_child_subreaper(true).map_err(host)?;
@@ -86,31 +96,40 @@ fn prepare() -> Result<SignalFd, Refusal> {
     SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags).map_err(host)
 }
 
-/// Starts the step, in a process group of its own; answers also what is to save its output.
+/// A step that was started, and what is to be done after its end.
+struct Started {
+    step: Launched,
+    group: Option<Group>,
+    rescuer: Option<Rescuer>,
+}
+
+/// Starts the step, in a control group of its own where it asks for one.
 fn start(
     spec: &File,
     descriptors: &[OwnedFd],
     taken: [OwnedFd; 2],
-) -> Result<(Pid, Option<Rescuer>), Refusal> {
-    let host = |errno| Refusal(Stage::Host, errno);
-    let bytes = read_memory(spec).map_err(|error| host(errno_of(&error)))?;
+    ground: &Ground,
+) -> Result<Started, Refusal> {
+    let host = |errno| Refusal::new(Stage::Host, errno, "create it");
+    let of_io = |error: io::Error| Refusal::of_io(Stage::Host, &error, "create it");
+    let bytes = read_memory(spec).map_err(of_io)?;
     let plan = Plan::parse(&bytes).map_err(host)?;
-    chdir(plan.cwd).map_err(|errno| Refusal(Stage::Cwd, errno))?;
-    let program = find_program(&plan).map_err(|errno| Refusal(Stage::Program, errno))?;
+    chdir(plan.cwd).map_err(|errno| Refusal::new(Stage::Cwd, errno, "enter it"))?;
+    let program =
+        find_program(&plan).map_err(|errno| Refusal::new(Stage::Program, errno, "find it"))?;
     let descriptors = out_of_the_way(descriptors).map_err(host)?;
-    let (actions, attributes) = spawn_settings(&descriptors).map_err(host)?;
     let rescuer = plan.rescue.map(|(spool, head)| {
         let spool = Path::new(OsStr::from_bytes(spool.to_bytes()));
         Rescuer::new(spool, head.to_bytes(), [&descriptors[1], &descriptors[2]], taken)
     });
-    let rescuer = rescuer.transpose().map_err(|error| host(errno_of(&error)))?;
-    let step = posix_spawn(&program, &actions, &attributes, &plan.argv, &plan.env);
-    let step = step.map_err(|errno| {
-        let of_host =
-            matches!(errno, Errno::EAGAIN | Errno::ENOMEM | Errno::EMFILE | Errno::ENFILE);
-        Refusal(if of_host { Stage::Host } else { Stage::Program }, errno)
-    })?;
-    Ok((step, rescuer))
+    let rescuer = rescuer.transpose().map_err(of_io)?;
+    let Confinement { limits, demanded, .. } = &plan.confinement;
+    let group = Group::make(ground, Pid::this(), limits, demanded.cgroup)?;
+    let launched = launch::start(&program, &plan, &descriptors, group.as_ref());
+    if let (Err(_), Some(group)) = (&launched, &group) {
+        group.remove();
+    }
+    Ok(Started { step: launched?, group, rescuer })
 }
 
 /// Copies of descriptors with numbers beyond those that they become in the step: none of them is
@@ -118,22 +137,6 @@ fn start(
 fn out_of_the_way(descriptors: &[OwnedFd]) -> nix::Result<Vec<OwnedFd>> {
     let least = RawFd::try_from(descriptors.len()).map_err(|_| Errno::E2BIG)?;
     descriptors.iter().map(|fd| sys::duplicate_above(fd.as_fd(), least)).collect()
-}
-
-/// The step gets 0, 1, 2 and what its caller passes (all else closes on exec) and no blocked signal.
-/// None is ignored: the zygote has seen to that.
-fn spawn_settings(descriptors: &[OwnedFd]) -> nix::Result<(PosixSpawnFileActions, PosixSpawnAttr)> {
-    let mut actions = PosixSpawnFileActions::init()?;
-    for (target, fd) in (0..).zip(descriptors) {
-        actions.add_dup2(fd.as_raw_fd(), target)?;
-    }
-    let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_flags(
-        PosixSpawnFlags::POSIX_SPAWN_SETPGROUP | PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK,
-    )?;
-    attributes.set_pgroup(Pid::from_raw(0))?;
-    attributes.set_sigmask(&SigSet::empty())?;
-    Ok((actions, attributes))
 }
 
 /// The first executable file among the candidates, as `execvp` would find it.
@@ -150,17 +153,16 @@ fn find_program(plan: &Plan<'_>) -> nix::Result<std::path::PathBuf> {
     Err(reason)
 }
 
-fn errno_of(error: &io::Error) -> Errno {
-    error.raw_os_error().map_or(Errno::EIO, Errno::from_raw)
-}
-
 /// The step and its descendants.
 struct Family {
-    step: Pid,
+    step: Launched,
+    group: Option<Group>,
     begun: Instant,
     /// The wait status of the step and the time it took: the only authority on its end.
     end: Option<(ExitStatus, Duration)>,
     swept: u32,
+    /// Whether a signal of the worker came before the step's own end.
+    signalled: bool,
 }
 
 impl Family {
@@ -186,15 +188,23 @@ impl Family {
                 return Ok(false);
             }
             if asked {
-                match wire::receive_message(channel) {
+                let request = match wire::receive_message(channel) {
+                    Err(Errno::EAGAIN) => continue,
+                    request => request?,
+                };
+                // What has ended by itself meanwhile was not ended by anybody.
+                if self.reap(signals)? {
+                    return Ok(false);
+                }
+                self.signalled = true;
+                match request {
                     // The step is not reaped yet, so its group is still its own.
-                    Ok(Some(Request::Signal(number))) => {
-                        let _ = killpg(self.step, Signal::try_from(number)?);
+                    Some(Request::Signal(number)) => {
+                        let _ = killpg(self.step.pid, Signal::try_from(number)?);
                     }
-                    Ok(Some(Request::KillTree) | None) => return Ok(false),
-                    // The former is said only of a step that has ended.
-                    Ok(Some(Request::Release)) | Err(Errno::EAGAIN) => {}
-                    Err(errno) => return Err(errno),
+                    Some(Request::KillTree) | None => return Ok(false),
+                    // Is said only of a step that has ended.
+                    Some(Request::Release) => {}
                 }
             }
         }
@@ -206,7 +216,7 @@ impl Family {
         loop {
             match sys::wait_any(Patience::Ask) {
                 Ok(Some((pid, status))) => {
-                    if pid == self.step && sweep::has_ended(status) {
+                    if pid == self.step.pid && sweep::has_ended(status) {
                         self.end = Some((status, self.begun.elapsed()));
                     }
                 }
@@ -218,11 +228,21 @@ impl Family {
 
     /// Kills and reaps everything that is left.
     fn sweep(&mut self) -> io::Result<()> {
-        sweep::until_childless(|pid, status| {
-            if pid == self.step {
-                self.end = Some((status, self.begun.elapsed()));
-            } else if status.signal() == Some(libc::SIGKILL) {
-                self.swept += 1;
+        let Self { step, group, begun, end, swept, .. } = self;
+        // Of what lives in a namespace of its own, only the first process is reaped here.
+        let unseen = step.housekeeper.map_or(0, sweep::descendants);
+        *swept += u32::try_from(unseen).unwrap_or(u32::MAX);
+        let kill = || {
+            if let Some(group) = group {
+                group.kill();
+            }
+            sweep::kill_children()
+        };
+        sweep::until_childless(kill, |pid, status| {
+            if pid == step.pid {
+                *end = Some((status, begun.elapsed()));
+            } else if status.signal() == Some(libc::SIGKILL) && Some(pid) != step.housekeeper {
+                *swept += 1;
             }
         })
     }
@@ -243,6 +263,10 @@ impl Family {
             system_cpu: duration(usage.system_time()),
             wall,
             max_rss_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * 1024,
+            memory_peak_bytes: self.group.as_ref().and_then(Group::memory_peak),
+            oom_kills: self.group.as_ref().map_or(0, Group::oom_kills),
+            signalled: self.signalled,
+            walls: self.step.walls,
         })
     }
 }

@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use nix::errno::Errno;
 use nix::sys::memfd::{MFdFlags, memfd_create};
 
-use super::{Rescue, SpawnError};
+use super::{Confinement, Rescue, SpawnError};
 
 /// A command with everything that it gets: nothing is inherited.
 #[derive(Debug, Clone)]
@@ -23,6 +23,8 @@ pub struct ProcessSpec {
     pub cwd: PathBuf,
     /// What the process reads.
     pub stdin: Stdin,
+    /// What is to stand around it.
+    pub confinement: Confinement,
     /// What becomes of its output if the worker dies; nothing without.
     pub rescue: Option<Rescue>,
 }
@@ -40,14 +42,21 @@ pub enum Stdin {
 impl ProcessSpec {
     /// Writes the specification to a file in memory, so that its length is never a packet's problem.
     ///
-    /// The format: the folder, the spool and its first line (both empty without a rescue), the number of
-    /// arguments, the arguments, the variables as `NAME=value`, a NUL byte after each.
+    /// The format: the folder, the confinement as JSON, the spool and its first line (both empty
+    /// without a rescue), the number of arguments, the arguments, the variables as `NAME=value`, a NUL
+    /// byte after each.
     pub(super) fn to_memory(&self) -> Result<File, SpawnError> {
         if self.argv.is_empty() {
             return Err(SpawnError::NoProgram);
         }
+        let host = |source: std::io::Error| SpawnError::Host {
+            action: "store its command".into(),
+            source,
+        };
         let mut bytes = Vec::with_capacity(4096);
         push(&mut bytes, self.cwd.as_os_str())?;
+        let confinement = serde_json::to_string(&self.confinement).map_err(|e| host(e.into()))?;
+        push(&mut bytes, OsStr::new(&confinement))?;
         let rescue = self.rescue.as_ref();
         push(&mut bytes, rescue.map_or(OsStr::new(""), |rescue| rescue.spool.as_os_str()))?;
         push(&mut bytes, OsStr::new(rescue.map_or("", |rescue| &rescue.head)))?;
@@ -64,8 +73,6 @@ impl ProcessSpec {
             variable.push(value);
             push(&mut bytes, &variable)?;
         }
-        let host =
-            |source: std::io::Error| SpawnError::Host { action: "store its command", source };
         let memory = memfd_create(c"spec", MFdFlags::MFD_CLOEXEC).map_err(|e| host(e.into()))?;
         let mut file = File::from(memory);
         file.write_all(&bytes).map_err(host)?;
@@ -85,6 +92,7 @@ fn push(bytes: &mut Vec<u8>, text: &OsStr) -> Result<(), SpawnError> {
 /// A specification as the monitor reads it.
 pub(super) struct Plan<'a> {
     pub(super) cwd: &'a CStr,
+    pub(super) confinement: Confinement,
     /// The spool and its first line.
     pub(super) rescue: Option<(&'a CStr, &'a CStr)>,
     pub(super) argv: Vec<&'a CStr>,
@@ -108,11 +116,13 @@ impl<'a> Plan<'a> {
             .map(CStr::from_bytes_with_nul)
             .map_while(Result::ok);
         let cwd = fields.next().ok_or(Errno::EBADMSG)?;
+        let confinement = fields.next().ok_or(Errno::EBADMSG)?.to_bytes();
+        let confinement = serde_json::from_slice(confinement).map_err(|_| Errno::EBADMSG)?;
         let (spool, head) = fields.next().zip(fields.next()).ok_or(Errno::EBADMSG)?;
         let rescue = (!spool.is_empty()).then_some((spool, head));
         let count = fields.next().and_then(|field| field.to_str().ok()?.parse().ok());
         let argv: Vec<_> = fields.by_ref().take(count.ok_or(Errno::EBADMSG)?).collect();
-        Ok(Plan { cwd, rescue, argv, env: fields.collect() })
+        Ok(Plan { cwd, confinement, rescue, argv, env: fields.collect() })
     }
 
     /// The files that may be the program, in the order of the `PATH`.
@@ -141,6 +151,7 @@ mod tests {
             env: env.iter().map(|(name, value)| (name.into(), value.into())).collect(),
             cwd: "/work folder".into(),
             stdin: Stdin::Null,
+            confinement: Confinement::default(),
             rescue: None,
         }
     }

@@ -39,12 +39,33 @@ pub(super) fn children() -> io::Result<Vec<Pid>> {
     Ok(children)
 }
 
+/// The living descendants of a process, as far as one look at them can tell.
+pub(super) fn descendants(of: Pid) -> usize {
+    let listed = fs::read_to_string(format!("/proc/{of}/task/{of}/children"));
+    let children = listed.unwrap_or_default();
+    let children = children.split_ascii_whitespace().filter_map(parse_pid);
+    children.map(|child| 1 + descendants(child)).sum()
+}
+
 fn parse_pid(pid: &str) -> Option<Pid> {
     pid.parse().ok().map(Pid::from_raw)
 }
 
-/// Kills and reaps until no descendant is left, and tells of each that it reaped.
-pub(super) fn until_childless(mut on_end: impl FnMut(Pid, ExitStatus)) -> io::Result<()> {
+/// Kills all children of the calling process.
+pub(super) fn kill_children() -> io::Result<()> {
+    for child in children()? {
+        // It may have ended since it was listed.
+        let _ = kill(child, Signal::SIGKILL);
+    }
+    Ok(())
+}
+
+/// Kills and reaps until no descendant is left, and tells of each that it reaped. What `kill` misses
+/// is the child of one that it did not: it is called again.
+pub(super) fn until_childless(
+    mut kill: impl FnMut() -> io::Result<()>,
+    mut on_end: impl FnMut(Pid, ExitStatus),
+) -> io::Result<()> {
     loop {
         // With no child at all, nothing has to be listed: the way of every well-behaved step.
         let mut reaped = match sys::wait_any(Patience::Ask) {
@@ -52,10 +73,7 @@ pub(super) fn until_childless(mut on_end: impl FnMut(Pid, ExitStatus)) -> io::Re
             reaped => reaped?,
         };
         if reaped.is_none() {
-            for child in children()? {
-                // It may have ended since it was listed.
-                let _ = kill(child, Signal::SIGKILL);
-            }
+            kill()?;
             reaped = sys::wait_any(Patience::Wait)?;
         }
         if let Some((pid, status)) = reaped.filter(|(_, status)| has_ended(*status)) {

@@ -1,5 +1,6 @@
 //! The system calls that no safe wrapper offers: all the unsafe code of this module.
 
+use std::ffi::CStr;
 use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
@@ -7,7 +8,9 @@ use std::process::ExitStatus;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, recvmsg};
+use nix::sys::socket::{
+    AddressFamily, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, socket,
+};
 use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::unix::AsyncFd;
 
@@ -19,8 +22,33 @@ use super::wire::{PARCEL_MAX, Parcel};
 /// not have, so the child may run any code. The zygote counts its threads before it serves.
 #[expect(unsafe_code, reason = "fork is unsafe where there are other threads")]
 pub(super) fn fork_single_threaded() -> nix::Result<ForkResult> {
-    // SAFETY: only the zygote calls this; it has checked that it has a single thread and starts none.
+    // SAFETY: only the zygote and its forks call this; it has checked that it has a single thread,
+    // and none of them starts another.
     unsafe { fork() }
+}
+
+/// Forks like [`fork_single_threaded`], but into a control group of version 2: the child is in it from
+/// its first moment, and nothing on the host has to wait until it was moved. Since Linux 5.7.
+#[expect(unsafe_code, reason = "no wrapper of this system call exists")]
+pub(super) fn fork_into(group: BorrowedFd<'_>) -> nix::Result<ForkResult> {
+    /// `CLONE_INTO_CGROUP` of `linux/sched.h`, which does not fit the type that `libc` gives it.
+    const INTO_CGROUP: u64 = 0x2_0000_0000;
+    // SAFETY: all zeros are valid arguments, those of no flags at all.
+    let mut arguments: libc::clone_args = unsafe { std::mem::zeroed() };
+    arguments.flags = INTO_CGROUP;
+    arguments.exit_signal = u64::from(libc::SIGCHLD.unsigned_abs());
+    arguments.cgroup = u64::from(group.as_raw_fd().unsigned_abs());
+    let size = size_of::<libc::clone_args>();
+    // SAFETY: the arguments are valid for reading. The child has its own copy of the memory and the
+    // only thread, as in `fork_single_threaded`. It does not run the library's handlers for forks;
+    // nobody here has registered any, and it soon executes a program or ends.
+    match Errno::result(unsafe { libc::syscall(libc::SYS_clone3, &raw const arguments, size) })? {
+        0 => Ok(ForkResult::Child),
+        pid => {
+            let pid = i32::try_from(pid).map_err(|_| Errno::ERANGE)?;
+            Ok(ForkResult::Parent { child: Pid::from_raw(pid) })
+        }
+    }
 }
 
 /// Closes all descriptors but 0, 1 and 2, which somebody else may have left open across the start.
@@ -37,6 +65,99 @@ pub(super) fn reset_signals() {
         // SAFETY: no handler is installed; a signal that has to keep its effect is refused.
         unsafe { libc::signal(signal, libc::SIG_DFL) };
     }
+}
+
+/// Makes the descriptors the calling process's 0, 1, 2 and so on. All of them have higher numbers.
+#[expect(unsafe_code, reason = "replaces descriptors without regard to who owns them")]
+pub(super) fn take_descriptors(descriptors: &[OwnedFd]) -> nix::Result<()> {
+    for (target, fd) in (0..).zip(descriptors) {
+        // SAFETY: a forked child does this right before it executes a program; nothing of this
+        // program uses those numbers any more.
+        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), target) })?;
+    }
+    Ok(())
+}
+
+/// How mounts are changed.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Change {
+    /// A mount and all below it can only be read, and no file gives privileges.
+    ReadOnlyBelow,
+    /// A mount can be written to.
+    Writable,
+}
+
+/// Changes the mount at a path; see `mount_setattr(2)`, which is there since Linux 5.12.
+#[expect(unsafe_code, reason = "no wrapper of this system call exists")]
+pub(super) fn change_mounts(path: &CStr, change: Change) -> nix::Result<()> {
+    let (set, clear, flags) = match change {
+        Change::ReadOnlyBelow => {
+            (libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID, 0, libc::AT_RECURSIVE)
+        }
+        Change::Writable => (0, libc::MOUNT_ATTR_RDONLY, 0),
+    };
+    let attributes =
+        libc::mount_attr { attr_set: set, attr_clr: clear, propagation: 0, userns_fd: 0 };
+    // SAFETY: path and attributes are valid for reading during the call, and the size is theirs.
+    let outcome = unsafe {
+        libc::syscall(
+            libc::SYS_mount_setattr,
+            libc::AT_FDCWD,
+            path.as_ptr(),
+            flags,
+            &raw const attributes,
+            size_of::<libc::mount_attr>(),
+        )
+    };
+    Errno::result(outcome).map(drop)
+}
+
+/// Raises the loopback of the calling process's network.
+#[expect(unsafe_code, reason = "an ioctl takes a pointer that only its number gives a meaning")]
+pub(super) fn raise_loopback() -> nix::Result<()> {
+    let (family, kind) = (AddressFamily::Inet, SockType::Datagram);
+    let any = socket(family, kind, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: all zeros are a valid request: no name, no flags.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (place, letter) in request.ifr_name.iter_mut().zip(*b"lo") {
+        *place = letter.cast_signed();
+    }
+    let flags = libc::IFF_UP | libc::IFF_RUNNING;
+    request.ifr_ifru.ifru_flags = flags.try_into().map_err(|_| Errno::ERANGE)?;
+    // SAFETY: this request sets the flags of the interface that the structure names.
+    let raised = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
+    Errno::result(raised).map(drop)
+}
+
+/// The capabilities that root keeps in a sandbox, see `capabilities(7)`: to own files and change the
+/// user, not to change the host. By number: `CHOWN`, `DAC_OVERRIDE`, `FOWNER`, `FSETID`, `KILL`,
+/// `SETGID`, `SETUID`.
+const KEPT_CAPABILITIES: [libc::c_ulong; 7] = [0, 1, 3, 4, 5, 6, 7];
+
+/// Has no program that this process executes get other capabilities than those that are kept.
+#[expect(unsafe_code, reason = "prctl takes arguments that only its first one gives a meaning")]
+pub(super) fn drop_capabilities() -> nix::Result<()> {
+    for capability in (0..64).filter(|number| !KEPT_CAPABILITIES.contains(number)) {
+        // SAFETY: this option takes one number and no pointer.
+        let dropped = unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) };
+        match Errno::result(dropped) {
+            // Past the last one that this kernel knows.
+            Err(Errno::EINVAL) => break,
+            outcome => outcome?,
+        };
+    }
+    Ok(())
+}
+
+/// The version of Landlock that this kernel offers.
+#[expect(unsafe_code, reason = "no wrapper tells the version without using it")]
+pub(super) fn landlock_version() -> nix::Result<i64> {
+    const VERSION: libc::c_ulong = 1;
+    let no_rules = std::ptr::null::<libc::c_void>();
+    // SAFETY: with this flag the call takes no rules and only answers a number.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, no_rules, 0_usize, VERSION) };
+    Errno::result(version)
 }
 
 /// Ends a forked process without the clean-up of its parent's libraries, which is its parent's.

@@ -3,7 +3,8 @@
 //! The zygote's socket carries parcels of descriptors, one parcel per step. Everything else goes
 //! over the step's own channel, between worker and monitor, as small JSON packets.
 
-use std::io::IoSlice;
+use std::borrow::Cow;
+use std::io::{self, IoSlice};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
@@ -14,6 +15,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Ended;
+use super::limits::Limit;
+use crate::domain::definition::Wall;
 
 /// How many descriptors start a step, at the least: its channel, its specification, what the worker
 /// takes from its 1 and 2, and its 0, 1 and 2.
@@ -42,9 +45,29 @@ pub(super) enum Report {
     /// The step runs. (From the zygote itself, over its own socket: it serves.)
     Started { pid: i32 },
     /// The step could not be started.
-    Refused { stage: Stage, errno: i32 },
+    Refused(Refusal),
     /// The step and all its descendants are gone.
     Ended(Ended),
+}
+
+/// A start that failed.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Refusal {
+    pub(super) stage: Stage,
+    pub(super) errno: i32,
+    /// What the operating system did not do, or why nobody asked it.
+    pub(super) action: Cow<'static, str>,
+}
+
+impl Refusal {
+    pub(super) fn new(stage: Stage, errno: Errno, action: &'static str) -> Self {
+        Self { stage, errno: errno as i32, action: action.into() }
+    }
+
+    /// Of an error that has a number of the operating system, or should.
+    pub(super) fn of_io(stage: Stage, error: &io::Error, action: &'static str) -> Self {
+        Self { stage, errno: error.raw_os_error().unwrap_or(libc::EIO), action: action.into() }
+    }
 }
 
 /// Where the start of a step failed.
@@ -56,6 +79,10 @@ pub(super) enum Stage {
     Cwd,
     /// Finding and executing the program.
     Program,
+    /// Holding a limit.
+    Limit(Limit),
+    /// Putting up a wall.
+    Wall(Wall),
 }
 
 /// Two connected sockets that keep packets apart and are closed on exec.

@@ -15,10 +15,11 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, setsid};
 
+use super::cgroup::{self, Ground};
 use super::monitor::{self, Job};
 use super::sys::{self, Patience};
-use super::wire::{self, Parcel, Report, Stage};
-use super::{Ended, Exit, sweep};
+use super::wire::{self, Parcel, Refusal, Report, Stage};
+use super::{Ended, sweep};
 
 /// The name by which a zygote knows itself.
 pub(super) const NAME: &str = "mother-zygote";
@@ -54,11 +55,16 @@ fn serve() -> Result<Infallible, io::Error> {
     SigSet::all().thread_block()?;
     let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
     let signals = SignalFd::with_flags(&SigSet::from(Signal::SIGCHLD), flags)?;
+    let ground = read_ground();
+    if let Err(error) = ground.settle() {
+        eprintln!("{NAME}: no common control group: {error}");
+    }
     let (lifeline, held) = io::pipe()?;
     let pid = Pid::this().as_raw();
     wire::send_message(&control, &Report::Started { pid })?;
     let mut house = House {
         signals,
+        ground,
         lifeline,
         _held: held,
         monitors: HashMap::new(),
@@ -86,7 +92,8 @@ fn serve() -> Result<Infallible, io::Error> {
                     Ok(ForkResult::Parent { child }) => house.admit(child, job),
                     Ok(ForkResult::Child) => {
                         drop(control);
-                        return monitor::run(job, &house.into_lifeline());
+                        let (lifeline, ground) = house.into_kept();
+                        return monitor::run(job, &lifeline, &ground);
                     }
                     Err(errno) => refuse(&job.channel, errno),
                 }
@@ -95,7 +102,7 @@ fn serve() -> Result<Infallible, io::Error> {
             // the same reason, and what they leave falls to this process.
             Ok(None) => {
                 house.let_monitors_finish()?;
-                sweep::until_childless(|_, _| {})?;
+                sweep::until_childless(sweep::kill_children, |_, _| {})?;
                 std::process::exit(0);
             }
             Err(Errno::EAGAIN | Errno::EINTR) => {}
@@ -123,21 +130,29 @@ fn open_parcel(parcel: Parcel) -> Option<Job> {
 
 fn refuse(channel: &OwnedFd, errno: Errno) {
     // A worker that does not listen any more has no use for the reason.
-    let refusal = Report::Refused { stage: Stage::Host, errno: errno as i32 };
-    let _ = wire::send_message(channel, &refusal);
+    let refusal = Refusal::new(Stage::Host, errno, "create it");
+    let _ = wire::send_message(channel, &Report::Refused(refusal));
+}
+
+/// The control groups of the worker, which it passes as the only argument.
+fn read_ground() -> Ground {
+    let passed = std::env::args().nth(1);
+    passed.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
 /// The monitors and what they need of the zygote.
 struct House {
     signals: SignalFd,
+    /// Where the monitors make the groups of their steps.
+    ground: Ground,
     /// Breaks for the monitors when this process dies, because it alone holds the other end.
     lifeline: PipeReader,
     _held: PipeWriter,
     /// The channel of each monitor. Held here too, so that the worker sees its end only after
     /// this process knows of the monitor's end.
     monitors: HashMap<Pid, OwnedFd>,
-    /// The channels of monitors that were killed, until their orphans are swept.
-    bereaved: Vec<OwnedFd>,
+    /// The monitors that were killed and their channels, until their orphans are swept.
+    bereaved: Vec<(Pid, OwnedFd)>,
     swept: u32,
 }
 
@@ -146,9 +161,10 @@ impl House {
         self.monitors.insert(monitor, job.channel);
     }
 
-    /// What the monitor keeps of all this; the rest is closed.
-    fn into_lifeline(self) -> PipeReader {
-        self.lifeline
+    /// What the monitor keeps of all this; the rest is closed here, above all the other end of the
+    /// lifeline.
+    fn into_kept(self) -> (PipeReader, Ground) {
+        (self.lifeline, self.ground)
     }
 
     /// Reaps monitors and orphans that have ended.
@@ -167,7 +183,7 @@ impl House {
                 }
             } else if let Some(channel) = self.monitors.remove(&pid) {
                 if !status.success() {
-                    self.bereaved.push(channel);
+                    self.bereaved.push((pid, channel));
                 }
             } else if status.signal() == Some(libc::SIGKILL) {
                 self.swept += 1;
@@ -204,15 +220,9 @@ impl House {
             let _ = kill(*orphan, Signal::SIGKILL);
         }
         if children.is_empty() {
-            let lost = Report::Ended(Ended {
-                status: Exit::Lost,
-                swept: std::mem::take(&mut self.swept),
-                user_cpu: Duration::ZERO,
-                system_cpu: Duration::ZERO,
-                wall: Duration::ZERO,
-                max_rss_bytes: 0,
-            });
-            for channel in self.bereaved.drain(..) {
+            let lost = Report::Ended(Ended::lost(std::mem::take(&mut self.swept)));
+            for (monitor, channel) in self.bereaved.drain(..) {
+                cgroup::discard(&self.ground, monitor);
                 let _ = wire::send_message(&channel, &lost);
             }
         }
