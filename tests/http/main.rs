@@ -14,6 +14,7 @@ mod causality;
 mod document;
 mod explain;
 mod graph;
+mod hostile;
 mod hygiene;
 mod idempotency;
 mod jvvset;
@@ -21,9 +22,12 @@ mod list;
 mod live;
 mod live_client;
 mod machines;
+mod misdeeds;
 mod monitor;
 mod output;
 mod people;
+#[path = "../support/processes.rs"]
+mod processes;
 mod query;
 mod steer;
 #[path = "../support/steering.rs"]

@@ -9,6 +9,8 @@
 mod draw;
 #[path = "../support/history.rs"]
 mod history;
+#[path = "../support/processes.rs"]
+mod processes;
 #[expect(dead_code, reason = "shared with the tests of the engine")]
 #[path = "../engine/support.rs"]
 mod support;
@@ -24,6 +26,7 @@ use draw::{Asked, Chance, GROUPS};
 use futures_util::{StreamExt as _, stream};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use processes::marked;
 use serde_json::{Value, json};
 use sutbot::domain::{Action, Actor};
 use sutbot::engine::{Engine, EventView, Found};
@@ -265,18 +268,6 @@ fn done(found: &Found, events: &[EventView], is_fork: bool) -> HashMap<Move, i64
             1;
     }
     done
-}
-
-/// The processes with `mark` in their environment.
-fn marked(mark: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok);
-    let has_mark = |path: &Path| {
-        std::fs::read(path.join("environ")).is_ok_and(|environ| {
-            environ.windows(mark.len()).any(|window| window == mark.as_bytes())
-        })
-    };
-    let name = |path: &Path| std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
-    processes.map(|p| p.path()).filter(|path| has_mark(path)).map(|path| name(&path)).collect()
 }
 
 async fn serve(database: &str, folder: &Path, mark: &str) -> (Child, String) {
