@@ -107,7 +107,7 @@ fn a_command_without_its_verb_lists_the_verbs() {
               explain    Say why an operation, or one of its steps, does not go on
               events     Print what happened to an operation and its steps
               watch      Follow an operation to its end; Ctrl-C leaves it running
-              cancel     Stop an operation and its running steps
+              cancel     Stop an operation and its running steps; what is for its end runs
               suspects   List what ran causally concurrent with a step: who may have disturbed it
               causes     Print what happened before an event, as far as it could know
               causality  Draw which attempts had ended before which began

@@ -6,32 +6,11 @@ use serde_json::{Value, json};
 use sutbot::runner::process::GroundChoice;
 
 use crate::processes::marked;
+use crate::resist::{RESIST, rounds};
 use crate::steering::step;
 use crate::support::{OwnService, PATIENCE, own_service};
 
-/// A third in sessions of their own, a third forked twice and immune to hang-ups, the rest plain; all
-/// of them deaf to SIGTERM, SIGINT and SIGHUP.
-const RESIST: &str = r#"
-    trap '' TERM INT HUP
-    resist='while :; do sleep 1000; done'
-    n=0
-    while [ $n -lt 200 ]; do
-        case $((n % 3)) in
-            0) setsid sh -c "$resist" & ;;
-            1) (nohup sh -c "$resist" >/dev/null 2>&1 &) ;;
-            2) sh -c "$resist" & ;;
-        esac
-        n=$((n + 1))
-    done
-    wait
-"#;
 const GRACE: Duration = Duration::from_millis(300);
-
-/// One round every day; more when `SUTBOT_HOSTILE_ROUNDS` says so.
-fn rounds() -> usize {
-    let asked = std::env::var("SUTBOT_HOSTILE_ROUNDS").ok();
-    asked.map_or(1, |text| text.parse().expect("SUTBOT_HOSTILE_ROUNDS is a number"))
-}
 
 /// A step that resists, and that carries `mark`.
 fn hostile(mark: &str, in_group: bool) -> Value {
@@ -123,7 +102,7 @@ async fn round(end: End, walls: &GroundChoice, number: usize) -> Duration {
 async fn none_is_left(walls: GroundChoice) {
     for end in [End::Cancel, End::Abort, End::Timeout, End::Interrupt, End::Shutdown] {
         let mut longest = Duration::ZERO;
-        for number in 0..rounds() {
+        for number in 0..rounds(1) {
             longest = longest.max(round(end, &walls, number).await);
         }
         if !matches!(end, End::Timeout) {

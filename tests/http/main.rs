@@ -29,6 +29,8 @@ mod people;
 #[path = "../support/processes.rs"]
 mod processes;
 mod query;
+#[path = "../support/resist.rs"]
+mod resist;
 mod steer;
 #[path = "../support/steering.rs"]
 mod steering;

@@ -7,33 +7,11 @@ use std::time::Duration;
 
 use sutbot::runner::process::{Exit, GroundChoice, GroundSettings, Signal, Zygote};
 
+use crate::resist::{RESIST, rounds};
 use crate::support::{Tree, capture, shell, spec, within};
 
 /// How many processes resist at once.
 const HOSTILE: usize = 200;
-
-/// Resists: a third in sessions of their own, a third forked twice and immune to hang-ups, the rest
-/// plain, and all of them deaf to SIGTERM.
-const RESIST: &str = r#"
-    trap '' TERM INT HUP
-    resist='exec 9>"$1"; echo up >&9; while :; do sleep 1000; done'
-    n=0
-    while [ $n -lt 200 ]; do
-        case $((n % 3)) in
-            0) setsid sh -c "$resist" sh "$1" & ;;
-            1) (nohup sh -c "$resist" sh "$1" >/dev/null 2>&1 &) ;;
-            2) sh -c "$resist" sh "$1" & ;;
-        esac
-        n=$((n + 1))
-    done
-    wait
-"#;
-
-/// Two rounds every day; more when `SUTBOT_HOSTILE_ROUNDS` says so.
-fn rounds() -> usize {
-    let asked = std::env::var("SUTBOT_HOSTILE_ROUNDS").ok();
-    asked.map_or(2, |text| text.parse().expect("SUTBOT_HOSTILE_ROUNDS is a number"))
-}
 
 fn zygote(place: &GroundChoice) -> Zygote {
     let groups = GroundSettings { place: place.clone(), processes: None };
@@ -51,7 +29,7 @@ async fn none_stays(choice: &GroundChoice) {
     probe.confinement.demanded.cgroup = true;
     // Where the host has none, both tests are about the sweep alone.
     let is_offered = zygote.spawn(probe).await.is_ok();
-    for _ in 0..rounds() {
+    for _ in 0..rounds(2) {
         let mut tree = Tree::new();
         let mut asked = tree.shell(RESIST);
         asked.confinement.demanded.cgroup = is_offered;

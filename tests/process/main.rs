@@ -1,6 +1,8 @@
 //! Real processes, well-behaved and not: each ends with the right record and leaves nothing behind.
 
 mod hostile;
+#[path = "../support/resist.rs"]
+mod resist;
 mod support;
 mod walls;
 
