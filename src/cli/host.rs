@@ -61,6 +61,8 @@ pub struct HostSettings {
     pub secrets_dir: Option<PathBuf>,
     /// How long a worker may act without a heartbeat.
     pub lease: Duration,
+    /// How long attempts of a worker that lost its lease are Unresponsive before others get them.
+    pub requeue_after: Duration,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
     /// The time between SIGTERM and SIGKILL where a step does not say.
@@ -117,6 +119,7 @@ impl HostSettings {
             stamps: true,
             repeatability_window: EngineSettings::default().repeatability_window,
             lease: Duration::from_secs(6),
+            requeue_after: Duration::from_secs(2),
             heartbeat: Duration::from_secs(2),
             default_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
@@ -234,6 +237,7 @@ impl Host {
             limits: settings.limits,
             stamps: settings.stamps,
             repeatability_window: settings.repeatability_window,
+            requeue_after: settings.requeue_after,
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;

@@ -79,6 +79,16 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     lease: Duration,
+    /// How long a lost worker's steps are Unresponsive before others get them
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_REQUEUE_AFTER",
+        hide_env_values = true,
+        default_value = "2s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    requeue_after: Duration,
     /// How often a worker says that it lives
     #[arg(
         long,
@@ -368,6 +378,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
         output_cap_bytes: worker.output_cap_bytes,
         secrets_dir: worker.secrets_dir.clone(),
         lease: worker.lease,
+        requeue_after: worker.requeue_after,
         heartbeat: worker.heartbeat,
         default_grace: worker.default_grace,
         drain: worker.drain,

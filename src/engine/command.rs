@@ -199,11 +199,13 @@ pub struct SteerAnswer {
     pub paused: bool,
 }
 
-/// The attempts of a worker that lost its lease are to be taken from it.
+/// A worker lost its lease.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lose {
     pub(super) operation: Uuid,
     pub(super) worker: Incarnation,
+    /// Whether others may have its attempts by now.
+    pub(super) is_over: bool,
 }
 
 /// Time may be up for an operation or some of its steps. The answer is when it is up next.

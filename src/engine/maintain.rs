@@ -52,26 +52,28 @@ impl Shared {
         self.forget_aliases().await
     }
 
-    /// Takes their attempts from workers whose leases ran out.
+    /// Tells what workers had whose leases ran out and, a while later, gives it to others.
     async fn rescue(&self) -> Result<(), EngineError> {
-        for worker in self.store.revoke_expired().await? {
+        for worker in self.store.revoke_expired(self.settings.requeue_after).await? {
             // First, so that the attempts that follow find every reply that was taken.
             self.store.close_prompts_of(worker.id).await?;
             let operations = self.store.held_by(worker.id).await?;
-            let count = operations.len();
-            if count > 0 {
+            let (count, is_over) = (operations.len(), worker.is_over);
+            if count > 0 && is_over {
                 tracing::warn!(worker = worker.id, name = worker.name, count, "engine.worker.lost");
             }
             let mut answers = Vec::with_capacity(count);
             for operation in operations {
-                let (ask, answer) = Ask::new(Lose { operation, worker: worker.id });
+                let (ask, answer) = Ask::new(Lose { operation, worker: worker.id, is_over });
                 self.send(Command::Lose(ask)).await?;
                 answers.push(answer);
             }
             for answer in answers {
                 answer.await.map_err(|_| EngineError::ShuttingDown)??;
             }
-            self.store.forget_worker(worker.id).await?;
+            if is_over || count == 0 {
+                self.store.forget_worker(worker.id).await?;
+            }
         }
         Ok(())
     }

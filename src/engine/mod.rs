@@ -90,6 +90,8 @@ pub struct EngineSettings {
     pub poll_interval: Duration,
     /// How often a step is given to another worker because its worker was lost.
     pub infra_retries: u32,
+    /// How long attempts of a worker that lost its lease are Unresponsive before others get them.
+    pub requeue_after: Duration,
     /// Whether the causal order of the events of new operations is kept.
     pub stamps: bool,
     /// For how long a submission that is repeated makes nothing new.
@@ -104,6 +106,7 @@ impl Default for EngineSettings {
             limits: Limits::default(),
             poll_interval: Duration::from_secs(1),
             infra_retries: 3,
+            requeue_after: Duration::from_secs(2),
             stamps: true,
             repeatability_window: Duration::from_hours(24),
         }

@@ -208,10 +208,15 @@ impl Turn {
     }
 
     fn lose(&mut self, ask: &mut Ask<Lose, ()>, runs: &mut HashMap<Uuid, Cached>) {
-        let Lose { operation, worker } = ask.input;
+        let Lose { operation, worker, is_over } = ask.input;
         if let Some(cached) = runs.get_mut(&operation) {
-            let lost = cached.run.lose(worker, self.shared.settings.infra_retries, self.now);
-            if lost > 0 {
+            let before = cached.run.version();
+            if is_over {
+                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now);
+            } else {
+                cached.run.lose(worker, self.now);
+            }
+            if cached.run.version() != before {
                 self.touched.insert(operation);
             }
         }

@@ -32,6 +32,8 @@ pub struct LostWorker {
     pub id: Incarnation,
     /// For people.
     pub name: String,
+    /// Whether it was lost so long ago that others may have what it had.
+    pub is_over: bool,
 }
 
 /// The workers that hold a lease, all together.
@@ -128,19 +130,21 @@ impl Store {
 
     /// Revokes the leases that ran out and answers whose they were, those revoked before and not
     /// yet [forgotten](Self::forget_worker) too. From then on such a worker's heartbeat is refused.
+    /// It is over for those that were lost for so long.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn revoke_expired(&self) -> Result<Vec<LostWorker>, StoreError> {
+    pub async fn revoke_expired(&self, lost_for: Duration) -> Result<Vec<LostWorker>, StoreError> {
         Ok(sqlx::query_as(
             r#"
             -- worker/revoke_expired
             update worker
-            set lease_until = '-infinity'
+            set lease_until = '-infinity', revoked = coalesce(revoked, clock_timestamp())
             where lease_until <= clock_timestamp()
-            returning id, name
+            returning id, name, clock_timestamp() >= revoked + $1 as is_over
             "#,
         )
+        .bind(interval(lost_for))
         .fetch_all(&self.read)
         .await?)
     }

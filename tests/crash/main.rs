@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod repeated;
+mod zombie;
 
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
@@ -36,8 +37,17 @@ impl Server {
     }
 
     fn with_lease(data_dir: &Path, lease: &str) -> Self {
+        Self::with(data_dir, &["--lease", lease, "--heartbeat", "500ms"])
+    }
+
+    fn without_worker(data_dir: &Path) -> Self {
+        Self::with(data_dir, &["--no-worker"])
+    }
+
+    fn with(data_dir: &Path, arguments: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_mother"))
-            .args(["serve", "--listen", "127.0.0.1:0", "--lease", lease, "--heartbeat", "500ms"])
+            .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(arguments)
             .arg("--data-dir")
             .arg(data_dir)
             .env_remove("DATABASE_URL")

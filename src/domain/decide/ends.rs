@@ -208,7 +208,7 @@ fn clean_up_steps_run_as_their_guards_say() {
     let mut run = deployment(OnCancel::CleanUp);
     claim(&mut run, start());
     run.stop_for(Stop::Cancel, start());
-    run.lose(WORKER, 3, start());
+    run.rescue(WORKER, 3, start());
     assert_eq!(run.changes().cut, [(number(&run, "a"), Cut::Unknown)]);
     assert_eq!(claim(&mut run, start()), ["notify"]);
     succeed(&mut run, "notify");

@@ -39,6 +39,7 @@ impl Run {
     /// process is left, ends the operation.
     fn conclude(&mut self, now: DateTime<Utc>) {
         self.wind_up(now);
+        self.feel_pulse(now);
         self.close_gathered();
     }
 

@@ -83,11 +83,13 @@ impl Run {
         heard: Option<&Stamp>,
         now: DateTime<Utc>,
     ) -> Result<(), Stale> {
+        // Nor does it count what a worker says that lost its lease: it has killed what it ran.
         let open = self
             .open
             .get(&step)
             .copied()
             .filter(|open| open.attempt == attempt && open.holder == Some(worker))
+            .filter(|_| !self.is_lost(step))
             .ok_or(Stale { step, attempt, worker })?;
         if let Some(heard) = heard {
             self.hear(step, heard);

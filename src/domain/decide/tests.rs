@@ -111,6 +111,7 @@ pub(super) enum Move {
     Claim(usize),
     Settle(usize, Ending),
     Lose,
+    Rescue,
     Stop(Stop),
     Steer(Verb, Vec<u32>),
     Pause(bool),
@@ -150,6 +151,7 @@ pub(super) fn moves(actions: Vec<Action>) -> impl Strategy<Value = Move> {
         6 => (1..4_usize).prop_map(Move::Claim),
         10 => (0..4_usize, ending).prop_map(|(which, ending)| Move::Settle(which, ending)),
         1 => Just(Move::Lose),
+        1 => Just(Move::Rescue),
         8 => steer(actions),
         1 => any::<bool>().prop_map(Move::Pause),
         1 => Just(Move::Context),
@@ -226,9 +228,12 @@ impl Walk {
                     let stale = self.run.settle(n, attempt, worker, *ending, self.now);
                     assert!(stale.is_err() && self.run.version() == before);
                 }
-                self.run.settle(n, attempt, WORKER, *ending, self.now).unwrap();
+                let is_lost = self.run.steps()[n as usize].class() == StepState::UNRESPONSIVE;
+                let settled = self.run.settle(n, attempt, WORKER, *ending, self.now);
+                assert_eq!(settled.is_err(), is_lost);
             }
-            Move::Lose => drop(self.run.lose(WORKER, 1, self.now)),
+            Move::Lose => drop(self.run.lose(WORKER, self.now)),
+            Move::Rescue => drop(self.run.rescue(WORKER, 1, self.now)),
             Move::Stop(reason) => {
                 self.ends.before_stop(&self.run);
                 let stopped = self.run.stop_for(*reason, self.now);
@@ -358,6 +363,7 @@ impl Walk {
                 return;
             }
             self.take(&Move::Pause(false));
+            self.take(&Move::Rescue);
             self.take(&Move::Later);
             self.take(&Move::Claim(3));
             self.take(&Move::Settle(0, Ending::Succeeded));

@@ -340,6 +340,13 @@ fn running(
         );
         return Because { until, verbs: moving_verbs(run, n), ..plain(Kind::Person, message) };
     }
+    if run.steps[n as usize].class() == StepState::UNRESPONSIVE {
+        let message = format!(
+            "`{name}` is {state}: worker {worker}, which had attempt {attempt} of it, was not heard of \
+             for longer than its lease; another worker gets it soon, or it fails if that came too often"
+        );
+        return plain(Kind::Worker, message);
+    }
     let message = format!(
         "`{name}` is {state}: worker {worker} has had attempt {attempt} of it since {since}{}",
         limit.unwrap_or_default()

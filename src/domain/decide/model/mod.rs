@@ -241,7 +241,8 @@ impl Both {
                 self.naive.settle(&mut self.situation, place, is_good);
             }
             Move::Lose(again) => {
-                self.run.lose(WORKER, if again { 1_000 } else { 0 }, self.now);
+                self.run.lose(WORKER, self.now);
+                self.run.rescue(WORKER, if again { 1_000 } else { 0 }, self.now);
                 for n in 0..STEPS {
                     naive.lose(&mut self.situation, n, again);
                 }

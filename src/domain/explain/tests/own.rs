@@ -110,7 +110,7 @@ fn play(run: &mut Run, what: usize, which: usize) {
             run.settle(step, attempt, WORKER, ending, start()).unwrap();
         }
         (2, _) if !run.state().is_final() => run.pause(which.is_multiple_of(2), start()),
-        (3, _) if which.is_multiple_of(5) => drop(run.lose(WORKER, 1, start())),
+        (3, _) if which.is_multiple_of(5) => drop(run.rescue(WORKER, 1, start())),
         (_, _) if !run.state().is_final() => {
             let actions = step(run, n, &around(start())).actions;
             let actions: Vec<Action> =
