@@ -17,6 +17,7 @@
 mod causality;
 mod clock;
 mod command;
+mod ends;
 mod error;
 mod idempotency;
 mod jobsets;

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
@@ -13,6 +13,7 @@ use super::Shared;
 use super::command::{
     Ask, Command, ContextPatch, Expire, Lose, Report, StopAnswer, StopAsked, Submit,
 };
+use super::ends::{cancellation, never_begun, stopped};
 use super::error::EngineError;
 use super::idempotency::{Accepted, Keys};
 use super::lane::Cached;
@@ -20,10 +21,10 @@ use super::live::{Span, Spans};
 use super::seat::{Assignment, Seat};
 use crate::domain::decide::{Claim, Stopped};
 use crate::domain::definition::Work;
-use crate::domain::{Expired, Incarnation, Run, Stop, resources};
+use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
-    AttemptRecord, AttemptReport, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES,
-    HAS_RESOURCES, HAS_RESULT, Known, NewOperation, OperationData, StoreError,
+    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
+    Known, NewOperation, OperationData, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -433,36 +434,6 @@ impl Turn {
             shared.look_at(self.lane, due);
         }
     }
-}
-
-/// Who asked for a cancellation, when and why; of an abort, `forced` tells the same. What was asked
-/// before it stays.
-fn cancellation(before: Option<Stop>, asked: &StopAsked) -> Option<Value> {
-    let record = asked.cancellation.clone()?;
-    if asked.reason != Stop::Abort {
-        return Some(record);
-    }
-    let mut whole = if before == Some(Stop::Cancel) { json!({}) } else { record.clone() };
-    whole["forced"] = record;
-    Some(whole)
-}
-
-/// The record of an attempt that no worker took in time.
-fn never_begun(run: &Run, expired: &Expired, now: DateTime<Utc>) -> AttemptRecord {
-    let Expired { step, attempt, since, timeout } = *expired;
-    let message = timeout.message(&run.jobset().step(step).definition);
-    let exception = Some(json!({"type": timeout.name(), "message": message}));
-    let report = AttemptReport { exception, ..AttemptReport::default() };
-    let (operation, worker, started, ended) = (run.id(), 0, since, now);
-    AttemptRecord { operation, step, attempt, worker, started, ended, report }
-}
-
-/// What the stop of the operation found begun and not ended, as it is stored.
-fn stopped(run: &Run) -> Option<Value> {
-    let cut = run.changes().cut.iter();
-    let stopped: Map<String, Value> =
-        cut.map(|(step, cut)| (step.to_string(), cut.name().into())).collect();
-    (!stopped.is_empty()).then_some(Value::Object(stopped))
 }
 
 /// What a claim knew, for work that can tell somebody something. A milestone cannot, so nothing is

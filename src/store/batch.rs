@@ -14,110 +14,14 @@ use uuid::Uuid;
 
 use super::apply;
 use super::clock::{is_due, pack_clock};
+use super::columns::{
+    Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders, Resources,
+};
 use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
 use crate::domain::{Event, Fact, Kill, KillHow, OperationState, Run, Stop};
-
-/// Columns of one table, filled row by row.
-macro_rules! columns {
-    ($(#[$doc:meta])* $name:ident { $($field:ident: $type:ty),+ $(,)? }) => {
-        $(#[$doc])*
-        #[derive(Debug, Default)]
-        struct $name { $($field: Vec<$type>),+ }
-
-        impl $name {
-            #[expect(clippy::too_many_arguments, reason = "one per column")]
-            fn push(&mut self, $($field: $type),+) {
-                $(self.$field.push($field);)+
-            }
-        }
-    };
-}
-
-columns! {
-    /// Operations, new or changed. `expected` is 0 for new ones.
-    Operations {
-        id: Uuid, expected: i32, state: i16, stop: Option<i16>, flags: i16, version: i32,
-        entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, jobset: Option<Uuid>,
-        labels: Option<Json<Value>>, clock: Option<Vec<u8>>, alias: Option<String>,
-    }
-}
-
-columns! {
-    Events {
-        operation: Uuid, seq: i32, at: DateTime<Utc>, kind: i16, step: Option<i32>,
-        attempt: Option<i32>, action: Option<i16>, from_state: Option<i16>,
-        to_state: Option<i16>, state: Option<i16>, worker: Option<i64>, stamp: Option<Vec<u8>>,
-    }
-}
-
-columns! {
-    Attempts {
-        operation: Uuid, step: i32, attempt: i32, worker: i64, started: DateTime<Utc>,
-        ended: DateTime<Utc>, exit_code: Option<i32>, signal: Option<i32>,
-        exception: Option<Json<Value>>, result: Option<Json<Value>>, usage: Option<Json<Value>>,
-    }
-}
-
-#[derive(Debug, Default)]
-struct Chunks {
-    operation: Vec<Uuid>,
-    chunk: Vec<i32>,
-    steps: Vec<Vec<u8>>,
-}
-
-#[derive(Debug, Default)]
-struct Jobsets {
-    id: Vec<Uuid>,
-    digest: Vec<Vec<u8>>,
-    name: Vec<String>,
-    document: Vec<String>,
-}
-
-#[derive(Debug, Default)]
-struct Moments {
-    operation: Vec<Uuid>,
-    at: Vec<DateTime<Utc>>,
-}
-
-#[derive(Debug, Default)]
-struct Orders {
-    worker: Vec<i64>,
-    operation: Vec<Uuid>,
-    step: Vec<i32>,
-    attempt: Vec<i32>,
-    interrupt: Vec<bool>,
-    force: Vec<bool>,
-}
-
-#[derive(Debug, Default)]
-struct Data {
-    operation: Vec<Uuid>,
-    context: Vec<Option<Json<Value>>>,
-    cancellation: Vec<Option<Json<Value>>>,
-    edits: Vec<Option<Json<Value>>>,
-    forked_from: Vec<Option<Uuid>>,
-    forked_from_alias: Vec<Option<String>>,
-    stopped: Vec<Option<Json<Value>>>,
-}
-
-#[derive(Debug, Default)]
-struct Resources {
-    operation: Vec<Uuid>,
-    name: Vec<String>,
-    /// The operations that share none any more.
-    ended: Vec<Uuid>,
-}
-
-/// Attempts that new operations take over from those they were forked from.
-#[derive(Debug, Default)]
-struct Kept {
-    operation: Vec<Uuid>,
-    source: Vec<Uuid>,
-    step: Vec<i32>,
-}
 
 /// The columns of an operation that never change.
 #[derive(Default)]
@@ -203,10 +107,7 @@ impl Batch {
 
     /// Notes when time is up next for an operation.
     pub fn add_timer(&mut self, operation: Uuid, at: DateTime<Utc>) {
-        if !self.timers.operation.contains(&operation) {
-            self.timers.operation.push(operation);
-            self.timers.at.push(at);
-        }
+        self.timers.set(operation, at);
     }
 
     /// Puts an operation in the queue if something can be claimed of it now or later, and takes it

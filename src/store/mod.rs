@@ -16,6 +16,7 @@ mod apply;
 mod batch;
 mod causality;
 mod clock;
+mod columns;
 mod error;
 mod find;
 mod idempotency;
