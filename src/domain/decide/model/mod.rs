@@ -240,13 +240,7 @@ impl Both {
                 let place = self.place(*n);
                 self.naive.settle(&mut self.situation, place, is_good);
             }
-            Move::Lose(again) => {
-                self.run.lose(WORKER, self.now);
-                self.run.rescue(WORKER, if again { 1_000 } else { 0 }, self.now);
-                for n in 0..STEPS {
-                    naive.lose(&mut self.situation, n, again);
-                }
-            }
+            Move::Lose(again) => return self.lose(again),
             Move::Act(n, action) => {
                 let Some(action) = self.run.jobset().action(action) else { return };
                 let to = naive.allowed(&self.situation, n, self.run.jobset().action_name(action));
@@ -264,6 +258,24 @@ impl Both {
             }
         }
         self.agree(&format!("{step:?}"));
+    }
+
+    /// The worker is lost; `again`: others may take what it had.
+    fn lose(&mut self, again: bool) {
+        let before = self.situation.states.clone();
+        self.run.lose(WORKER, self.now);
+        self.naive.silence(&mut self.situation);
+        self.agree("the loss");
+        self.run.rescue(WORKER, if again { 1_000 } else { 0 }, self.now);
+        let mut places: Vec<usize> = (0..STEPS).collect();
+        places.sort_by_key(|place| self.numbers[*place]);
+        for n in places {
+            if self.situation.states[n] == "Unresponsive" {
+                self.situation.states[n].clone_from(&before[n]);
+            }
+            self.naive.lose(&mut self.situation, n, again);
+        }
+        self.agree("the rescue");
     }
 
     /// The run as the naive reading tells it, as far as it goes.

@@ -34,6 +34,9 @@ pub(super) struct Naive {
 const ENDED: [&str; 7] =
     ["Skipped", "Blocked", "Unreachable", "Succeeded", "Failed", "TimedOut", "Cancelled"];
 
+/// Nobody but the service moves a step on from here.
+const LOST: &str = "Unresponsive";
+
 impl Naive {
     pub(super) fn first(&self) -> Situation {
         let steps = &self.definition.steps;
@@ -56,6 +59,9 @@ impl Naive {
     }
 
     pub(super) fn is_ended(&self, n: usize, state: &str) -> bool {
+        if state == LOST {
+            return false;
+        }
         match self.of(n) {
             None => ENDED.contains(&state),
             Some(machine) => {
@@ -72,6 +78,9 @@ impl Naive {
     }
 
     fn is_held(&self, n: usize, state: &str) -> bool {
+        if state == LOST {
+            return true;
+        }
         let Some(machine) = self.of(n) else { return state == "Paused" };
         let by_hand = |t: &TransitionDefinition| t.from == state && !t.automatic;
         !self.is_work(n, state) && machine.transitions.iter().any(by_hand)
@@ -278,6 +287,15 @@ impl Naive {
         now.attempts[n] = Attempt::Admitted;
         if self.of(n).is_none() {
             now.states[n] = "Waiting".into();
+        }
+    }
+
+    /// The worker was not heard of for too long.
+    pub(super) fn silence(&self, now: &mut Situation) {
+        for (state, attempt) in now.states.iter_mut().zip(&now.attempts) {
+            if *attempt == Attempt::Held(false) {
+                *state = LOST.into();
+            }
         }
     }
 
