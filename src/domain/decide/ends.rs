@@ -1,12 +1,12 @@
 //! What runs at the end of an operation, and what does not, told naively from what happened.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
 use super::tests::{WORKER, start};
-use super::{Cause, Ending, Stopped};
+use super::{Cause, Ending, Selection, Stopped};
 use crate::domain::changes::{Cut, Event, Fact, KillHow};
 use crate::domain::definition::{Definition, ForEnd, OnCancel, OnFailure, Retry, StepDefinition};
 use crate::domain::run::Run;
@@ -190,6 +190,28 @@ fn compensations_run_one_by_one_in_reverse_once_nothing_else_runs() {
     }
     assert_eq!(run.state(), OperationState::Cancelled);
     assert_eq!(state(&run, "notify"), StepState::CANCELLED);
+}
+
+#[test]
+fn a_rerun_as_a_new_run_does_again_what_was_undone() {
+    let mut run = deployment(OnCancel::Compensate);
+    claim(&mut run, start());
+    succeed(&mut run, "a");
+    claim(&mut run, start());
+    run.stop_for(Stop::Cancel, start());
+    settle(&mut run, "b", Ending::Stopped, start());
+    for name in ["undo-a", "teardown", "report"] {
+        assert_eq!(claim(&mut run, start()), [name]);
+        succeed(&mut run, name);
+    }
+    assert_eq!(run.state(), OperationState::Cancelled);
+    let again = run.to_run_again(&Selection::default(), false);
+    let mut fork = run.fork(Uuid::from_u128(2), &again, &BTreeMap::new(), start());
+    for name in ["a", "b", "c", "teardown", "report"] {
+        assert_eq!(claim(&mut fork, start()), [name]);
+        succeed(&mut fork, name);
+    }
+    assert_eq!(fork.state(), OperationState::Succeeded);
 }
 
 #[test]
