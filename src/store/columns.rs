@@ -70,12 +70,11 @@ pub(super) struct Moments {
 impl Moments {
     /// Two commands of one batch may change it: the later one counts.
     pub(super) fn set(&mut self, operation: Uuid, at: DateTime<Utc>) {
-        match self.operation.iter().position(|known| *known == operation) {
-            Some(place) => self.at[place] = at,
-            None => {
-                self.operation.push(operation);
-                self.at.push(at);
-            }
+        if let Some(place) = self.operation.iter().position(|known| *known == operation) {
+            self.at[place] = at;
+        } else {
+            self.operation.push(operation);
+            self.at.push(at);
         }
     }
 }

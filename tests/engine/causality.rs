@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
-use sutbot::domain::decide::Ending;
-use sutbot::domain::{OperationState, StepState};
-use sutbot::engine::{Engine, EventView, WorkerSeat};
+use sutbot::domain::decide::{Ending, Selection, Verb};
+use sutbot::domain::{Action, OperationState, StepState};
+use sutbot::engine::{Edit, Engine, EventView, SteerAsked, SteerOrder, WorkerSeat};
 use sutbot::itc::{Causality, Stamp};
 use uuid::Uuid;
 
@@ -124,7 +124,10 @@ async fn an_operation_knows_what_those_did_that_share_a_resource() {
     let url = database().await;
     let engine = engine(&url).await;
     let one = submit(&engine, &sharing(&json!({"resource": "shop"}))).await;
-    let two = submit(&engine, &sharing(&json!({"resource.db": "shop", "resource": "bench"}))).await;
+    // It has not begun when the third one comes.
+    let mut waits = sharing(&json!({"resource.db": "shop", "resource": "bench"}));
+    waits["start"] = json!("manual");
+    let two = submit(&engine, &waits).await;
     let foreign = submit(&engine, &sharing(&json!({"resource": "other"}))).await;
     let seats = [engine.open_seat(seat(1, LEASE)).await.unwrap()];
     run(&engine, &seats, one).await;
@@ -139,6 +142,11 @@ async fn an_operation_knows_what_those_did_that_share_a_resource() {
     // The first had ended when the third came, and the second had got no further.
     assert_eq!(ties.len(), 2, "{ties:?}");
     assert_eq!((ties[0], ties[1].0, ties[1].1), ((two, one, 1), three, two));
+    let selection = Selection::default();
+    let order = SteerOrder::Steps(Verb::Take(Action::START));
+    let (dry_run, expected, edit) = (false, None, Edit::default());
+    let start = SteerAsked { operation: two, order, selection, dry_run, expected, edit };
+    engine.steer(start).await.unwrap();
     for id in [two, three, foreign] {
         run(&engine, &seats, id).await;
     }

@@ -264,7 +264,7 @@ impl Both {
     fn lose(&mut self, again: bool) {
         let before = self.situation.states.clone();
         self.run.lose(WORKER, self.now);
-        self.naive.silence(&mut self.situation);
+        Naive::silence(&mut self.situation);
         self.agree("the loss");
         self.run.rescue(WORKER, if again { 1_000 } else { 0 }, self.now);
         let mut places: Vec<usize> = (0..STEPS).collect();

@@ -291,7 +291,7 @@ impl Naive {
     }
 
     /// The worker was not heard of for too long.
-    pub(super) fn silence(&self, now: &mut Situation) {
+    pub(super) fn silence(now: &mut Situation) {
         for (state, attempt) in now.states.iter_mut().zip(&now.attempts) {
             if *attempt == Attempt::Held(false) {
                 *state = LOST.into();
