@@ -1,11 +1,12 @@
 //! Static analysis: what a jobset says and cannot mean.
 //!
-//! Four questions, each in a file of its own:
+//! Five questions, each in a file of its own:
 //!
 //! - `machines`: does each declared machine lead from its beginning to an end?
 //! - `reach`: which states can each step reach, and which guards can ever hold, were workers and
 //!   operators to do whatever suits? The least fixed point of both together.
 //! - `guards`: what follows from that: steps that can never run, actions that can never be taken.
+//! - `ends`: is there an end for which steps wait that are for one?
 //! - `deadlock`: can steps come to wait for each other? Found by running the jobset in the small.
 //!
 //! What can only be a mistake is an error and refuses the jobset; what may be meant so is a warning.
@@ -16,6 +17,7 @@
 //! would have to be turned into words for people all the same.
 
 mod deadlock;
+mod ends;
 mod guards;
 mod machines;
 mod model;
@@ -68,6 +70,7 @@ pub(super) fn of_machines(definition: &Definition) -> Findings {
 pub(super) fn of_jobset(jobset: &Jobset, order: &[u32], findings: &mut Findings) {
     let reach = reach::Reach::of(jobset);
     guards::examine(jobset, order, &reach, findings);
+    ends::examine(jobset, order, findings);
     if findings.errors.is_empty() {
         deadlock::examine(jobset, order, findings);
     }

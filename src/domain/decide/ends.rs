@@ -355,6 +355,9 @@ fn what_cannot_be_meant_is_refused() {
         (vec![undo("u", "v"), undo("v", "u")], "is for the end of the operation itself"),
         (vec![both], "cannot have it"),
     ];
+    let unasked = found(definition(vec![step("a", ""), undo("u", "a")], vec![]));
+    let warning = "warning: steps[1].compensates: `u` never runs: that needs";
+    assert!(unasked.starts_with(warning), "{unasked}");
     for (steps, expected) in cases {
         let said = found(definition(steps, vec![]));
         assert!(said.contains(expected), "{said}");
