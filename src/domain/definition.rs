@@ -105,16 +105,17 @@ pub enum OnCancel {
     Compensate,
 }
 
-/// What the processes of an attempt may use, all together unless said otherwise.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
+/// What the processes of an attempt may use, all together unless said otherwise; `None`: as much as
+/// the worker.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResourceLimits {
-    /// Memory, in bytes.
+    /// Memory in bytes; of the address space of each where no control group counts.
     pub memory: Option<u64>,
     /// Processor time per time, in cores.
     pub cpu: Option<f64>,
     /// Descriptors that one process may have open.
     pub files: Option<u64>,
-    /// Processes and threads.
+    /// Processes and threads; of the whole user where no control group counts.
     pub processes: Option<u64>,
     /// The size of a file that one of them writes, in bytes.
     pub file_size: Option<u64>,

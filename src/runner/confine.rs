@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::process::{Confinement, Limits, Sandbox, Walls};
+use super::process::{Confinement, Sandbox, Walls};
 use crate::domain::definition::StepDefinition;
 
 /// The confinement of an attempt that may write to these folders. A wall that only a sandbox has
@@ -10,15 +10,8 @@ use crate::domain::definition::StepDefinition;
 pub(super) fn confinement(definition: &StepDefinition, writable: Vec<PathBuf>) -> Confinement {
     let demanded: Walls = definition.containment.iter().copied().collect();
     let is_boxed = definition.sandbox || demanded.namespaces || demanded.landlock;
-    let limits = &definition.limits;
     Confinement {
-        limits: Limits {
-            memory: limits.memory,
-            cpu: limits.cpu,
-            processes: limits.processes,
-            files: limits.files,
-            file_size: limits.file_size,
-        },
+        limits: definition.limits,
         sandbox: is_boxed.then_some(Sandbox { writable }),
         demanded,
     }

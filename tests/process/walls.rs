@@ -6,9 +6,9 @@
 use std::fs;
 use std::path::Path;
 
-use sutbot::domain::definition::Wall;
+use sutbot::domain::definition::{ResourceLimits, Wall};
 use sutbot::runner::process::{
-    Confinement, Ended, Exit, GroundChoice, GroundSettings, Limit, Limits, ProcessSpec, Sandbox,
+    Confinement, Ended, Exit, GroundChoice, GroundSettings, Limit, ProcessSpec, Sandbox,
     SpawnError, Zygote,
 };
 
@@ -32,7 +32,7 @@ async fn run(zygote: &Zygote, asked: ProcessSpec) -> (String, Ended) {
     (String::from_utf8(out).unwrap() + std::str::from_utf8(&err).unwrap(), ended)
 }
 
-fn limited(script: &str, limits: Limits) -> ProcessSpec {
+fn limited(script: &str, limits: ResourceLimits) -> ProcessSpec {
     ProcessSpec { confinement: Confinement { limits, ..Confinement::default() }, ..shell(script) }
 }
 
@@ -44,7 +44,7 @@ fn boxed(script: &str, writable: &[&Path]) -> ProcessSpec {
 
 /// Whether this host lets a worker have control groups that count this. Says so when not: what could
 /// not be tried must not look as if it had been.
-async fn can_count(zygote: &Zygote, limits: Limits) -> bool {
+async fn can_count(zygote: &Zygote, limits: ResourceLimits) -> bool {
     let mut asked = limited("exit 0", limits);
     asked.confinement.demanded = [Wall::Cgroup].into_iter().collect();
     match zygote.spawn(asked).await {
@@ -62,7 +62,7 @@ async fn the_record_names_the_walls_that_stood() {
     let (_, ended) = run(&none, shell("exit 0")).await;
     assert_eq!(ended.walls.names().collect::<Vec<_>>(), ["sweep"]);
     let own = support::zygote();
-    if can_count(&own, Limits::default()).await {
+    if can_count(&own, ResourceLimits::default()).await {
         let mut asked = shell("cat /proc/self/cgroup");
         asked.confinement.demanded = [Wall::Cgroup].into_iter().collect();
         let (out, ended) = run(&own, asked).await;
@@ -85,7 +85,7 @@ async fn a_wall_that_cannot_be_had_keeps_the_process_from_running() {
     };
     assert!(error.to_string().contains("mother doctor"), "{error}");
     asked.confinement = Confinement {
-        limits: Limits { cpu: Some(0.5), ..Limits::default() },
+        limits: ResourceLimits { cpu: Some(0.5), ..ResourceLimits::default() },
         ..Confinement::default()
     };
     let error = within(zygote.spawn(asked)).await.unwrap_err();
@@ -97,7 +97,8 @@ async fn a_wall_that_cannot_be_had_keeps_the_process_from_running() {
 #[tokio::test]
 async fn each_process_has_its_own_limits() {
     let zygote = zygote(&GroundChoice::Nowhere);
-    let limits = Limits { files: Some(16), file_size: Some(1 << 20), ..Limits::default() };
+    let limits =
+        ResourceLimits { files: Some(16), file_size: Some(1 << 20), ..ResourceLimits::default() };
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("large");
     let script = "ulimit -n; ulimit -Hn; exec dd if=/dev/zero of=$0 bs=65536 count=64 status=none";
@@ -109,7 +110,7 @@ async fn each_process_has_its_own_limits() {
     assert_eq!(fs::metadata(file).unwrap().len(), 1 << 20);
 
     // Without control groups, memory is what one process may map.
-    let limits = Limits { memory: Some(64 << 20), ..Limits::default() };
+    let limits = ResourceLimits { memory: Some(64 << 20), ..ResourceLimits::default() };
     let (out, ended) = run(&zygote, limited("dd if=/dev/zero of=/dev/null bs=256M", limits)).await;
     assert!(matches!(ended.status, Exit::Code(1)), "{ended:?} {out}");
     goes_on(&zygote).await;
@@ -118,7 +119,7 @@ async fn each_process_has_its_own_limits() {
 #[tokio::test]
 async fn a_fork_bomb_is_bounded() {
     let zygote = support::zygote();
-    let limits = Limits { processes: Some(50), ..Limits::default() };
+    let limits = ResourceLimits { processes: Some(50), ..ResourceLimits::default() };
     if !can_count(&zygote, limits).await {
         return;
     }
@@ -144,7 +145,9 @@ async fn a_fork_bomb_of_a_step_without_limits_is_bounded_too() {
     let groups = GroundSettings { processes: Some(80), ..GroundSettings::default() };
     let exe = Path::new(env!("CARGO_BIN_EXE_mother"));
     let zygote = Zygote::start_with(exe, &groups, None).unwrap();
-    if !can_count(&zygote, Limits { processes: Some(50), ..Limits::default() }).await {
+    if !can_count(&zygote, ResourceLimits { processes: Some(50), ..ResourceLimits::default() })
+        .await
+    {
         return;
     }
     // A group of its own is not in the common one, so this is the bound of the others.
@@ -156,7 +159,7 @@ async fn a_fork_bomb_of_a_step_without_limits_is_bounded_too() {
 #[tokio::test]
 async fn a_memory_bomb_is_killed_and_told() {
     let zygote = support::zygote();
-    let limits = Limits { memory: Some(32 << 20), ..Limits::default() };
+    let limits = ResourceLimits { memory: Some(32 << 20), ..ResourceLimits::default() };
     if !can_count(&zygote, limits).await {
         return;
     }
@@ -172,7 +175,7 @@ async fn a_memory_bomb_is_killed_and_told() {
 #[tokio::test]
 async fn processor_time_is_rationed() {
     let zygote = support::zygote();
-    let limits = Limits { cpu: Some(0.1), ..Limits::default() };
+    let limits = ResourceLimits { cpu: Some(0.1), ..ResourceLimits::default() };
     if !can_count(&zygote, limits).await {
         return;
     }

@@ -14,6 +14,7 @@ use chrono::{DateTime, Utc};
 
 use crate::domain::action::Action;
 use crate::domain::jobset::Role;
+use crate::domain::operation::Stop;
 use crate::domain::run::{OpenAttempt, Run};
 use crate::domain::state::{Phase, StepState};
 
@@ -153,7 +154,7 @@ impl Run {
     pub(super) fn goes_on(&self, n: u32) -> bool {
         match self.stop {
             None => true,
-            Some(crate::domain::Stop::Abort) => false,
+            Some(Stop::Abort) => false,
             Some(_) => self.jobset.is_for_end(n),
         }
     }

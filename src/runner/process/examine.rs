@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::cgroup::{Ground, GroundChoice, GroundSettings};
 use super::{
-    Confinement, Exit, Limits, ProcessSpec, Sandbox, SpawnError, StartError, Stdin, Walls, Zygote,
-    sys,
+    Confinement, Exit, ProcessSpec, Sandbox, SpawnError, StartError, Stdin, Walls, Zygote, sys,
 };
+use crate::domain::definition::ResourceLimits;
 
 /// A rung of the ladder, and whether it holds here.
 #[derive(Debug)]
@@ -57,17 +57,23 @@ pub async fn examine(exe: &Path, place: &GroundChoice) -> Vec<Rung> {
     let grouped = grouped.map(|()| describe(zygote.ground()));
     rungs.push(rung("cgroup", no_ground.map_or(grouped, Err), CGROUP));
     let counted = zygote.ground().controllers();
-    let memory = attempt(limited(Limits { memory: Some(1 << 30), ..Limits::default() })).await;
+    let memory =
+        attempt(limited(ResourceLimits { memory: Some(1 << 30), ..ResourceLimits::default() }))
+            .await;
     let scope =
         if counted.memory { "of all processes together" } else { "of each process by itself" };
     rungs.push(rung("limits.memory", memory.map(|()| scope.into()), COUNTED));
-    let processes = attempt(limited(Limits { processes: Some(4096), ..Limits::default() })).await;
+    let processes =
+        attempt(limited(ResourceLimits { processes: Some(4096), ..ResourceLimits::default() }))
+            .await;
     let scope = if counted.pids { "of each step" } else { "of the whole user" };
     rungs.push(rung("limits.processes", processes.map(|()| scope.into()), COUNTED));
-    let cpu = attempt(limited(Limits { cpu: Some(1.0), ..Limits::default() })).await;
+    let cpu =
+        attempt(limited(ResourceLimits { cpu: Some(1.0), ..ResourceLimits::default() })).await;
     rungs.push(rung("limits.cpu", cpu.map(|()| "of all processes together".into()), COUNTED));
     let (files, file_size) = (Some(256), Some(1 << 30));
-    let each = attempt(limited(Limits { files, file_size, ..Limits::default() })).await;
+    let each =
+        attempt(limited(ResourceLimits { files, file_size, ..ResourceLimits::default() })).await;
     rungs.push(rung("limits.files, fileSize", each.map(|()| "of each process".into()), OF_EACH));
 
     let sandbox = Some(Sandbox::default());

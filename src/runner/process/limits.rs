@@ -10,34 +10,20 @@ use nix::unistd::geteuid;
 use serde::{Deserialize, Serialize};
 
 use super::wire::{Refusal, Stage};
+use crate::domain::definition::ResourceLimits;
 
-/// What a process and its descendants may use; `None`: as much as the worker.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-pub struct Limits {
-    /// Memory in bytes, of all together; of each one's address space where no control group counts.
-    pub memory: Option<u64>,
-    /// Processor time per time, in cores, of all together.
-    pub cpu: Option<f64>,
-    /// Processes and threads of all together; of the whole user where no control group counts.
-    pub processes: Option<u64>,
-    /// Descriptors that each may have open.
-    pub files: Option<u64>,
-    /// The size in bytes of a file that one of them writes.
-    pub file_size: Option<u64>,
-}
-
-/// One of the [`Limits`].
+/// One of the [`ResourceLimits`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Limit {
-    /// [`Limits::memory`].
+    /// [`ResourceLimits::memory`].
     Memory,
-    /// [`Limits::cpu`].
+    /// [`ResourceLimits::cpu`].
     Cpu,
-    /// [`Limits::processes`].
+    /// [`ResourceLimits::processes`].
     Processes,
-    /// [`Limits::files`].
+    /// [`ResourceLimits::files`].
     Files,
-    /// [`Limits::file_size`].
+    /// [`ResourceLimits::file_size`].
     FileSize,
 }
 
@@ -74,7 +60,7 @@ impl Controllers {
     }
 }
 
-impl Limits {
+impl ResourceLimits {
     /// The limits that each process is given by itself, where control groups count what `counted`
     /// says.
     ///

@@ -86,7 +86,7 @@ pub use cgroup::{GroundChoice, GroundSettings};
 pub use child::{Ended, Exit, Process};
 pub use error::{SpawnError, StartError};
 pub use examine::{Rung, examine};
-pub use limits::{Limit, Limits};
+pub use limits::Limit;
 pub use link::Zygote;
 pub use nix::sys::signal::Signal;
 pub use rescue::Rescue;

@@ -2,15 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::limits::Limits;
 use super::sandbox::Sandbox;
-use crate::domain::definition::Wall;
+use crate::domain::definition::{ResourceLimits, Wall};
 
 /// What is to stand around a process, beside the sweep that always does.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Confinement {
     /// What it and its descendants may use.
-    pub limits: Limits,
+    pub limits: ResourceLimits,
     /// What it sees of its host; `None`: all that the worker sees.
     pub sandbox: Option<Sandbox>,
     /// The walls without which it must not run.

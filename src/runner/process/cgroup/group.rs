@@ -11,8 +11,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::{Ground, Hierarchy, Version};
-use crate::domain::definition::Wall;
-use crate::runner::process::limits::{Controllers, Limit, Limits};
+use crate::domain::definition::{ResourceLimits, Wall};
+use crate::runner::process::limits::{Controllers, Limit};
 use crate::runner::process::wire::{Refusal, Stage};
 
 /// How often a group is looked at until it is empty, and how long each time: the members were killed,
@@ -46,7 +46,7 @@ impl Group {
     pub(in super::super) fn make(
         ground: &Ground,
         monitor: Pid,
-        limits: &Limits,
+        limits: &ResourceLimits,
         is_demanded: bool,
     ) -> Result<Option<Self>, Refusal> {
         let mut group = Self { parts: Vec::new() };
@@ -61,7 +61,7 @@ impl Group {
         &mut self,
         ground: &Ground,
         monitor: Pid,
-        limits: &Limits,
+        limits: &ResourceLimits,
         is_demanded: bool,
     ) -> Result<(), Refusal> {
         let stage = Stage::Wall(Wall::Cgroup);
@@ -101,7 +101,7 @@ impl Group {
         each.fold(Controllers::default(), Controllers::or)
     }
 
-    fn limit(&self, limits: &Limits) -> Result<(), Refusal> {
+    fn limit(&self, limits: &ResourceLimits) -> Result<(), Refusal> {
         for Part { at, .. } in &self.parts {
             let refused = |limit| {
                 move |error: io::Error| {
@@ -186,8 +186,8 @@ fn folder_of(ground: &Hierarchy, monitor: Pid) -> PathBuf {
 
 /// An attempt has a group where something that it asks for is counted: making one takes a good part
 /// of the time that starting a step takes. Where it has one, version 2 kills it.
-fn is_needed(hierarchy: &Hierarchy, limits: &Limits) -> bool {
-    let Limits { memory, cpu, processes, .. } = limits;
+fn is_needed(hierarchy: &Hierarchy, limits: &ResourceLimits) -> bool {
+    let ResourceLimits { memory, cpu, processes, .. } = limits;
     let counts = &hierarchy.controllers;
     match hierarchy.version {
         Version::Two => memory.is_some() || cpu.is_some() || processes.is_some(),
