@@ -8,17 +8,21 @@ use sutbot::store::lower::operation_model;
 use sutbot::store::{FindAsked, Keyset, Store, StoreSettings};
 use uuid::Uuid;
 
-/// 20,000 operations over two days, of which each hundredth has not ended. Three of ten are of
-/// branch main, one of 500 is of branch rare, and one of ten has no labels.
+/// 20,000 operations over the two days before noon, of which each hundredth has not ended. Three of
+/// ten are of branch main, one of 500 is of branch rare, and one of ten has no labels. Noon, so that
+/// no partition is so small at some time of the day that reading all of it is the better plan. The
+/// labels are dealt by a hash: what is periodic looks to the planner's evenly spaced samples like one
+/// label only, or like none.
 const LOAD: &str = r#"
     insert into jobset (id, digest, name, document)
     values (gen_random_uuid(), sha256('x'), 'nightly', '{}');
 
     with numbered as (
-        select n, (extract(epoch from now()) * 1000)::bigint - (20000 - n) * 8640 as millis
+        select n, (extract(epoch from date_trunc('day', now(), 'UTC')) * 1000)::bigint
+            + 12 * 3600 * 1000 - (20000 - n) * 8640 as millis
         from generate_series(1, 20000) n
     ), made as (
-        select n, to_timestamp(millis / 1000.0) as at,
+        select n, to_timestamp(millis / 1000.0) as at, abs(hashtext(n::text)) % 1000 as dealt,
             (lpad(to_hex(millis), 12, '0') || '7000' || '8' || lpad(to_hex(n), 15, '0'))::uuid as id,
             case when n % 200 = 0 then 0 when n % 100 = 0 then 1 when n % 7 = 0 then 7 else 6 end
                 as state
@@ -26,9 +30,9 @@ const LOAD: &str = r#"
     )
     insert into operation (id, jobset, state, version, entered, steps, open, labels)
     select id, (select id from jobset), state, 3, at, '\x0b0b', '',
-        case when n % 10 = 0 then null
-             when n % 500 = 1 then jsonb_build_object('branch', 'rare', 'build', n::text)
-             when n % 10 < 4 then jsonb_build_object('branch', 'main', 'build', n::text)
+        case when dealt < 100 then null
+             when dealt < 102 then jsonb_build_object('branch', 'rare', 'build', n::text)
+             when dealt < 400 then jsonb_build_object('branch', 'main', 'build', n::text)
              else jsonb_build_object('branch', 'dev', 'build', n::text) end
     from made;
 
@@ -41,6 +45,7 @@ struct World {
     _folder: tempfile::TempDir,
     store: Store,
     connection: PgConnection,
+    /// The time after all operations.
     now: DateTime<Utc>,
 }
 
@@ -55,7 +60,8 @@ impl World {
         let more = "call ensure_partitions(current_date - 3, current_date)";
         sqlx::raw_sql(more).execute(&mut connection).await.expect("partitions");
         sqlx::raw_sql(LOAD).execute(&mut connection).await.expect("operations");
-        let now = store.now().await.expect("the time");
+        let noon = "select date_trunc('day', now(), 'UTC') + interval '12 hours'";
+        let now = sqlx::query_scalar(noon).fetch_one(&mut connection).await.expect("the time");
         Self { cluster, _folder: folder, store, connection, now }
     }
 
