@@ -182,6 +182,8 @@ fn detail(found: &Found, n: u32) -> wire::Detail {
             Some(_) | None => "StepTimedOut",
         },
         StepState::BLOCKED => "StepBlocked",
+        _ if kind == Some("Unresponsive") => "Unresponsive",
+        // As it was stored before it had a record of its own.
         StepState::FAILED if !state.is_own() && attempt.is_none() => "Unresponsive",
         _ => "StepFailed",
     };

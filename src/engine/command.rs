@@ -13,7 +13,7 @@ use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
-use crate::store::{AttemptReport, Known};
+use crate::store::{AttemptReport, Known, Standing};
 
 /// A question with the way back for its answer. The answer is sent only when what it tells is
 /// durable; until then it is kept here, and thrown away when the decision has to be made again.
@@ -199,13 +199,12 @@ pub struct SteerAnswer {
     pub paused: bool,
 }
 
-/// A worker lost its lease.
+/// A worker lost its lease, or was heard of again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lose {
+pub(super) struct Lease {
     pub(super) operation: Uuid,
     pub(super) worker: Incarnation,
-    /// Whether others may have its attempts by now.
-    pub(super) is_over: bool,
+    pub(super) standing: Standing,
 }
 
 /// Time may be up for an operation or some of its steps. The answer is when it is up next.
@@ -222,7 +221,7 @@ pub(super) enum Command {
     Stop(Ask<StopAsked, StopAnswer>),
     Patch(Ask<ContextPatch, (Value, i32)>),
     Steer(Ask<SteerAsked, SteerAnswer>),
-    Lose(Ask<Lose, ()>),
+    Lease(Ask<Lease, ()>),
     Expire(Ask<Expire, Option<DateTime<Utc>>>),
 }
 
@@ -235,7 +234,7 @@ impl Command {
             Self::Stop(ask) => ask.input.operation,
             Self::Patch(ask) => ask.input.operation,
             Self::Steer(ask) => ask.input.operation,
-            Self::Lose(ask) => ask.input.operation,
+            Self::Lease(ask) => ask.input.operation,
             Self::Expire(ask) => ask.input.operation,
         }
     }
@@ -253,7 +252,7 @@ impl Command {
             Self::Stop(ask) => ask.publish(),
             Self::Patch(ask) => ask.publish(),
             Self::Steer(ask) => ask.publish(),
-            Self::Lose(ask) => ask.publish(),
+            Self::Lease(ask) => ask.publish(),
             Self::Expire(ask) => ask.publish(),
         }
     }
@@ -266,7 +265,7 @@ impl Command {
             Self::Stop(ask) => ask.fail(error),
             Self::Patch(ask) => ask.fail(error),
             Self::Steer(ask) => ask.fail(error),
-            Self::Lose(ask) => ask.fail(error),
+            Self::Lease(ask) => ask.fail(error),
             Self::Expire(ask) => ask.fail(error),
         }
     }

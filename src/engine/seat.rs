@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
@@ -47,6 +48,8 @@ pub(super) struct Seat {
     /// The attempts that gave their slot back before their end.
     resting: Mutex<HashSet<AttemptKey>>,
     closed: AtomicBool,
+    /// When its lease runs out, at the latest; counted from before it was asked for.
+    lease_until: Mutex<Instant>,
     sender: mpsc::UnboundedSender<Vec<Assignment>>,
     /// Told when orders to stop attempts were stored for it.
     pub(super) ordered: Notify,
@@ -56,6 +59,7 @@ impl Seat {
     pub(super) fn new(
         incarnation: Incarnation,
         slots: usize,
+        lease_until: Instant,
         sender: mpsc::UnboundedSender<Vec<Assignment>>,
     ) -> Self {
         Self {
@@ -63,6 +67,7 @@ impl Seat {
             free: AtomicUsize::new(slots),
             resting: Mutex::default(),
             closed: AtomicBool::new(false),
+            lease_until: Mutex::new(lease_until),
             sender,
             ordered: Notify::new(),
         }
@@ -70,12 +75,12 @@ impl Seat {
 
     /// How many attempts it could take now.
     pub(super) fn free(&self) -> usize {
-        if self.closed.load(Ordering::Relaxed) { 0 } else { self.free.load(Ordering::Relaxed) }
+        if self.may_claim() { self.free.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// Takes up to `wanted` slots; answers how many were taken.
     pub(super) fn take(&self, wanted: usize) -> usize {
-        if self.closed.load(Ordering::Relaxed) {
+        if !self.may_claim() {
             return 0;
         }
         let before = self
@@ -105,6 +110,17 @@ impl Seat {
         let slots = attempts.filter(|attempt| !resting.remove(attempt)).count();
         drop(resting);
         self.give(slots);
+    }
+
+    /// Whether attempts may be claimed for it. Its word may count for longer, but what it claims after
+    /// its lease would be Unresponsive at once.
+    fn may_claim(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed) && Instant::now() < *lock(&self.lease_until)
+    }
+
+    /// Notes that the lease was renewed.
+    pub(super) fn renew(&self, lease_until: Instant) {
+        *lock(&self.lease_until) = lease_until;
     }
 
     /// Takes no more: the worker is shutting down or lost its lease.

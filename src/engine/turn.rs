@@ -11,20 +11,20 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::command::{
-    Ask, Command, ContextPatch, Expire, Lose, Report, StopAnswer, StopAsked, Submit,
+    Ask, Command, ContextPatch, Expire, Lease, Report, StopAnswer, StopAsked, Submit,
 };
-use super::ends::{cancellation, never_begun, stopped};
+use super::ends::{cancellation, given_up, never_begun, stopped};
 use super::error::EngineError;
 use super::idempotency::{Accepted, Keys};
 use super::lane::Cached;
 use super::live::{Span, Spans};
 use super::seat::{Assignment, Seat};
-use crate::domain::decide::{Claim, Stopped};
+use crate::domain::decide::{Claim, Stale, Stopped};
 use crate::domain::definition::Work;
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
     AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    Known, NewOperation, OperationData, StoreError,
+    Known, NewOperation, OperationData, Standing, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -56,6 +56,8 @@ pub(super) struct Turn {
     taken: usize,
     assignments: Vec<Assignment>,
     compiled: Vec<Arc<super::jobsets::Compiled>>,
+    /// How workers stand, as far as it was asked.
+    standings: HashMap<Incarnation, Standing>,
     /// The workers that are ordered to end attempts.
     ordered: Vec<Incarnation>,
     /// The earliest time at which something can be claimed that cannot be now.
@@ -81,6 +83,7 @@ impl Turn {
             taken: 0,
             assignments: Vec::new(),
             compiled: Vec::new(),
+            standings: HashMap::new(),
             ordered: Vec::new(),
             next_due: None,
             left_over: false,
@@ -95,9 +98,9 @@ impl Turn {
     ) -> Result<(), EngineError> {
         match command {
             Command::Submit(ask) => self.submit(ask, runs),
-            Command::Settle(ask) => self.settle(ask, runs),
+            Command::Settle(ask) => return self.settle(ask, runs).await,
             Command::Stop(ask) => self.stop(ask, runs),
-            Command::Lose(ask) => self.lose(ask, runs),
+            Command::Lease(ask) => return self.lease(ask, runs).await,
             Command::Expire(ask) => self.expire(ask, runs),
             Command::Patch(ask) => return self.patch(ask, runs).await,
             Command::Steer(ask) => return self.steer(ask, runs).await,
@@ -154,11 +157,21 @@ impl Turn {
         self.touched.insert(*id);
     }
 
-    fn settle(&mut self, ask: &mut Ask<Report, ()>, runs: &mut HashMap<Uuid, Cached>) {
+    async fn settle(
+        &mut self,
+        ask: &mut Ask<Report, ()>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
         let report = &ask.input;
         let Some(cached) = runs.get_mut(&report.operation) else {
-            return ask.answer(Err(EngineError::NotFound));
+            ask.answer(Err(EngineError::NotFound));
+            return Ok(());
         };
+        if cached.run.is_lost(report.step) && !self.may_speak(report.worker).await? {
+            let Report { step, attempt, worker, .. } = *report;
+            ask.answer(Err(Stale { step, attempt, worker }.into()));
+            return Ok(());
+        }
         let started = cached.run.open().get(&report.step).map(|open| open.since);
         let Report { step, attempt, worker, ending, .. } = *report;
         let heard = report.heard.as_ref().map(Known::stamp);
@@ -180,6 +193,27 @@ impl Turn {
             }
         }
         ask.answer(settled.map_err(EngineError::from));
+        Ok(())
+    }
+
+    /// Whether what a worker says of an attempt that is Unresponsive counts. If so, the batch is stored
+    /// only while it does.
+    async fn may_speak(&mut self, worker: Incarnation) -> Result<bool, EngineError> {
+        let may = self.standing(worker).await? != Standing::Over;
+        if may {
+            self.batch.require_not_over(worker);
+        }
+        Ok(may)
+    }
+
+    /// How a worker stands, asked once per turn.
+    async fn standing(&mut self, worker: Incarnation) -> Result<Standing, EngineError> {
+        if let Some(standing) = self.standings.get(&worker) {
+            return Ok(*standing);
+        }
+        let standing = self.shared.store.standing(worker).await?;
+        self.standings.insert(worker, standing);
+        Ok(standing)
     }
 
     fn stop(&mut self, ask: &mut Ask<StopAsked, StopAnswer>, runs: &mut HashMap<Uuid, Cached>) {
@@ -208,20 +242,35 @@ impl Turn {
         ask.answer(Ok(StopAnswer { stopped, state }));
     }
 
-    fn lose(&mut self, ask: &mut Ask<Lose, ()>, runs: &mut HashMap<Uuid, Cached>) {
-        let Lose { operation, worker, is_over } = ask.input;
-        if let Some(cached) = runs.get_mut(&operation) {
-            let before = cached.run.version();
-            if is_over {
-                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now);
-            } else {
-                cached.run.lose(worker, self.now);
+    /// Tells an operation how the worker of some of its attempts stands. That it is lost or back is
+    /// told only while it is so: the news may have been overtaken.
+    async fn lease(
+        &mut self,
+        ask: &mut Ask<Lease, ()>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
+        let Lease { operation, worker, standing } = ask.input;
+        ask.answer(Ok(()));
+        let is_over = standing == Standing::Over;
+        let Some(cached) = runs.get_mut(&operation) else { return Ok(()) };
+        if !is_over && self.standing(worker).await? != standing {
+            return Ok(());
+        }
+        let before = cached.run.version();
+        match standing {
+            Standing::Lost => cached.run.lose(worker, self.now),
+            Standing::Holds => cached.run.recover(worker, self.now),
+            Standing::Over => {
+                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now)
             }
-            if cached.run.version() != before {
-                self.touched.insert(operation);
+        };
+        if cached.run.version() != before {
+            self.touched.insert(operation);
+            if !is_over {
+                self.batch.require_lost(worker, standing == Standing::Lost);
             }
         }
-        ask.answer(Ok(()));
+        Ok(())
     }
 
     fn expire(
@@ -345,6 +394,7 @@ impl Turn {
         }
         self.touched.insert(id);
         let claims = cached.run.claim(slots, seat.incarnation, self.now);
+        self.batch.require_lease(seat.incarnation);
         // One claim may take from another step what its guard asks for.
         let unused = slots - claims.len();
         self.taken -= unused;
@@ -374,6 +424,9 @@ impl Turn {
             self.ordered.extend(cached.run.kills().iter().map(|kill| kill.worker));
             for expired in &cached.run.changes().expired {
                 self.batch.add_attempt(never_begun(&cached.run, expired, self.now));
+            }
+            for lost in &cached.run.changes().given_up {
+                self.batch.add_attempt(given_up(&cached.run, lost, self.now));
             }
             if let Some(stopped) = stopped(&cached.run) {
                 cached.flags |= HAS_DATA;

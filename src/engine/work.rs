@@ -1,7 +1,7 @@
 //! What a worker in this process asks of the engine.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -11,7 +11,7 @@ use super::command::{Ask, Command, Report};
 use super::error::EngineError;
 use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
-use crate::domain::Incarnation;
+use crate::domain::{Incarnation, LeaseTerms};
 use crate::store::{AttemptKey, NewWorker, Order, OutputPiece};
 
 /// What a worker that takes the seat is.
@@ -34,7 +34,7 @@ pub struct SeatSpec {
 pub struct WorkerSeat {
     pub(super) shared: Arc<Shared>,
     pub(super) seat: Arc<Seat>,
-    lease: Duration,
+    terms: LeaseTerms,
     assignments: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<Assignment>>>,
 }
 
@@ -46,10 +46,12 @@ impl Engine {
     /// As for any question to the store.
     pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
         let SeatSpec { name, host, pid, slots, lease } = spec;
-        let worker = NewWorker { name, host, pid, slots, lease };
+        let terms = LeaseTerms { lease, requeue_after: self.shared.settings.requeue_after };
+        let worker = NewWorker { name, host, pid, slots, terms };
+        let asked = Instant::now();
         let incarnation = self.shared.store.register(&worker).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let seat = Arc::new(Seat::new(incarnation, slots as usize, sender));
+        let seat = Arc::new(Seat::new(incarnation, slots as usize, asked + lease, sender));
         let before = self
             .shared
             .seat
@@ -67,7 +69,7 @@ impl Engine {
         Ok(WorkerSeat {
             shared: Arc::clone(&self.shared),
             seat,
-            lease,
+            terms,
             assignments: tokio::sync::Mutex::new(receiver),
         })
     }
@@ -78,6 +80,12 @@ impl WorkerSeat {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.seat.incarnation
+    }
+
+    /// The terms of its lease.
+    #[must_use]
+    pub const fn terms(&self) -> LeaseTerms {
+        self.terms
     }
 
     /// The next attempts to run; waits until there are some.
@@ -125,18 +133,20 @@ impl WorkerSeat {
         results
     }
 
-    /// Renews the lease and asks for orders. `None`: the lease ran out; all its attempts are given
-    /// to others, so their processes must be ended at once.
+    /// Renews the lease, also one that ran out, and asks for orders. `None`: the incarnation is over;
+    /// all its attempts are given to others, so their processes must be ended at once.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
         let store = &self.shared.store;
-        let orders = store.heartbeat(self.seat.incarnation, self.lease).await?;
-        if orders.is_none() {
-            self.seat.close();
+        let asked = Instant::now();
+        let orders = store.heartbeat(self.seat.incarnation, self.terms.lease).await?;
+        match &orders {
+            Some(_) => self.seat.renew(asked + self.terms.lease),
+            None => self.seat.close(),
         }
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         self.shared.clock.set(store.now().await?, asked);
         self.shared.news.set_peers(store.peers(self.seat.incarnation).await? > 0);
         Ok(orders)
@@ -218,8 +228,8 @@ impl WorkerSeat {
         self.seat.close();
     }
 
-    /// Gives the lease back. What the incarnation still holds (claimed just before it closed, or
-    /// given to it and never begun) is then taken from it like from a lost one.
+    /// Ends the incarnation. What it still holds (claimed just before it closed, or given to it and
+    /// never begun) is then taken from it like from a lost one.
     ///
     /// # Errors
     /// As for any question to the store.

@@ -8,12 +8,14 @@
 
 /// The name and the end of the statement, around its parts.
 const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
-const CHECK: &str = "\nselect require_rows((select count(*) from changed), $12)";
 const NO_CHECK: &str = "\nselect true";
 
-/// Composes the parts. `is_checked`: [`CHANGED`] is one of them.
-pub(super) fn compose(parts: &[&str], is_checked: bool) -> String {
-    let end = if is_checked { CHECK } else { NO_CHECK };
+/// Composes the parts. `checked` are the names of those whose rows must be $12 together.
+pub(super) fn compose(parts: &[&str], checked: &[&str]) -> String {
+    let count = |name: &&str| format!("(select count(*) from {name})");
+    let counts: Vec<String> = checked.iter().map(count).collect();
+    let check = format!("\nselect require_rows({}, $12)", counts.join(" + "));
+    let end = if checked.is_empty() { NO_CHECK } else { &check };
     let with = if parts.is_empty() { "" } else { "with\n" };
     [HEAD, with, &parts.join(",\n"), end].concat()
 }
@@ -33,6 +35,26 @@ pub(super) const CHANGED: &str = r#"changed as (
     from op u
     where o.id = u.id and o.version = u.expected and u.expected > 0
     returning 1
+)"#;
+
+/// The workers that are given attempts or whose late word counts. The lock keeps them from being
+/// forgotten before what they hold can be seen, and is in nobody else's way.
+pub(super) const VOUCHED: &str = r#"vouched as (
+    select w.id
+    from unnest($74::bigint[], $75::boolean[]) as u (id, claims)
+    join worker w on w.id = u.id
+    where w.over is null and (not u.claims or w.lease_until > clock_timestamp())
+    for key share of w
+)"#;
+
+/// The workers of which it is told that they are lost, or are back. The lock makes a heartbeat wait
+/// until that is stored, so that whoever tells the opposite sees it.
+pub(super) const WATCHED: &str = r#"watched as (
+    select w.id
+    from unnest($76::bigint[], $77::boolean[]) as u (id, is_lost)
+    join worker w on w.id = u.id
+    where (w.lease_until <= clock_timestamp()) = u.is_lost
+    for share of w
 )"#;
 
 pub(super) const MADE: &str = r#"made as (

@@ -16,12 +16,13 @@ use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::columns::{
     Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders, Resources,
+    Standings,
 };
 use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
-use crate::domain::{Event, Fact, Kill, KillHow, OperationState, Run, Stop};
+use crate::domain::{Event, Fact, Incarnation, Kill, KillHow, OperationState, Run, Stop};
 
 /// The columns of an operation that never change.
 #[derive(Default)]
@@ -48,6 +49,8 @@ pub struct Batch {
     kept: Kept,
     resources: Resources,
     keys: NewKeys,
+    vouched: Standings,
+    watched: Standings,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -271,6 +274,22 @@ impl Batch {
         }
     }
 
+    /// Stores the batch only if that worker holds its lease: attempts are claimed for it.
+    pub fn require_lease(&mut self, worker: Incarnation) {
+        self.vouched.add(worker, true);
+    }
+
+    /// Stores the batch only if that worker may yet come back: what it says late counts.
+    pub fn require_not_over(&mut self, worker: Incarnation) {
+        self.vouched.add(worker, false);
+    }
+
+    /// Stores the batch only if the lease of that worker has run out, or only if it has not: so it is
+    /// told.
+    pub fn require_lost(&mut self, worker: Incarnation, is_lost: bool) {
+        self.watched.add(worker, is_lost);
+    }
+
     /// How many operations are not new.
     fn changed(&self) -> usize {
         self.operations.expected.iter().filter(|version| **version > 0).count()
@@ -279,12 +298,21 @@ impl Batch {
     /// The parts of the statement that have rows.
     fn statement(&self) -> String {
         let operations = self.operations.id.len();
-        let is_checked = self.changed() > 0;
+        let checked: Vec<&str> = [
+            (self.changed() > 0, "changed"),
+            (!self.vouched.worker.is_empty(), "vouched"),
+            (!self.watched.worker.is_empty(), "watched"),
+        ]
+        .into_iter()
+        .filter_map(|(is_needed, name)| is_needed.then_some(name))
+        .collect();
         let has_new = self.changed() < operations;
         let has_attempts = !self.attempts.operation.is_empty();
         let parts = [
             (operations > 0, apply::OPERATIONS),
-            (is_checked, apply::CHANGED),
+            (checked.contains(&"changed"), apply::CHANGED),
+            (checked.contains(&"vouched"), apply::VOUCHED),
+            (checked.contains(&"watched"), apply::WATCHED),
             (has_new, apply::MADE),
             (!self.chunks.operation.is_empty(), apply::CHUNKED),
             (!self.events.operation.is_empty(), apply::HAPPENED),
@@ -306,17 +334,17 @@ impl Batch {
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
-        apply::compose(&parts, is_checked)
+        apply::compose(&parts, &checked)
     }
 
     /// Stores it all, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when an operation has another version than expected; otherwise as
-    /// for any statement.
+    /// [`StoreError::Conflict`] when an operation has another version than expected, or a worker does
+    /// not stand as required; otherwise as for any statement.
     #[expect(clippy::too_many_lines, reason = "one line per column")]
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let changed = self.changed();
+        let checked = self.changed() + self.vouched.worker.len() + self.watched.worker.len();
         let (o, e, a) = (&self.operations, &self.events, &self.attempts);
         sqlx::query(sqlx::AssertSqlSafe(self.statement()))
             .bind(&o.id)
@@ -330,7 +358,7 @@ impl Batch {
             .bind(&o.open)
             .bind(&o.jobset)
             .bind(&o.labels)
-            .bind(i64::try_from(changed).unwrap_or(i64::MAX))
+            .bind(i64::try_from(checked).unwrap_or(i64::MAX))
             .bind(&self.chunks.operation)
             .bind(&self.chunks.chunk)
             .bind(&self.chunks.steps)
@@ -393,6 +421,10 @@ impl Batch {
             .bind(&self.keys.digest)
             .bind(&self.keys.operation)
             .bind(&self.keys.at)
+            .bind(&self.vouched.worker)
+            .bind(&self.vouched.is_asked)
+            .bind(&self.watched.worker)
+            .bind(&self.watched.is_asked)
             .execute(connection)
             .await?;
         Ok(())

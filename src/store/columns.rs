@@ -108,6 +108,24 @@ pub(super) struct Resources {
     pub(super) ended: Vec<Uuid>,
 }
 
+/// What is asked of workers, each once.
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    pub(super) worker: Vec<i64>,
+    pub(super) is_asked: Vec<bool>,
+}
+
+impl Standings {
+    pub(super) fn add(&mut self, worker: i64, is_asked: bool) {
+        if let Some(place) = self.worker.iter().position(|known| *known == worker) {
+            self.is_asked[place] |= is_asked;
+        } else {
+            self.worker.push(worker);
+            self.is_asked.push(is_asked);
+        }
+    }
+}
+
 /// Attempts that new operations take over from those they were forked from.
 #[derive(Debug, Default)]
 pub(super) struct Kept {

@@ -54,7 +54,7 @@ pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     NewJobset, NewOperation, OperationData, PAUSED,
 };
-pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
+pub use worker::{LiveWorkers, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -127,6 +127,8 @@ impl Store {
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("statement_timeout", "60000"),
+            // A server that was stopped in the middle of a transaction must not keep others waiting.
+            ("idle_in_transaction_session_timeout", "10000"),
         ]);
         let pool = |connections| {
             PgPoolOptions::new()

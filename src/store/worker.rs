@@ -2,13 +2,14 @@
 
 use std::time::Duration;
 
-use sqlx::FromRow;
+use chrono::{DateTime, Utc};
 use sqlx::postgres::types::PgInterval;
+use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
-use crate::domain::Incarnation;
+use crate::domain::{Incarnation, LeaseTerms};
 
 /// A worker process that wants to register.
 #[derive(Clone, Debug)]
@@ -21,8 +22,8 @@ pub struct NewWorker {
     pub pid: u32,
     /// How many attempts it runs at once.
     pub slots: u32,
-    /// How long it may act without a heartbeat.
-    pub lease: Duration,
+    /// How long it may act without a heartbeat, and what follows.
+    pub terms: LeaseTerms,
 }
 
 /// A worker whose lease ran out.
@@ -32,8 +33,21 @@ pub struct LostWorker {
     pub id: Incarnation,
     /// For people.
     pub name: String,
-    /// Whether it was lost so long ago that others may have what it had.
-    pub is_over: bool,
+    /// When its lease was found to have run out.
+    pub revoked: DateTime<Utc>,
+    /// Whether it has been heard of since.
+    pub is_back: bool,
+}
+
+/// What the word of an incarnation is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds its lease.
+    Holds,
+    /// Its lease has run out, but it may come back.
+    Lost,
+    /// Nothing that it says counts any more.
+    Over,
 }
 
 /// The workers that hold a lease, all together.
@@ -74,8 +88,8 @@ impl Store {
         Ok(sqlx::query_scalar(
             r#"
             -- worker/register
-            insert into worker (name, host, pid, slots, lease_until)
-            values ($1, $2, $3, $4, clock_timestamp() + $5)
+            insert into worker (name, host, pid, slots, lease_until, requeue_after)
+            values ($1, $2, $3, $4, clock_timestamp() + $5, $6)
             returning id
             "#,
         )
@@ -83,12 +97,14 @@ impl Store {
         .bind(&worker.host)
         .bind(i32::try_from(worker.pid).unwrap_or(i32::MAX))
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
-        .bind(interval(worker.lease))
+        .bind(interval(worker.terms.lease))
+        .bind(interval(worker.terms.requeue_after))
         .fetch_one(&self.read)
         .await?)
     }
 
-    /// Renews a lease. `None`: it ran out, the incarnation must not act any more.
+    /// Renews a lease, also one that ran out. `None`: the incarnation is over and must not act any
+    /// more.
     ///
     /// # Errors
     /// As for any statement.
@@ -102,7 +118,7 @@ impl Store {
             -- worker/heartbeat
             update worker
             set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2
-            where id = $1 and lease_until > clock_timestamp()
+            where id = $1 and over is null
             "#,
         )
         .bind(worker)
@@ -129,49 +145,150 @@ impl Store {
     }
 
     /// Revokes the leases that ran out and answers whose they were, those revoked before and not
-    /// yet [forgotten](Self::forget_worker) too. From then on such a worker's heartbeat is refused.
-    /// It is over for those that were lost for so long.
+    /// yet [forgotten](Self::forget_worker) too; and who has renewed a lease that was revoked.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn revoke_expired(&self, lost_for: Duration) -> Result<Vec<LostWorker>, StoreError> {
+    pub async fn lost_workers(&self) -> Result<Vec<LostWorker>, StoreError> {
         Ok(sqlx::query_as(
             r#"
-            -- worker/revoke_expired
-            update worker
-            set lease_until = '-infinity', revoked = coalesce(revoked, clock_timestamp())
-            where lease_until <= clock_timestamp()
-            returning id, name, clock_timestamp() >= revoked + $1 as is_over
+            -- worker/lost
+            with lost as (
+                update worker
+                set revoked = case when revoked >= lease_until then revoked else clock_timestamp() end
+                where lease_until <= clock_timestamp()
+                returning id, name, revoked
+            )
+            select id, name, revoked, false as is_back from lost
+            union all
+            select id, name, revoked, true
+            from worker
+            where revoked is not null and lease_until > clock_timestamp()
             "#,
         )
-        .bind(interval(lost_for))
         .fetch_all(&self.read)
         .await?)
     }
 
-    /// Ends a lease before its time.
+    /// Ends the incarnation of a worker that has been lost for long enough; whether it is over now.
+    /// From then on its heartbeat is refused for ever. A heartbeat and this never both win: they
+    /// change the same row.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn end_incarnation(&self, worker: Incarnation) -> Result<bool, StoreError> {
+        let ended = sqlx::query(
+            r#"
+            -- worker/end
+            update worker
+            set over = coalesce(over, clock_timestamp())
+            where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
+                and (over is not null or revoked + requeue_after <= clock_timestamp())
+            "#,
+        )
+        .bind(worker)
+        .execute(&self.read)
+        .await?;
+        Ok(ended.rows_affected() > 0)
+    }
+
+    /// Notes that the attempts of a worker that was revoked at `revoked` were told to go on. Without
+    /// effect if it was lost again since.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn recovered(
+        &self,
+        worker: Incarnation,
+        revoked: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            r#"
+            -- worker/recovered
+            update worker
+            set revoked = null
+            where id = $1 and revoked = $2 and lease_until > clock_timestamp()
+            "#,
+        )
+        .bind(worker)
+        .bind(revoked)
+        .execute(&self.read)
+        .await?;
+        Ok(())
+    }
+
+    /// What the word of an incarnation is worth by now.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn standing(&self, worker: Incarnation) -> Result<Standing, StoreError> {
+        let found: Option<(bool, bool)> = sqlx::query_as(
+            r#"
+            -- worker/standing
+            select over is not null, lease_until <= clock_timestamp() from worker where id = $1
+            "#,
+        )
+        .bind(worker)
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(match found {
+            None | Some((true, _)) => Standing::Over,
+            Some((false, true)) => Standing::Lost,
+            Some((false, false)) => Standing::Holds,
+        })
+    }
+
+    /// Ends an incarnation before its time, at its own wish: it runs nothing any more.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn give_back(&self, worker: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("update worker set lease_until = '-infinity' where id = $1")
-            .bind(worker)
-            .execute(&self.read)
-            .await?;
+        sqlx::query(
+            r#"
+            -- worker/give_back
+            update worker
+            set lease_until = '-infinity', revoked = clock_timestamp(), over = clock_timestamp()
+            where id = $1
+            "#,
+        )
+        .bind(worker)
+        .execute(&self.read)
+        .await?;
         Ok(())
     }
 
-    /// Takes out an incarnation that holds nothing any more, and the orders it was given.
+    /// Takes out an incarnation that is over, and the orders it was given, if it holds nothing any
+    /// more.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("delete from worker where id = $1").bind(worker).execute(&self.read).await?;
-        sqlx::query("delete from stop_order where worker = $1")
+        let mut transaction = self.read.begin().await?;
+        // Waits for claims that were being stored for it; none can follow.
+        sqlx::query("select from worker where id = $1 for update")
             .bind(worker)
-            .execute(&self.read)
+            .execute(&mut *transaction)
             .await?;
+        if operations_held_by(&mut *transaction, worker).await?.is_empty() {
+            sqlx::query("delete from worker where id = $1")
+                .bind(worker)
+                .execute(&mut *transaction)
+                .await?;
+            sqlx::query("delete from stop_order where worker = $1")
+                .bind(worker)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await?;
         Ok(())
+    }
+
+    /// The operations of which a worker has attempts, and perhaps others.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
+        Ok(operations_held_by(&self.read, worker).await?)
     }
 
     /// How many other incarnations hold a lease.
@@ -222,4 +339,23 @@ impl Store {
         .fetch_all(&self.read)
         .await?)
     }
+}
+
+async fn operations_held_by(
+    executor: impl PgExecutor<'_>,
+    worker: Incarnation,
+) -> Result<Vec<Uuid>, sqlx::Error> {
+    // The bytes may be found by accident; the decision looks at the unpacked attempts.
+    sqlx::query_scalar(
+        r#"
+        -- worker/held
+        select o.id
+        from live l
+        join operation o on o.id = l.operation
+        where position(int8send($1) in o.open) > 0
+        "#,
+    )
+    .bind(worker)
+    .fetch_all(executor)
+    .await
 }

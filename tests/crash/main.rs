@@ -129,7 +129,7 @@ fn account(id: &str, events: &[Event]) {
         let (Some(step), Some(action)) = (&event.step, event.action.as_deref()) else { continue };
         let attempt = event.attempt.unwrap_or(0);
         match action {
-            "run" => {
+            "run" | "recover" => {
                 let before = running.insert(step.clone(), attempt);
                 assert_eq!(before, None, "{id}: two attempts of {step} at once");
             }
