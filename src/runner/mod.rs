@@ -45,6 +45,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::domain::profile::Profile;
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -54,6 +56,8 @@ pub struct WorkerSettings {
     pub host: String,
     /// How many attempts it runs at once.
     pub slots: u32,
+    /// What it offers.
+    pub profile: Profile,
     /// How long it may act without a heartbeat. How long it may yet come back after that, its
     /// registration tells.
     pub lease: Duration,

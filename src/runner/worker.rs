@@ -45,6 +45,7 @@ pub async fn work<P: WorkPlace>(
             pid: std::process::id(),
             slots: settings.slots,
             lease: settings.lease,
+            profile: settings.profile.clone(),
         };
         let asked = since_boot().map_err(RunnerError::Clock)?;
         match place.register(spec).await {

@@ -8,16 +8,24 @@
 
 /// The name and the end of the statement, around its parts.
 const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
-const NO_CHECK: &str = "\nselect true";
+const END: &str = "\nselect true";
+const ALL_VOUCHED: &str =
+    ", require_leases((select count(*) from vouched), cardinality($74::bigint[]))";
 
-/// Composes the parts. `checked` are the names of those whose rows must be $12 together.
-pub(super) fn compose(parts: &[&str], checked: &[&str]) -> String {
-    let count = |name: &&str| format!("(select count(*) from {name})");
-    let counts: Vec<String> = checked.iter().map(count).collect();
-    let check = format!("\nselect require_rows({}, $12)", counts.join(" + "));
-    let end = if checked.is_empty() { NO_CHECK } else { &check };
+/// Composes the parts. The rows of those in `checked` must be $12 together; `vouches`: [`VOUCHED`] is
+/// one of the parts.
+pub(super) fn compose(parts: &[&str], checked: &[&str], vouches: bool) -> String {
     let with = if parts.is_empty() { "" } else { "with\n" };
-    [HEAD, with, &parts.join(",\n"), end].concat()
+    let mut statement = [HEAD, with, &parts.join(",\n"), END].concat();
+    if !checked.is_empty() {
+        let counts: Vec<String> =
+            checked.iter().map(|name| format!("(select count(*) from {name})")).collect();
+        statement.push_str(&format!(", require_rows({}, $12)", counts.join(" + ")));
+    }
+    if vouches {
+        statement.push_str(ALL_VOUCHED);
+    }
+    statement
 }
 
 pub(super) const OPERATIONS: &str = r#"op as (

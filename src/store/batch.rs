@@ -298,20 +298,18 @@ impl Batch {
     /// The parts of the statement that have rows.
     fn statement(&self) -> String {
         let operations = self.operations.id.len();
-        let checked: Vec<&str> = [
-            (self.changed() > 0, "changed"),
-            (!self.vouched.worker.is_empty(), "vouched"),
-            (!self.watched.worker.is_empty(), "watched"),
-        ]
-        .into_iter()
-        .filter_map(|(is_needed, name)| is_needed.then_some(name))
-        .collect();
+        let checked: Vec<&str> =
+            [(self.changed() > 0, "changed"), (!self.watched.worker.is_empty(), "watched")]
+                .into_iter()
+                .filter_map(|(is_needed, name)| is_needed.then_some(name))
+                .collect();
+        let vouches = !self.vouched.worker.is_empty();
         let has_new = self.changed() < operations;
         let has_attempts = !self.attempts.operation.is_empty();
         let parts = [
             (operations > 0, apply::OPERATIONS),
             (checked.contains(&"changed"), apply::CHANGED),
-            (checked.contains(&"vouched"), apply::VOUCHED),
+            (vouches, apply::VOUCHED),
             (checked.contains(&"watched"), apply::WATCHED),
             (has_new, apply::MADE),
             (!self.chunks.operation.is_empty(), apply::CHUNKED),
@@ -334,17 +332,18 @@ impl Batch {
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
-        apply::compose(&parts, &checked)
+        apply::compose(&parts, &checked, vouches)
     }
 
     /// Stores it all, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when an operation has another version than expected, or a worker does
-    /// not stand as required; otherwise as for any statement.
+    /// [`StoreError::Conflict`] when an operation has another version than expected or a worker does
+    /// not stand as it is told, [`StoreError::LeaseLost`] when the word of a worker does not count or
+    /// it has no lease to claim by; otherwise as for any statement.
     #[expect(clippy::too_many_lines, reason = "one line per column")]
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let checked = self.changed() + self.vouched.worker.len() + self.watched.worker.len();
+        let checked = self.changed() + self.watched.worker.len();
         let (o, e, a) = (&self.operations, &self.events, &self.attempts);
         sqlx::query(sqlx::AssertSqlSafe(self.statement()))
             .bind(&o.id)

@@ -11,7 +11,7 @@ use super::Store;
 use super::clock::{events_since, unpack_clock};
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
-use crate::domain::{OperationState, Snapshot, Stamps, Stop};
+use crate::domain::{Incarnation, OperationState, Snapshot, Stamps, Stop};
 
 /// An operation as it is stored.
 #[derive(Clone, Debug)]
@@ -133,6 +133,31 @@ async fn stamps(
         .into_iter()
         .map(|(id, old)| (id, Stamps::rebuild(old, events.remove(&id).unwrap_or_default())));
     Ok(rebuilt.collect())
+}
+
+/// The live operations with an attempt that `worker` holds.
+pub(super) async fn held_by(
+    connection: &mut PgConnection,
+    worker: Incarnation,
+) -> Result<Vec<Uuid>, StoreError> {
+    // The bytes may be found by accident, but not at the place of a holder in what is no note
+    // (`store::packed`).
+    Ok(sqlx::query_scalar(
+        r#"
+        -- operation/held_by
+        select o.id
+        from live l
+        join operation o on o.id = l.operation
+        where position(int8send($1) in o.open) > 0
+          and exists (
+              select from generate_series(0, octet_length(o.open) - 32, 32) as record (at)
+              where substring(o.open from at + 17 for 8) = int8send($1)
+                and substring(o.open from at + 5 for 4) <> '\xffffffff')
+        "#,
+    )
+    .bind(worker)
+    .fetch_all(connection)
+    .await?)
 }
 
 impl Store {

@@ -1,14 +1,18 @@
 //! Worker incarnations, their leases and the orders they are given.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::postgres::types::PgInterval;
-use sqlx::{FromRow, PgExecutor};
+use sqlx::types::Json;
+use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
+use super::operation::held_by;
+use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, LeaseTerms};
 
 /// A worker process that wants to register.
@@ -24,6 +28,8 @@ pub struct NewWorker {
     pub slots: u32,
     /// How long it may act without a heartbeat, and what follows.
     pub terms: LeaseTerms,
+    /// What it offers.
+    pub profile: Profile,
 }
 
 /// A worker whose lease ran out.
@@ -88,8 +94,8 @@ impl Store {
         Ok(sqlx::query_scalar(
             r#"
             -- worker/register
-            insert into worker (name, host, pid, slots, lease_until, requeue_after)
-            values ($1, $2, $3, $4, clock_timestamp() + $5, $6)
+            insert into worker (name, host, pid, slots, lease_until, requeue_after, labels, lanes)
+            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7, $8)
             returning id
             "#,
         )
@@ -99,6 +105,8 @@ impl Store {
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
         .bind(interval(worker.terms.lease))
         .bind(interval(worker.terms.requeue_after))
+        .bind(Json(&worker.profile.labels))
+        .bind(worker.profile.lanes.as_ref().map(Vec::from_iter))
         .fetch_one(&self.read)
         .await?)
     }
@@ -222,20 +230,35 @@ impl Store {
     /// # Errors
     /// As for any statement.
     pub async fn standing(&self, worker: Incarnation) -> Result<Standing, StoreError> {
-        let found: Option<(bool, bool)> = sqlx::query_as(
+        let standings = self.standings(&[worker]).await?;
+        Ok(standings.get(&worker).copied().unwrap_or(Standing::Over))
+    }
+
+    /// The same for several; those that nobody knows any more are left out.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn standings(
+        &self,
+        workers: &[Incarnation],
+    ) -> Result<HashMap<Incarnation, Standing>, StoreError> {
+        let found: Vec<(Incarnation, bool, bool)> = sqlx::query_as(
             r#"
-            -- worker/standing
-            select over is not null, lease_until <= clock_timestamp() from worker where id = $1
+            -- worker/standings
+            select id, over is not null, lease_until <= clock_timestamp()
+            from worker
+            where id = any ($1)
             "#,
         )
-        .bind(worker)
-        .fetch_optional(&self.read)
+        .bind(workers)
+        .fetch_all(&self.read)
         .await?;
-        Ok(match found {
-            None | Some((true, _)) => Standing::Over,
-            Some((false, true)) => Standing::Lost,
-            Some((false, false)) => Standing::Holds,
-        })
+        let standing = |is_over, is_lost| match (is_over, is_lost) {
+            (true, _) => Standing::Over,
+            (false, true) => Standing::Lost,
+            (false, false) => Standing::Holds,
+        };
+        Ok(found.into_iter().map(|(id, over, lost)| (id, standing(over, lost))).collect())
     }
 
     /// Ends an incarnation before its time, at its own wish: it runs nothing any more.
@@ -260,49 +283,50 @@ impl Store {
     /// Takes out an incarnation that is over, and the orders it was given, if it holds nothing any
     /// more.
     ///
+    /// Batches that give it attempts lock its row (`batch/apply`). So once the row is taken out, what
+    /// such a batch has stored is seen, and none that comes later finds the row: no attempt is left
+    /// with an incarnation that nobody knows.
+    ///
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        let mut transaction = self.read.begin().await?;
-        // Waits for claims that were being stored for it; none can follow.
-        sqlx::query("select from worker where id = $1 for update")
+        let mut connection = self.read.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        sqlx::query("delete from worker where id = $1")
             .bind(worker)
             .execute(&mut *transaction)
             .await?;
-        if operations_held_by(&mut *transaction, worker).await?.is_empty() {
-            sqlx::query("delete from worker where id = $1")
-                .bind(worker)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("delete from stop_order where worker = $1")
-                .bind(worker)
-                .execute(&mut *transaction)
-                .await?;
+        if !held_by(&mut transaction, worker).await?.is_empty() {
+            return Ok(transaction.rollback().await?);
         }
-        transaction.commit().await?;
-        Ok(())
+        sqlx::query("delete from stop_order where worker = $1")
+            .bind(worker)
+            .execute(&mut *transaction)
+            .await?;
+        Ok(transaction.commit().await?)
     }
 
-    /// The operations of which a worker has attempts, and perhaps others.
+    /// The live operations with an attempt that `worker` holds.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
-        Ok(operations_held_by(&self.read, worker).await?)
+        held_by(&mut *self.read.acquire().await?, worker).await
     }
 
-    /// How many other incarnations hold a lease.
+    /// How many incarnations beside these hold a lease.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn peers(&self, worker: Incarnation) -> Result<i64, StoreError> {
+    pub async fn peers(&self, workers: &[Incarnation]) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(
-            "select count(*) from worker where id <> $1 and lease_until > clock_timestamp()",
+            "select count(*) from worker where id <> all ($1) and lease_until > clock_timestamp()",
         )
-        .bind(worker)
+        .bind(workers)
         .fetch_one(&self.read)
         .await?)
     }
+
     /// Counts the workers that hold a lease and have slots, and their slots.
     ///
     /// # Errors
@@ -339,23 +363,4 @@ impl Store {
         .fetch_all(&self.read)
         .await?)
     }
-}
-
-async fn operations_held_by(
-    executor: impl PgExecutor<'_>,
-    worker: Incarnation,
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    // The bytes may be found by accident; the decision looks at the unpacked attempts.
-    sqlx::query_scalar(
-        r#"
-        -- worker/held
-        select o.id
-        from live l
-        join operation o on o.id = l.operation
-        where position(int8send($1) in o.open) > 0
-        "#,
-    )
-    .bind(worker)
-    .fetch_all(executor)
-    .await
 }
