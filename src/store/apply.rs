@@ -171,6 +171,24 @@ pub(super) const KEPT: &str = r#"kept as (
     ) a
 )"#;
 
+pub(super) const ASKED: &str = r#"asked as (
+    insert into admission (operation, key, places, on_conflict, rate_key, rate, per, priority,
+        cancellable)
+    select * from unnest($75::uuid[], $76::text[], $77::int[], $78::smallint[], $79::text[],
+        $80::int[], $81::bigint[], $82::smallint[], $83::boolean[])
+)"#;
+
+pub(super) const TOUCHED: &str = r#"touched as (
+    update admission a
+    set paused = u.paused, is_due = true
+    from unnest($84::uuid[], $85::boolean[]) as u (operation, paused)
+    where a.operation = u.operation
+)"#;
+
+pub(super) const LEFT: &str = r#"gone as (
+    update admission set state = 3, is_due = true where operation = any ($86::uuid[])
+)"#;
+
 /// In one order, so that two batches with the same keys do not wait for each other.
 pub(super) const KEYED: &str = r#"keyed as (
     insert into idempotency_key (kind, key, digest, operation, at)
