@@ -45,6 +45,7 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         state: view.state.name().to_owned(),
         percent_complete: percent_complete(view.state, &counts),
         paused: view.paused,
+        awaits_admission: view.gated,
         forked_from: view.forked_from.clone(),
         resource_location: view.state.is_final().then(|| base.jobset(view.shown_id())),
         result: view.results.as_ref().map(|results| by_name(jobset, results)),
@@ -267,6 +268,7 @@ pub(super) const fn kind(view: &EventView) -> &'static str {
         6 => "resumed",
         7 => "attemptEnded",
         8 => "abortRequested",
+        9 => "admitted",
         _ => "unknown",
     }
 }

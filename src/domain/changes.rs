@@ -53,6 +53,8 @@ pub enum Fact {
     Paused,
     /// A client takes that back.
     Resumed,
+    /// What it asked before it may begin was granted.
+    Admitted,
     /// The process of an attempt whose step had moved on is gone.
     AttemptEnded {
         /// The number of the step.

@@ -14,6 +14,7 @@
 //! third of the throughput, and its rules could be tested only against a database.
 
 pub mod action;
+pub mod admission;
 pub mod decide;
 pub mod definition;
 pub mod duration;

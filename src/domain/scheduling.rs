@@ -3,12 +3,16 @@
 
 use std::time::Duration;
 
+use super::admission::check_key;
 use super::problem::Problem;
 
 /// The lane of operations that name none.
 pub const DEFAULT_LANE: &str = "default";
 /// How far a priority may be from 0, in either direction.
 pub const PRIORITY_MAX: i16 = 100;
+/// The largest limit of a concurrency key or a rate limit. So many are counted, or remembered, for
+/// each key.
+pub const LIMIT_MAX: u32 = 1_000;
 
 /// How the operations of a jobset are scheduled.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -26,9 +30,9 @@ pub struct Scheduling {
 /// No more than some operations with the same key run at once.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Concurrency {
-    /// The key, a template over labels and context.
+    /// The key, with placeholders for labels and context.
     pub key: String,
-    /// How many may run at once, at least 1.
+    /// How many may run at once, from 1 to [`LIMIT_MAX`].
     pub limit: u32,
     /// What becomes of whom when there are more.
     pub on_conflict: OnConflict,
@@ -49,15 +53,21 @@ pub enum OnConflict {
 /// No more than some operations with the same key begin in any such time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RateLimit {
-    /// The key, a template over labels and context.
+    /// The key, with placeholders for labels and context.
     pub key: String,
-    /// How many may begin, at least 1.
+    /// How many may begin, from 1 to [`LIMIT_MAX`].
     pub limit: u32,
     /// In which time.
     pub per: Duration,
 }
 
 impl Scheduling {
+    /// Whether operations have to be admitted before they begin.
+    #[must_use]
+    pub const fn asks(&self) -> bool {
+        self.concurrency.is_some() || self.rate_limit.is_some()
+    }
+
     /// Everything that is wrong with it; names and keys may have `name_bytes` at the most.
     pub(super) fn problems(&self, name_bytes: usize) -> Vec<Problem> {
         let mut found = Vec::new();
@@ -75,13 +85,19 @@ impl Scheduling {
         refuse(!is_name(lane), "lane", name.clone());
         let range = format!("must be between -{PRIORITY_MAX} and {PRIORITY_MAX}");
         refuse(self.priority.unsigned_abs() > PRIORITY_MAX.unsigned_abs(), "priority", range);
-        if let Some(Concurrency { key, limit, on_conflict: _ }) = &self.concurrency {
-            refuse(!is_name(key), "concurrency.key", name.clone());
-            refuse(*limit == 0, "concurrency.limit", "must be at least 1".to_owned());
+        let keyed = [
+            ("concurrency", self.concurrency.as_ref().map(|asked| (&asked.key, asked.limit))),
+            ("rateLimit", self.rate_limit.as_ref().map(|asked| (&asked.key, asked.limit))),
+        ];
+        for (field, (key, limit)) in keyed.iter().filter_map(|(f, asked)| Some((f, (*asked)?))) {
+            let path = format!("{field}.key");
+            refuse(!is_name(key), &path, name.clone());
+            let unclear = check_key(key).err();
+            refuse(unclear.is_some(), &path, unclear.unwrap_or_default());
+            let range = format!("must be between 1 and {LIMIT_MAX}");
+            refuse(!(1..=LIMIT_MAX).contains(&limit), &format!("{field}.limit"), range);
         }
-        if let Some(RateLimit { key, limit, per }) = &self.rate_limit {
-            refuse(!is_name(key), "rateLimit.key", name);
-            refuse(*limit == 0, "rateLimit.limit", "must be at least 1".to_owned());
+        if let Some(RateLimit { per, .. }) = &self.rate_limit {
             refuse(per.is_zero(), "rateLimit.per", "must be more than nothing".to_owned());
         }
         found
@@ -116,6 +132,10 @@ mod tests {
             "rateLimit.per",
         ];
         assert_eq!(paths, expected);
+        let key = "{{ labels.env".to_owned();
+        let concurrency = Concurrency { key, limit: 1_001, on_conflict: OnConflict::Queue };
+        let scheduling = Scheduling { concurrency: Some(concurrency), ..Scheduling::default() };
+        assert_eq!(scheduling.problems(200).len(), 2);
         assert_eq!(Scheduling::default().problems(200), []);
     }
 }

@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::error::EngineError;
 use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
+use crate::domain::admission::Terms;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
 use crate::store::{AttemptReport, Known, Standing};
@@ -59,6 +60,8 @@ pub(super) struct Submit {
     pub(super) context: Option<Value>,
     /// Where it begins, if it takes over what another operation got done.
     pub(super) fork: Option<Box<Fork>>,
+    /// What it asks before it may begin.
+    pub(super) terms: Option<Terms>,
     /// By what its repetition is recognised, if the client says so.
     pub(super) identity: Option<Identity>,
 }
@@ -213,6 +216,22 @@ pub(super) struct Expire {
     pub(super) operation: Uuid,
 }
 
+/// Something was decided on the admission of an operation.
+#[derive(Clone, Debug)]
+pub(super) struct Admit {
+    pub(super) operation: Uuid,
+    pub(super) verdict: Verdict,
+}
+
+/// What was decided.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    /// It may begin, since then.
+    Admitted(DateTime<Utc>),
+    /// It is cancelled, with this record.
+    Cancelled(Value),
+}
+
 /// What a lane is asked.
 #[derive(Debug)]
 pub(super) enum Command {
@@ -223,6 +242,7 @@ pub(super) enum Command {
     Steer(Ask<SteerAsked, SteerAnswer>),
     Lease(Ask<Lease, ()>),
     Expire(Ask<Expire, Option<DateTime<Utc>>>),
+    Admit(Ask<Admit, ()>),
 }
 
 impl Command {
@@ -236,6 +256,7 @@ impl Command {
             Self::Steer(ask) => ask.input.operation,
             Self::Lease(ask) => ask.input.operation,
             Self::Expire(ask) => ask.input.operation,
+            Self::Admit(ask) => ask.input.operation,
         }
     }
 
@@ -254,6 +275,7 @@ impl Command {
             Self::Steer(ask) => ask.publish(),
             Self::Lease(ask) => ask.publish(),
             Self::Expire(ask) => ask.publish(),
+            Self::Admit(ask) => ask.publish(),
         }
     }
 
@@ -267,6 +289,7 @@ impl Command {
             Self::Steer(ask) => ask.fail(error),
             Self::Lease(ask) => ask.fail(error),
             Self::Expire(ask) => ask.fail(error),
+            Self::Admit(ask) => ask.fail(error),
         }
     }
 }

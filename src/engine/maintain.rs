@@ -16,6 +16,8 @@ use crate::domain::Incarnation;
 use crate::store::{LostWorker, Standing};
 
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
+/// Rate limits forgotten at once.
+const FORGOTTEN_MAX: i64 = 10_000;
 /// Deadlines dealt with at once.
 const OVERDUE_MAX: i64 = 500;
 
@@ -51,6 +53,7 @@ impl Shared {
 
     async fn look_ahead(&self) -> Result<(), EngineError> {
         self.store.ensure_partitions().await?;
+        self.store.forget_rates(FORGOTTEN_MAX).await?;
         self.forget_aliases().await
     }
 

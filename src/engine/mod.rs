@@ -15,6 +15,7 @@
 //! Rejected: a transaction per request (a tenth of the throughput), and a lock per operation held by
 //! the process that runs it (recovery would have to wait for its lease).
 
+mod admission;
 mod causality;
 mod clock;
 mod command;
@@ -65,7 +66,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -134,6 +135,8 @@ struct Shared {
     watches: Arc<Watches>,
     live: Live,
     news: News,
+    /// Something may have to be admitted.
+    admission: Notify,
     stopped: CancellationToken,
     tasks: TaskTracker,
 }
@@ -209,6 +212,7 @@ impl Engine {
             watches: Arc::default(),
             live: Live::default(),
             news: News::default(),
+            admission: Notify::new(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -218,6 +222,7 @@ impl Engine {
         shared.tasks.spawn(maintain::maintain(Arc::clone(&shared)));
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
+        shared.tasks.spawn(admission::admit(Arc::clone(&shared)));
         shared.tasks.spawn(live::feed(Arc::clone(&shared)));
         Ok(Self { shared })
     }

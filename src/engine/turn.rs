@@ -24,7 +24,7 @@ use crate::domain::decide::{Stale, Stopped};
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
     AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    Known, NewOperation, OperationData, Standing, StoreError,
+    HAS_TERMS, Known, NewOperation, OperationData, Standing, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -99,6 +99,7 @@ impl Turn {
             Command::Stop(ask) => self.stop(ask, runs),
             Command::Lease(ask) => return self.lease(ask, runs).await,
             Command::Expire(ask) => self.expire(ask, runs),
+            Command::Admit(ask) => self.admit(ask, runs),
             Command::Patch(ask) => return self.patch(ask, runs).await,
             Command::Steer(ask) => return self.steer(ask, runs).await,
         }
@@ -110,7 +111,7 @@ impl Turn {
             return ask.answer(answer);
         }
         ask.answer(Ok(Accepted { id: ask.input.id, at: self.now, is_repeated: false }));
-        let Submit { id, jobset, labels, context, fork, identity } = &ask.input;
+        let Submit { id, jobset, labels, context, fork, terms, identity } = &ask.input;
         if runs.contains_key(id) {
             return; // Stored by a try whose answer was lost.
         }
@@ -139,6 +140,10 @@ impl Turn {
         if !self.shared.settings.stamps {
             run.forget_stamps();
         }
+        if terms.is_some() {
+            flags |= HAS_TERMS;
+            run.gate();
+        }
         if context.is_some() || fork.is_some() {
             flags |= HAS_DATA;
             self.data.insert(*id, Data { stored, version: 1 });
@@ -149,7 +154,8 @@ impl Turn {
         flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
         let (jobset, labels) = (jobset.record.id, labels.clone());
         let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
-        self.new.insert(*id, NewOperation { jobset, alias, labels, resources });
+        let terms = terms.clone();
+        self.new.insert(*id, NewOperation { jobset, alias, labels, resources, terms });
         runs.insert(*id, Cached { run, flags, version: 0 });
         self.touched.insert(*id);
     }
@@ -225,6 +231,12 @@ impl Turn {
         if asked.reason != Stop::Deadline && !cached.run.jobset().cancellable {
             return ask.answer(Err(EngineError::NotCancellable));
         }
+        let answer = self.stop_run(asked, cached);
+        ask.answer(Ok(answer));
+    }
+
+    /// Stops a run, and keeps who asked for it.
+    pub(super) fn stop_run(&mut self, asked: &StopAsked, cached: &mut Cached) -> StopAnswer {
         let before = cached.run.stop();
         let stopped = cached.run.stop_for(asked.reason, self.now);
         if matches!(stopped, Stopped::Began(_)) {
@@ -235,8 +247,7 @@ impl Turn {
                 data.stored.cancellation = cancellation(before, asked);
             }
         }
-        let state = cached.run.state();
-        ask.answer(Ok(StopAnswer { stopped, state }));
+        StopAnswer { stopped, state: cached.run.state() }
     }
 
     /// Tells an operation how the worker of some of its attempts stands. That it is lost or back is
@@ -459,6 +470,9 @@ impl Turn {
         shared.watches.tell(&self.touched);
         shared.live.changed(&self.spans);
         shared.news.tell(&self.spans, self.left_over, has_foreign_orders);
+        if self.batch.stirs_admission() {
+            shared.admission.notify_one();
+        }
         if self.left_over {
             shared.lanes[self.lane].look();
         }

@@ -10,7 +10,7 @@
 const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
 const END: &str = "\nselect true";
 const ALL_VOUCHED: &str =
-    ", require_leases((select count(*) from vouched), cardinality($74::bigint[]))";
+    ", require_leases((select count(*) from vouched), cardinality($75::bigint[]))";
 
 /// Composes the parts. The rows of those in `checked` must be $12 together; `vouches`: [`VOUCHED`] is
 /// one of the parts.
@@ -49,7 +49,7 @@ pub(super) const CHANGED: &str = r#"changed as (
 /// forgotten before what they hold can be seen, and is in nobody else's way.
 pub(super) const VOUCHED: &str = r#"vouched as (
     select w.id
-    from unnest($74::bigint[], $75::boolean[]) as u (id, claims)
+    from unnest($75::bigint[], $76::boolean[]) as u (id, claims)
     join worker w on w.id = u.id
     where w.over is null and (not u.claims or w.lease_until > clock_timestamp())
     for key share of w
@@ -59,7 +59,7 @@ pub(super) const VOUCHED: &str = r#"vouched as (
 /// until that is stored, so that whoever tells the opposite sees it.
 pub(super) const WATCHED: &str = r#"watched as (
     select w.id
-    from unnest($76::bigint[], $77::boolean[]) as u (id, is_lost)
+    from unnest($77::bigint[], $78::boolean[]) as u (id, is_lost)
     join worker w on w.id = u.id
     where (w.lease_until <= clock_timestamp()) = u.is_lost
     for share of w
@@ -199,6 +199,24 @@ pub(super) const KEPT: &str = r#"kept as (
         order by a.attempt desc
         limit 1
     ) a
+)"#;
+
+pub(super) const ASKED: &str = r#"asked as (
+    insert into admission (operation, key, places, on_conflict, rate_key, rate, per, priority,
+        cancellable)
+    select * from unnest($79::uuid[], $80::text[], $81::int[], $82::smallint[], $83::text[],
+        $84::int[], $85::bigint[], $86::smallint[], $87::boolean[])
+)"#;
+
+pub(super) const TOUCHED: &str = r#"touched as (
+    update admission a
+    set paused = u.paused, is_due = true
+    from unnest($88::uuid[], $89::boolean[]) as u (operation, paused)
+    where a.operation = u.operation
+)"#;
+
+pub(super) const LEFT: &str = r#"gone as (
+    update admission set state = 3, is_due = true where operation = any ($90::uuid[])
 )"#;
 
 /// In one order, so that two batches with the same keys do not wait for each other.

@@ -15,13 +15,15 @@ use uuid::Uuid;
 use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::columns::{
-    Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders, Resources,
-    Standings,
+    Admissions, Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders,
+    Resources, Standings,
 };
 use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
-use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
+use super::record::{
+    AttemptRecord, GATED, HAS_RESOURCES, HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
+};
 use crate::domain::{Event, Fact, Incarnation, Kill, KillHow, OperationState, Run, Stop};
 
 /// The columns of an operation that never change.
@@ -51,6 +53,7 @@ pub struct Batch {
     keys: NewKeys,
     vouched: Standings,
     watched: Standings,
+    admissions: Admissions,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -92,6 +95,9 @@ impl Batch {
             self.resources.operation.push(run.id());
             self.resources.name.push(name);
         }
+        if let Some(terms) = new.terms {
+            self.admissions.ask(run, terms);
+        }
     }
 
     /// Stores what changed in a run since version `expected`.
@@ -103,7 +109,14 @@ impl Batch {
             if flags & HAS_RESOURCES != 0 {
                 self.resources.ended.push(run.id());
             }
+            if flags & HAS_TERMS != 0 {
+                self.admissions.ended.push(run.id());
+            }
         } else {
+            if run.is_gated() {
+                self.admissions.touched.push(run.id());
+                self.admissions.paused.push(run.is_paused());
+            }
             self.queue(run);
         }
     }
@@ -124,6 +137,12 @@ impl Batch {
             }
             None => self.not_ready.push(run.id()),
         }
+    }
+
+    /// Whether there is something to be admitted, or room for others.
+    #[must_use]
+    pub fn stirs_admission(&self) -> bool {
+        self.admissions.has_any()
     }
 
     /// Stores what a client called the submission of a new operation.
@@ -156,7 +175,8 @@ impl Batch {
             self.add_order(run.id(), kill);
         }
         let paused = if run.is_paused() { PAUSED } else { 0 };
-        let flags = flags & !PAUSED | paused;
+        let gated = if run.is_gated() { GATED } else { 0 };
+        let flags = flags & !(PAUSED | GATED) | paused | gated;
         // One that has ended has no further events.
         let clock = if run.state().is_final() {
             Some(Vec::new()).filter(|_| run.stamps().stored > 0)
@@ -201,6 +221,7 @@ impl Batch {
             Fact::ContextChanged => plain(4, stamp),
             Fact::Paused => plain(5, stamp),
             Fact::Resumed => plain(6, stamp),
+            Fact::Admitted => plain(9, stamp),
             Fact::AttemptEnded { step, attempt, worker } => {
                 let (step, attempt) = (Some(int(step)), Some(int(attempt)));
                 let (kind, none) = (7, None);
@@ -329,6 +350,9 @@ impl Batch {
             (!self.resources.operation.is_empty(), apply::SHARED),
             (!self.resources.ended.is_empty(), apply::UNSHARED),
             (!self.keys.text.is_empty(), apply::KEYED),
+            (!self.admissions.asked.operation.is_empty(), apply::ASKED),
+            (!self.admissions.touched.is_empty(), apply::TOUCHED),
+            (!self.admissions.ended.is_empty(), apply::LEFT),
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
@@ -345,6 +369,7 @@ impl Batch {
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let checked = self.changed() + self.watched.worker.len();
         let (o, e, a) = (&self.operations, &self.events, &self.attempts);
+        let t = &self.admissions.asked;
         sqlx::query(sqlx::AssertSqlSafe(self.statement()))
             .bind(&o.id)
             .bind(&o.expected)
@@ -424,6 +449,18 @@ impl Batch {
             .bind(&self.vouched.is_asked)
             .bind(&self.watched.worker)
             .bind(&self.watched.is_asked)
+            .bind(&t.operation)
+            .bind(&t.key)
+            .bind(&t.places)
+            .bind(&t.on_conflict)
+            .bind(&t.rate_key)
+            .bind(&t.rate)
+            .bind(&t.per)
+            .bind(&t.priority)
+            .bind(&t.cancellable)
+            .bind(&self.admissions.touched)
+            .bind(&self.admissions.paused)
+            .bind(&self.admissions.ended)
             .execute(connection)
             .await?;
         Ok(())

@@ -12,6 +12,7 @@
 //!
 //! Deliberately absent: an abstraction over databases. PostgreSQL is part of the design.
 
+mod admission;
 mod apply;
 mod batch;
 mod causality;
@@ -33,6 +34,9 @@ mod read;
 mod record;
 mod worker;
 
+pub use admission::{
+    AdmissionState, AdmissionView, Decided, DueAdmission, InLine, InTurn, RateChange,
+};
 pub use batch::Batch;
 pub use causality::{Sharer, SharersAsked, Tie};
 pub use error::StoreError;
@@ -52,7 +56,7 @@ pub use read::{
 };
 pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    NewJobset, NewOperation, OperationData, PAUSED,
+    HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
 pub use worker::{LiveWorkers, LostWorker, NewWorker, Order, Standing};
 

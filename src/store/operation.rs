@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
-use super::PAUSED;
 use super::Store;
 use super::clock::{events_since, unpack_clock};
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
+use super::record::{GATED, PAUSED};
 use crate::domain::{Incarnation, OperationState, Snapshot, Stamps, Stop};
 
 /// An operation as it is stored.
@@ -73,6 +73,7 @@ impl Row {
                 open,
                 notes,
                 paused: self.flags & PAUSED != 0,
+                gated: self.flags & GATED != 0,
                 stamps: stamps.remove(&id),
             },
         })

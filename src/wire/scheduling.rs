@@ -10,8 +10,8 @@ use crate::domain::scheduling::{Concurrency, OnConflict, RateLimit};
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct ConcurrencyDocument {
-    /// The key: text, or a template over the labels and the context of the run, as
-    /// `deploy-{{ labels.env }}`.
+    /// The key: text that may have labels and values of the context of the run in it, as
+    /// `deploy-{{ labels.env }}` and `{{ context.region.name }}`; no other templates.
     #[schema(
         min_length = 1,
         max_length = 200,
@@ -20,7 +20,7 @@ pub struct ConcurrencyDocument {
     pub key: String,
     /// How many may run at once.
     #[serde(default = "one", skip_serializing_if = "is_one")]
-    #[schema(value_type = u64, minimum = 1, maximum = 4_294_967_295_u64, default = 1)]
+    #[schema(value_type = u64, minimum = 1, maximum = 1_000, default = 1)]
     pub limit: u32,
     /// What becomes of whom when there are more.
     #[serde(default, skip_serializing_if = "OnConflictDocument::is_queue")]
@@ -44,7 +44,8 @@ pub enum OnConflictDocument {
 #[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct RateLimitDocument {
-    /// The key: text, or a template over the labels and the context of the run.
+    /// The key: text that may have labels and values of the context of the run in it, as that of
+    /// `concurrency`; the two have nothing to do with each other.
     #[schema(
         min_length = 1,
         max_length = 200,
@@ -52,7 +53,7 @@ pub struct RateLimitDocument {
     )]
     pub key: String,
     /// How many may begin.
-    #[schema(value_type = u64, minimum = 1, maximum = 4_294_967_295_u64)]
+    #[schema(value_type = u64, minimum = 1, maximum = 1_000)]
     pub limit: u32,
     /// In which time.
     pub per: DurationText,
