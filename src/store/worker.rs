@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use sqlx::FromRow;
-use sqlx::postgres::types::PgInterval;
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
+use super::lease::interval;
 use crate::domain::Incarnation;
 
 /// A worker process that wants to register.
@@ -58,11 +58,6 @@ pub struct Order {
     pub interrupt: bool,
     /// Whether SIGKILL comes at once.
     pub force: bool,
-}
-
-fn interval(duration: Duration) -> PgInterval {
-    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    PgInterval { months: 0, days: 0, microseconds }
 }
 
 impl Store {
@@ -147,6 +142,24 @@ impl Store {
         .bind(interval(lost_for))
         .fetch_all(&self.read)
         .await?)
+    }
+
+    /// How long it is until the next lease runs out that is not renewed; `None` if nobody holds one.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn next_expiry(&self) -> Result<Option<Duration>, StoreError> {
+        let seconds: Option<f64> = sqlx::query_scalar(
+            r#"
+            -- worker/next_expiry
+            select extract(epoch from min(lease_until) - clock_timestamp())::float8
+            from worker
+            where lease_until > clock_timestamp()
+            "#,
+        )
+        .fetch_one(&self.read)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
     }
 
     /// Ends a lease before its time.
