@@ -122,7 +122,8 @@ impl From<EngineError> for ApiError {
             EngineError::Unavailable => Self::unavailable("DatabaseUnavailable", message),
             EngineError::Overloaded => Self::unavailable("Overloaded", message),
             EngineError::ShuttingDown => Self::unavailable("ShuttingDown", message),
-            EngineError::NotFound => Self::not_found(message),
+            EngineError::NotFound | EngineError::Forgotten(_) => Self::not_found(message),
+            EngineError::Tombstone => Self::new(StatusCode::GONE, "OperationTombstone", message),
             EngineError::NoAttempt { .. } => Self::not_found(message).target("attempt"),
             EngineError::Unstamped { .. } => Self::new(StatusCode::CONFLICT, "NoStamps", message),
             EngineError::VersionMismatch(_) => {

@@ -14,7 +14,7 @@ use super::socket::{SocketError, SocketListener};
 use crate::api::{self, ApiSettings, ApiState, Listen};
 use crate::domain::Limits;
 use crate::domain::profile::Profile;
-use crate::engine::{Engine, EngineError, EngineSettings};
+use crate::engine::{Engine, EngineError, EngineSettings, Retention};
 use crate::odata;
 use crate::postgres::{self, Cluster, ClusterError};
 use crate::runner::process::GroundChoice;
@@ -68,6 +68,10 @@ pub struct HostSettings {
     pub requeue_after: Duration,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
+    /// How long a process that is not heard of keeps a duty that one process has for all.
+    pub duty_lease: Duration,
+    /// For how long operations are kept; `None` for a process that leaves that to the servers.
+    pub retention: Option<Retention>,
     /// The time between SIGTERM and SIGKILL where a step does not say.
     pub default_grace: Duration,
     /// How long running attempts may take to end by themselves when the process shuts down.
@@ -125,6 +129,8 @@ impl HostSettings {
             lease: Duration::from_secs(6),
             requeue_after: Duration::from_secs(2),
             heartbeat: Duration::from_secs(2),
+            duty_lease: EngineSettings::default().duty_lease,
+            retention: None,
             default_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             pass_env: Vec::new(),
@@ -242,6 +248,8 @@ impl Host {
             stamps: settings.stamps,
             repeatability_window: settings.repeatability_window,
             requeue_after: settings.requeue_after,
+            duty_lease: settings.duty_lease,
+            retention: settings.retention,
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;

@@ -28,6 +28,7 @@ mod logs;
 mod op;
 mod output;
 mod people;
+mod retention;
 mod run;
 mod serve;
 mod signals;

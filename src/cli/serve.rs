@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use super::args::{Global, pair};
 use super::error::CliError;
 use super::output::Output;
+use super::retention::RetentionArgs;
 use super::signals::Signals;
 use super::{Host, HostSettings};
 use crate::domain::profile::Profile;
@@ -29,6 +30,7 @@ const MAX_PAGE_SIZE: usize = 1_000;
 const OUTPUT_CAP_BYTES: u64 = 16 * 1024 * 1024;
 /// OASIS Repeatable Requests, section 5.
 const WINDOW_MIN: Duration = Duration::from_mins(5);
+const DUTY_LEASE_MIN: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Args)]
 pub(super) struct ServeArgs {
@@ -55,6 +57,8 @@ pub(super) struct ServeArgs {
     offer: OfferArgs,
     #[command(flatten)]
     worker: WorkerArgs,
+    #[command(flatten)]
+    retention: RetentionArgs,
     #[command(flatten)]
     limits: LimitArgs,
 }
@@ -111,6 +115,17 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     heartbeat: Duration,
+    /// After how long another process does what one does for all (lost workers, deadlines,
+    /// retention) when the one that did it is gone
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_DUTY_LEASE",
+        hide_env_values = true,
+        default_value = "3s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    duty_lease: Duration,
     /// The time between SIGTERM and SIGKILL of a step that names none
     #[arg(
         long,
@@ -373,6 +388,7 @@ pub(super) async fn serve(
         limits: args.limits.of_jobsets(),
         stamps: !args.no_stamps,
         repeatability_window: args.limits.repeatability_window,
+        retention: Some(args.retention.retention()?),
         query_limits: args.limits.of_queries(),
         statement_timeout: args.limits.statement_timeout,
         ..settings
@@ -412,6 +428,10 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
                        one late heartbeat costs no step";
         return Err(CliError::BadSetting(message.to_owned()));
     }
+    if worker.duty_lease < DUTY_LEASE_MIN {
+        let message = "--duty-lease must be at least 1s: it is renewed three times in that time";
+        return Err(CliError::BadSetting(message.to_owned()));
+    }
     let settings = HostSettings::new(global.data_dir());
     Ok(HostSettings {
         database_url: global.database_url().map(str::to_owned),
@@ -422,6 +442,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
         lease: worker.lease,
         requeue_after: worker.requeue_after,
         heartbeat: worker.heartbeat,
+        duty_lease: worker.duty_lease,
         default_grace: worker.default_grace,
         drain: worker.drain,
         pass_env: worker.pass_env.clone(),

@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
+use super::retention::Retention;
 use crate::domain::Problem;
 use crate::domain::decide::Stale;
+use crate::domain::duration;
 use crate::odata::ErrorKind;
 use crate::store::{KeyKind, StoreError};
 
@@ -22,6 +24,18 @@ pub enum EngineError {
     /// No operation has that id.
     #[error("no operation has that id")]
     NotFound,
+    /// No operation has that id any more, if one ever had.
+    #[error(
+        "no operation has that id; one that ended is kept for {}, and its outline for {} more",
+        duration::print(.0.whole), duration::print(.0.tombstones)
+    )]
+    Forgotten(Retention),
+    /// The operation ended so long ago that only its outline is kept.
+    #[error(
+        "this operation ended so long ago that only its outline is kept: id, status and times, but \
+         not its steps, events, output and context"
+    )]
+    Tombstone,
     /// The operation has another version than the client expects.
     #[error("the operation has changed: its version is {0} now")]
     VersionMismatch(i32),

@@ -1,19 +1,24 @@
 //! What has to be done from time to time: lost workers, time that is up, partitions, keys of clients
 //! that are free again, and a look at the queue in case news was lost.
 //!
-//! Every process does it. All of it is idempotent and guarded by versions, so that two doing the
-//! same thing at once is harmless.
+//! Every process looks at the queue, since its own slots may be what is free. All the rest is the
+//! duty of one of them, however many there are: what would be done more often is not done better.
+//! It is idempotent and guarded by versions all the same (see [`duty`](super::duty)).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
 use super::command::{Ask, Command, Expire, Lease};
+use super::duty::Duty;
 use super::error::EngineError;
 use crate::domain::Incarnation;
 use crate::store::{LostWorker, Standing};
+
+/// What the duty is called in the database.
+pub(super) const MAINTENANCE: &str = "maintenance";
 
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// Rate limits forgotten at once.
@@ -22,15 +27,21 @@ const FORGOTTEN_MAX: i64 = 10_000;
 const OVERDUE_MAX: i64 = 500;
 
 /// Maintains until the engine stops.
-pub(super) async fn maintain(shared: Arc<Shared>) {
-    let mut often = tokio::time::interval(shared.settings.poll_interval);
-    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
     let mut rarely = tokio::time::interval(PARTITIONS_EVERY);
+    rarely.set_missed_tick_behavior(MissedTickBehavior::Delay);
     rarely.tick().await; // The first tick comes at once; start-up has just done it.
+    let mut next = Instant::now();
     loop {
         let done = tokio::select! {
-            _ = often.tick() => shared.look_after().await,
-            _ = rarely.tick() => shared.look_ahead().await,
+            () = tokio::time::sleep_until(next) => {
+                let done = shared.look_after(&duty).await;
+                next = Instant::now() + *done.as_ref().unwrap_or(&shared.settings.poll_interval);
+                done.map(drop)
+            }
+            _ = rarely.tick(), if duty.is_held() => {
+                shared.look_ahead().await
+            }
             () = shared.stopped.cancelled() => return,
         };
         if let Err(error) = done {
@@ -40,21 +51,27 @@ pub(super) async fn maintain(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    async fn look_after(self: &Arc<Self>) -> Result<(), EngineError> {
-        self.rescue().await?;
-        self.expire().await?;
-        self.forget_keys().await?;
+    /// Does what is to be done now; answers when to look again.
+    async fn look_after(self: &Arc<Self>, duty: &Duty) -> Result<Duration, EngineError> {
         match self.store.next_ready().await? {
             Some(due) if due <= self.clock.now() => self.look(),
             Some(_) | None => {}
         }
-        Ok(())
+        let usual = self.settings.poll_interval;
+        if !duty.is_held() {
+            return Ok(usual);
+        }
+        self.rescue().await?;
+        self.expire().await?;
+        self.forget_keys().await?;
+        // A worker is lost the moment its lease runs out, and over as soon as it may be.
+        let expiry = self.store.next_expiry().await?.map(|left| left + Duration::from_millis(1));
+        Ok(expiry.map_or(usual, |expiry| expiry.min(usual)))
     }
 
     async fn look_ahead(&self) -> Result<(), EngineError> {
         self.store.ensure_partitions().await?;
-        self.store.forget_rates(FORGOTTEN_MAX).await?;
-        self.forget_aliases().await
+        Ok(self.store.forget_rates(FORGOTTEN_MAX).await?)
     }
 
     /// Tells what workers had whose leases ran out and, a while later, gives it to others; or tells

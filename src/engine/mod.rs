@@ -19,6 +19,7 @@ mod admission;
 mod causality;
 mod clock;
 mod command;
+mod duty;
 mod ends;
 mod error;
 mod idempotency;
@@ -30,6 +31,7 @@ mod news;
 mod people;
 mod place;
 mod query;
+mod retention;
 mod seat;
 mod steer;
 mod turn;
@@ -57,6 +59,7 @@ pub use live::{
 };
 pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
+pub use retention::Retention;
 pub use seat::Assignment;
 pub use watch::Watch;
 pub use work::{SeatSpec, WorkerSeat};
@@ -73,6 +76,7 @@ use uuid::Uuid;
 
 use self::clock::Clock;
 use self::command::{Ask, Command};
+use self::duty::Duty;
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
 use self::live::Live;
@@ -100,6 +104,11 @@ pub struct EngineSettings {
     pub stamps: bool,
     /// For how long a submission that is repeated makes nothing new.
     pub repeatability_window: Duration,
+    /// How long a process that is not heard of keeps a duty that one process has for all: lost
+    /// workers, deadlines, partitions, retention. It is renewed three times in that time.
+    pub duty_lease: Duration,
+    /// For how long operations are kept; `None` for a process that leaves that to others.
+    pub retention: Option<Retention>,
 }
 
 impl Default for EngineSettings {
@@ -113,6 +122,8 @@ impl Default for EngineSettings {
             requeue_after: Duration::from_secs(2),
             stamps: true,
             repeatability_window: Duration::from_hours(24),
+            duty_lease: Duration::from_secs(3),
+            retention: None,
         }
     }
 }
@@ -129,6 +140,8 @@ struct Shared {
     store: Store,
     settings: EngineSettings,
     clock: Clock,
+    /// What this process is called where it takes duties.
+    holder: Uuid,
     jobsets: Jobsets,
     lanes: Vec<LaneHandle>,
     seats: Seats,
@@ -179,6 +192,13 @@ impl Shared {
     }
 }
 
+/// Begins to ask for a duty whenever nobody else has it.
+fn take_on(shared: &Arc<Shared>, name: &'static str) -> Arc<Duty> {
+    let duty = Arc::new(Duty::new(name));
+    shared.tasks.spawn(duty::hold(Arc::clone(shared), Arc::clone(&duty)));
+    duty
+}
+
 /// The engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -206,6 +226,7 @@ impl Engine {
             jobsets: Jobsets::new(settings.limits, decode),
             store,
             settings,
+            holder: clock.new_id(),
             clock,
             lanes: handles,
             seats: Seats::default(),
@@ -219,7 +240,12 @@ impl Engine {
         for (index, inbox) in inboxes.into_iter().enumerate() {
             shared.tasks.spawn(Lane::new(Arc::clone(&shared), index, inbox).work());
         }
-        shared.tasks.spawn(maintain::maintain(Arc::clone(&shared)));
+        let maintenance = take_on(&shared, maintain::MAINTENANCE);
+        shared.tasks.spawn(maintain::maintain(Arc::clone(&shared), maintenance));
+        if let Some(retention) = shared.settings.retention {
+            let duty = take_on(&shared, retention::RETENTION);
+            shared.tasks.spawn(retention::retain(Arc::clone(&shared), duty, retention));
+        }
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
         shared.tasks.spawn(admission::admit(Arc::clone(&shared)));

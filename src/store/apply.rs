@@ -102,9 +102,11 @@ pub(super) const OBEYED: &str = r#"obeyed as (
 )"#;
 
 pub(super) const DEFINED: &str = r#"defined as (
-    insert into jobset (id, digest, name, document)
-    select * from unnest($38::uuid[], $39::bytea[], $40::text[], $41::text[])
-    on conflict (id) do nothing
+    insert into jobset as j (id, digest, name, document)
+    select * from unnest($38::uuid[], $39::bytea[], $40::text[], $41::text[]) as u (id) order by u.id
+    on conflict (id) do update
+    set used = excluded.used
+    where j.used < excluded.used - interval '1 hour'
 )"#;
 
 pub(super) const WIDENED: &str = r#"widened as (

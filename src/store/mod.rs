@@ -22,6 +22,7 @@ mod error;
 mod find;
 mod idempotency;
 mod known;
+mod lease;
 mod live;
 pub mod lower;
 mod message;
@@ -32,6 +33,7 @@ mod packed;
 mod prompt;
 mod read;
 mod record;
+mod retention;
 mod worker;
 
 pub use admission::{
@@ -43,6 +45,7 @@ pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
 pub use idempotency::{KeyKind, KnownKey, SubmissionKey, own_id};
 pub use known::Known;
+pub use lease::Tenure;
 pub use live::{NewEvent, NewOutput, OutputPlace};
 pub use message::{
     AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
@@ -58,6 +61,7 @@ pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
+pub use retention::{Buried, KeptDay};
 pub use worker::{LiveWorkers, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;

@@ -4,13 +4,13 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::postgres::types::PgInterval;
 use sqlx::types::Json;
 use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
+use super::lease::interval;
 use super::operation::held_by;
 use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, LeaseTerms};
@@ -78,11 +78,6 @@ pub struct Order {
     pub interrupt: bool,
     /// Whether SIGKILL comes at once.
     pub force: bool,
-}
-
-fn interval(duration: Duration) -> PgInterval {
-    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    PgInterval { months: 0, days: 0, microseconds }
 }
 
 impl Store {
@@ -259,6 +254,29 @@ impl Store {
             (false, false) => Standing::Holds,
         };
         Ok(found.into_iter().map(|(id, over, lost)| (id, standing(over, lost))).collect())
+    }
+
+    /// How long it is until the next lease runs out that is not renewed, or the next incarnation is
+    /// over that is not heard of; `None` if there are none.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn next_expiry(&self) -> Result<Option<Duration>, StoreError> {
+        let seconds: Option<f64> = sqlx::query_scalar(
+            r#"
+            -- worker/next_expiry
+            select extract(epoch from min(next) - clock_timestamp())::float8
+            from (
+                select case when lease_until > clock_timestamp() then lease_until
+                    else revoked + requeue_after end as next
+                from worker
+            ) w
+            where next > clock_timestamp()
+            "#,
+        )
+        .fetch_one(&self.read)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
     }
 
     /// Ends an incarnation before its time, at its own wish: it runs nothing any more.

@@ -2,8 +2,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../support/ageing.rs"]
+mod ageing;
 mod causality;
 mod containment;
+mod duty;
 mod functions;
 #[path = "../support/history.rs"]
 mod history;
