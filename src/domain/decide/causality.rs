@@ -82,7 +82,11 @@ impl Order {
             Fact::Moved { step, to, .. } => self.states[step as usize] = to,
             Fact::ContextChanged => self.context = Some(event.seq),
             Fact::StopRequested(_) => self.stop = Some(event.seq),
-            Fact::Submitted | Fact::Paused | Fact::Resumed | Fact::AttemptEnded { .. } => {}
+            Fact::Submitted
+            | Fact::Paused
+            | Fact::Resumed
+            | Fact::Admitted
+            | Fact::AttemptEnded { .. } => {}
         }
     }
 
@@ -169,7 +173,8 @@ fn step_of(event: &Event) -> Option<u32> {
         | Fact::StopRequested(_)
         | Fact::ContextChanged
         | Fact::Paused
-        | Fact::Resumed => None,
+        | Fact::Resumed
+        | Fact::Admitted => None,
     }
 }
 

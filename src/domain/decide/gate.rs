@@ -27,7 +27,7 @@ mod tests {
     use std::time::Duration;
 
     use chrono::TimeDelta;
-    use uuid::Uuid;
+    use uuid::{NoContext, Timestamp, Uuid};
 
     use super::*;
     use crate::domain::decide::tests::{WORKER, start};
@@ -52,7 +52,9 @@ mod tests {
             deadline: Some(Duration::from_mins(10)),
             ..definition(vec![work, last], Vec::new())
         };
-        let mut run = Run::submit(Uuid::now_v7(), compile(jobset).unwrap(), start());
+        let made = u64::try_from(start().timestamp()).unwrap();
+        let id = Uuid::new_v7(Timestamp::from_unix(NoContext, made, 0));
+        let mut run = Run::submit(id, compile(jobset).unwrap(), start());
         run.gate();
         run
     }

@@ -341,6 +341,7 @@ impl Walk {
             open: self.run.open().clone(),
             notes: self.run.notes().clone(),
             paused: self.run.is_paused(),
+            gated: self.run.is_gated(),
             stamps: (!is_final).then(|| self.order.load(self.run.stamps())),
         };
         let mut again = Run::restore(self.run.id(), Arc::clone(self.run.jobset()), snapshot);
