@@ -224,6 +224,16 @@ impl<S: WorkSource> Shift<S> {
         }
     }
 
+    /// Has the zygote end everything shortly before others may have it, for the case that this process
+    /// does not get around to it.
+    fn let_live_from(&self, sent: Instant) {
+        let lease = self.bench.settings.lease;
+        let left = (sent + lease.saturating_sub(lease / 12)).saturating_duration_since(Instant::now());
+        if let Err(error) = self.bench.zygote.end_in(left) {
+            tracing::warn!(%error, "runner.fuse.failed"); // This process still fences itself.
+        }
+    }
+
     /// Ends when the lease is lost: when the database says so or, because it may not be able to, when
     /// so much time has passed since the last heartbeat that it would. Time is monotonic and counts
     /// from before the heartbeat was sent; the margin is for ending the processes.
@@ -231,6 +241,7 @@ impl<S: WorkSource> Shift<S> {
         let settings = &self.bench.settings;
         let safe = settings.lease.saturating_sub(settings.lease / 6);
         let mut fence_at = Instant::now() + safe;
+        self.let_live_from(Instant::now());
         loop {
             tokio::time::sleep(settings.heartbeat).await;
             let sent = Instant::now();
@@ -238,6 +249,7 @@ impl<S: WorkSource> Shift<S> {
             match answer {
                 Ok(Ok(Some(orders))) => {
                     fence_at = sent + safe;
+                    self.let_live_from(sent);
                     self.under_way.obey(&orders);
                     self.bench.wake.notify_one(); // Mail is looked for beside this, not in its way.
                 }

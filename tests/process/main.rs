@@ -235,6 +235,25 @@ async fn a_zygote_that_is_killed_takes_all_along_and_is_replaced() {
 }
 
 #[tokio::test]
+async fn what_may_not_run_any_longer_ends_though_nobody_ends_it() {
+    let zygote = zygote();
+    zygote.end_in(Duration::from_hours(1)).unwrap();
+    let (_, _, ended) = capture(zygote.spawn(shell("exit 3")).await.unwrap()).await;
+    assert_eq!(ended.status, Exit::Code(3));
+    let mut tree = Tree::new();
+    let asked = tree.shell(&format!("{DAEMON} {DAEMON} sleep 1000"));
+    let process = zygote.spawn(asked).await.unwrap();
+    tree.wait_for(2).await;
+    zygote.end_in(Duration::ZERO).unwrap();
+    tree.wait_dead().await;
+    assert_eq!(within(process.wait()).await.status, Exit::Lost);
+    assert!(zygote.spawn(shell("exit 0")).await.is_err(), "it started after its time");
+    zygote.end_in(Duration::from_hours(1)).unwrap();
+    let (_, _, ended) = capture(zygote.spawn(shell("exit 0")).await.unwrap()).await;
+    assert_eq!(ended.status, Exit::Code(0));
+}
+
+#[tokio::test]
 async fn a_worker_that_is_killed_leaves_nothing() {
     let mut tree = Tree::new();
     let mut worker = std::process::Command::new(std::env::current_exe().unwrap())

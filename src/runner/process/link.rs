@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
 use super::cgroup::{Ground, GroundSettings};
+use super::fuse::Fuse;
 use super::wire::{self, Refusal, Report, Stage};
 use super::{PASSED_MAX, Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote};
 
@@ -54,6 +55,7 @@ pub struct Zygote {
     ground: Arc<Ground>,
     null: File,
     held: Option<OwnedFd>,
+    fuse: Fuse,
     starting: Semaphore,
     link: tokio::sync::Mutex<Arc<Link>>,
 }
@@ -101,10 +103,26 @@ impl Zygote {
             source,
         })?;
         let ground = Arc::new(ground);
-        let link = Link::start(exe, &ground, held.as_ref())?;
+        let fuse = Fuse::new().map_err(|source| StartError::Host {
+            exe: exe.into(),
+            action: "make a timer",
+            source,
+        })?;
+        let link = Link::start(exe, &ground, held.as_ref(), &fuse)?;
         let link = tokio::sync::Mutex::new(Arc::new(link));
         let (exe, starting) = (exe.into(), Semaphore::new(STARTING_MAX));
-        Ok(Zygote { exe, ground, null, held, starting, link })
+        Ok(Zygote { exe, ground, null, held, fuse, starting, link })
+    }
+
+    /// Has all processes end in so long, and none start after that, even if the calling process cannot
+    /// act then; unless this is called again before. They end as lost. Until it is called first, they
+    /// may run for ever.
+    ///
+    /// # Errors
+    ///
+    /// When the system refuses to set its timer, which it has no reason to.
+    pub fn end_in(&self, left: Duration) -> io::Result<()> {
+        self.fuse.burn_for(left)
     }
 
     /// Starts a process. A zygote that has died is replaced first.
@@ -191,7 +209,7 @@ impl Zygote {
         }
         warn!("process.zygote.replaced");
         current.end().await;
-        *current = Arc::new(Link::start(&self.exe, &self.ground, self.held.as_ref())?);
+        *current = Arc::new(Link::start(&self.exe, &self.ground, self.held.as_ref(), &self.fuse)?);
         match current.send(parcel).await {
             Ok(()) => Ok(current.clone()),
             Err(_) => Err(SpawnError::ZygoteDied),
@@ -257,11 +275,18 @@ pub(super) struct Link {
 }
 
 impl Link {
-    fn start(exe: &Path, ground: &Arc<Ground>, held: Option<&OwnedFd>) -> Result<Link, StartError> {
+    fn start(
+        exe: &Path,
+        ground: &Arc<Ground>,
+        held: Option<&OwnedFd>,
+        fuse: &Fuse,
+    ) -> Result<Link, StartError> {
         let host = |action| move |source| StartError::Host { exe: exe.into(), action, source };
         let errno = |action| move |errno: Errno| host(action)(errno.into());
         set_child_subreaper(true).map_err(errno("become a subreaper"))?;
         let (ours, theirs) = wire::pair().map_err(errno("make a socket pair"))?;
+        // Before anything else, so that it is there when the zygote begins.
+        wire::send_parcel(ours.as_fd(), &[fuse.as_fd()]).map_err(errno("pass a timer"))?;
         let control = sys::watch(ours).map_err(host("register a socket"))?;
         // It prints nothing, so its descriptor 1 is free for what it is to hold.
         let held = held.map(OwnedFd::try_clone).transpose().map_err(host("hold a file"))?;

@@ -24,6 +24,9 @@
 //!   end as sockets and pipes that close. What a killed monitor leaves falls to the zygote, what a
 //!   killed zygote leaves falls to the worker; both sweep, and the step's end is [`Exit::Lost`]:
 //!   an incident, because a step's own processes are the likeliest to have killed its monitor.
+//! - A worker that is there but cannot act (stopped, or on a host that gives it no time) is seen by
+//!   nobody's end. It shares a timer with its zygote (`fuse`) and puts it off as long as it may act; when
+//!   the timer has run out, the zygote ends as if it were killed.
 //! - Worker and monitor talk over a socket pair per step, handed over with the step's pipes. No
 //!   message passes through the zygote but the one that starts a step, and the specification lies
 //!   in a file in memory, so its size is limited only by what the system can execute.
@@ -69,6 +72,7 @@ mod cgroup;
 mod child;
 mod error;
 mod examine;
+mod fuse;
 mod launch;
 mod limits;
 mod link;

@@ -38,7 +38,7 @@ pub fn run_if_zygote() {
     }
 }
 
-/// Serves until the worker is gone.
+/// Serves until the worker is gone or may not act any more.
 fn serve() -> Result<Infallible, io::Error> {
     sys::close_inherited()?;
     if std::fs::read_dir("/proc/self/task")?.count() != 1 {
@@ -47,6 +47,8 @@ fn serve() -> Result<Infallible, io::Error> {
     // The socket comes as descriptor 0; a copy that closes on exec takes its place.
     let control = io::stdin().as_fd().try_clone_to_owned()?;
     dup2_stdin(File::open("/dev/null")?)?;
+    let first = sys::receive_parcel(control.as_fd())?.and_then(|mut parcel| parcel.arrived.pop());
+    let fuse = first.ok_or_else(|| io::Error::other("nobody says for how long it may serve"))?;
     setsid()?;
     // Whoever kills the worker by its name must not kill those that then clean up after it.
     set_name(c"sut-zygote")?;
@@ -66,19 +68,22 @@ fn serve() -> Result<Infallible, io::Error> {
         signals,
         ground,
         lifeline,
-        _held: held,
+        held: Some(held),
         monitors: HashMap::new(),
         bereaved: vec![],
         swept: 0,
     };
     loop {
-        let mut ready =
-            [house.signals.as_fd(), control.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let mut ready = [house.signals.as_fd(), control.as_fd(), fuse.as_fd()]
+            .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         match poll(&mut ready, PollTimeout::NONE) {
             Err(Errno::EINTR) => continue,
             outcome => outcome?,
         };
-        let [ended, asked] = ready.map(|fd| fd.any().unwrap_or(true));
+        let [ended, asked, over] = ready.map(|fd| fd.any().unwrap_or(true));
+        if over {
+            return house.close();
+        }
         if ended {
             house.reap()?;
         }
@@ -100,11 +105,7 @@ fn serve() -> Result<Infallible, io::Error> {
             }
             // The worker is gone, and nothing may outlive it: the monitors kill their steps for
             // the same reason, and what they leave falls to this process.
-            Ok(None) => {
-                house.let_monitors_finish()?;
-                sweep::until_childless(sweep::kill_children, |_, _| {})?;
-                std::process::exit(0);
-            }
+            Ok(None) => return house.close(),
             Err(Errno::EAGAIN | Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
@@ -145,9 +146,9 @@ struct House {
     signals: SignalFd,
     /// Where the monitors make the groups of their steps.
     ground: Ground,
-    /// Breaks for the monitors when this process dies, because it alone holds the other end.
+    /// Breaks for the monitors when this process dies or lets go of the other end, which it alone has.
     lifeline: PipeReader,
-    _held: PipeWriter,
+    held: Option<PipeWriter>,
     /// The channel of each monitor. Held here too, so that the worker sees its end only after
     /// this process knows of the monitor's end.
     monitors: HashMap<Pid, OwnedFd>,
@@ -190,6 +191,14 @@ impl House {
             }
         }
         if self.bereaved.is_empty() { Ok(()) } else { self.sweep_orphans() }
+    }
+
+    /// Ends all that there is, and this process with it.
+    fn close(&mut self) -> Result<Infallible, io::Error> {
+        self.held = None;
+        self.let_monitors_finish()?;
+        sweep::until_childless(sweep::kill_children, |_, _| {})?;
+        std::process::exit(0);
     }
 
     /// Gives the monitors the time to save what their steps wrote.
