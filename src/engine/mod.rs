@@ -29,6 +29,7 @@ mod people;
 mod query;
 mod seat;
 mod steer;
+mod tokens;
 mod turn;
 mod watch;
 mod work;
@@ -39,7 +40,8 @@ pub use crate::store::{
     AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
     Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf,
     OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked,
-    ReplyView, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, own_id, shown_id,
+    ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, TokenView,
+    own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -55,6 +57,7 @@ pub use live::{
 pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
 pub use seat::Assignment;
+pub use tokens::{Secret, TOKENS_FRESH, TOKENS_MAX, create_token};
 pub use watch::Watch;
 pub use work::{SeatSpec, WorkerSeat};
 
@@ -75,6 +78,7 @@ use self::lane::{Lane, LaneHandle};
 use self::live::Live;
 use self::news::News;
 use self::seat::Seat;
+use self::tokens::Tokens;
 use self::watch::Watches;
 use crate::domain::{Definition, Limits};
 
@@ -132,6 +136,7 @@ struct Shared {
     watches: Arc<Watches>,
     live: Live,
     news: News,
+    tokens: Tokens,
     stopped: CancellationToken,
     tasks: TaskTracker,
 }
@@ -211,6 +216,7 @@ impl Engine {
             watches: Arc::default(),
             live: Live::default(),
             news: News::default(),
+            tokens: Tokens::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });

@@ -20,7 +20,8 @@ fn every_command_explains_itself() {
                     op watch|op cancel|op graph|op explain|op suspects|\
                     op causes|op causality|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
-                    op unhold|op run-now|op act|op waiting|op reply|op send|\
+                    op unhold|op run-now|op act|op waiting|op reply|op send|token|\
+                    token create|token list|token revoke|\
                     interactive|db|db fetch|db url|doctor|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
