@@ -20,6 +20,7 @@ mod step;
 mod unique;
 mod when;
 mod why;
+mod worker;
 
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
@@ -50,4 +51,12 @@ pub use when::{ClauseDocument, WhenDocument};
 pub use why::{
     ElsewhereAction, ExplainedClause, ExplainedGroup, ExplainedGuard, ExplainedMove, ExplainedStep,
     ExplainedTerm, OperationExplanation, RootCause, StepExplanation,
+};
+pub use worker::{
+    AskRequest, AssignmentDocument, AttemptRef, Bytes, DataAnswer, DataRequest, DueMessageDocument,
+    EndedAnswer, EndedRequest, EndingDocument, HeartbeatAnswer, MailAnswer, MailRequest,
+    MessagesRequest, OrderDocument, OutputRequest, PassedOn, PieceDocument, PollRequest, Polled,
+    RecordDocument, RegisteredWorker, Replies, ReplyDocument, ReportDocument, SettleAnswer,
+    SettleRequest, SettledReport, StampBytes, StepMessageDocument, StoredJobset, WORKER_SECRET,
+    Worker, WorkerRegistration, Workers,
 };
