@@ -29,6 +29,7 @@ mod steer;
 mod steps;
 mod token;
 mod transport;
+mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -46,6 +47,7 @@ pub use steer::{SteerOutcome, Verb};
 pub use steps::OutputPart;
 pub use token::Token;
 use transport::ANSWER_TIMEOUT;
+pub use workers::WorkerClient;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -20,6 +20,7 @@ mod step;
 mod unique;
 mod when;
 mod why;
+mod work;
 mod worker;
 
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
@@ -52,11 +53,13 @@ pub use why::{
     ElsewhereAction, ExplainedClause, ExplainedGroup, ExplainedGuard, ExplainedMove, ExplainedStep,
     ExplainedTerm, OperationExplanation, RootCause, StepExplanation,
 };
+pub use work::{
+    AskRequest, DataAnswer, DataRequest, DueMessageDocument, EndedAnswer, EndedRequest,
+    EndingDocument, MailAnswer, MailRequest, MessagesRequest, OutputRequest, PassedOn,
+    PieceDocument, RecordDocument, Replies, ReplyDocument, ReportDocument, SettleAnswer,
+    SettleRequest, SettledReport, StepMessageDocument, StoredJobset,
+};
 pub use worker::{
-    AskRequest, AssignmentDocument, AttemptRef, Bytes, DataAnswer, DataRequest, DueMessageDocument,
-    EndedAnswer, EndedRequest, EndingDocument, HeartbeatAnswer, MailAnswer, MailRequest,
-    MessagesRequest, OrderDocument, OutputRequest, PassedOn, PieceDocument, PollRequest, Polled,
-    RecordDocument, RegisteredWorker, Replies, ReplyDocument, ReportDocument, SettleAnswer,
-    SettleRequest, SettledReport, StampBytes, StepMessageDocument, StoredJobset, WORKER_SECRET,
-    Worker, WorkerRegistration, Workers,
+    AssignmentDocument, AttemptRef, Bytes, HeartbeatAnswer, OrderDocument, PollRequest, Polled,
+    RegisteredWorker, StampBytes, WORKER_SECRET, Worker, WorkerRegistration, Workers,
 };
