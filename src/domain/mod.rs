@@ -25,6 +25,7 @@ pub mod machine;
 pub mod operation;
 pub mod problem;
 pub mod rollup;
+pub mod scheduling;
 pub mod schema;
 pub mod size;
 pub mod state;
