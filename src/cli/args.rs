@@ -18,7 +18,7 @@ use super::error::CliError;
 use super::interactive::InteractiveArgs;
 use super::op::OpArgs;
 use super::run::RunArgs;
-use super::serve::{ServeArgs, WorkerArgs};
+use super::serve::{ServeArgs, WorkerCommandArgs};
 use super::token::TokenArgs;
 use crate::client::{Client, Token};
 use crate::postgres;
@@ -70,7 +70,7 @@ pub(super) enum Command {
     /// Serve the API, with a worker in the same process
     Serve(ServeArgs),
     /// Run steps for the servers on the same database
-    Worker(WorkerArgs),
+    Worker(WorkerCommandArgs),
     /// Look at operations, watch them, steer them, cancel them
     Op(OpArgs),
     /// Steer an operation from a prompt that shows live what happens

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::socket::{SocketError, SocketListener};
 use crate::api::{self, ApiSettings, ApiState, Listen};
 use crate::domain::Limits;
+use crate::domain::profile::Profile;
 use crate::engine::{Engine, EngineError, EngineSettings};
 use crate::odata;
 use crate::postgres::{self, Cluster, ClusterError};
@@ -45,6 +46,8 @@ pub struct HostSettings {
     pub data_dir: PathBuf,
     /// How many attempts the worker of this process runs at once; 0 for no worker.
     pub slots: u32,
+    /// What that worker offers.
+    pub profile: Profile,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// The largest page of a collection.
@@ -109,6 +112,7 @@ impl HostSettings {
             durable: true,
             data_dir: data_dir.into(),
             slots: default_slots(),
+            profile: Profile::default(),
             max_body_bytes: api.max_body_bytes,
             max_page_size: api.max_page_size,
             max_followers: api.max_followers,
@@ -397,6 +401,7 @@ fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettin
         name: format!("{host}-{}", std::process::id()),
         host,
         slots: settings.slots,
+        profile: settings.profile.clone(),
         lease: settings.lease,
         heartbeat: settings.heartbeat,
         drain: settings.drain,

@@ -1,5 +1,6 @@
 //! `mother serve` and `mother worker`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,11 +11,12 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::oneshot;
 
-use super::args::Global;
+use super::args::{Global, pair};
 use super::error::CliError;
 use super::output::Output;
 use super::signals::Signals;
 use super::{Host, HostSettings, TokenRule};
+use crate::domain::profile::Profile;
 use crate::domain::{Limits, duration};
 use crate::itc;
 use crate::odata;
@@ -53,9 +55,19 @@ pub(super) struct ServeArgs {
     #[arg(long, conflicts_with = "require_token")]
     insecure: bool,
     #[command(flatten)]
+    offer: OfferArgs,
+    #[command(flatten)]
     worker: WorkerArgs,
     #[command(flatten)]
     limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WorkerCommandArgs {
+    #[command(flatten)]
+    offer: OfferArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
 }
 
 #[derive(Debug, Args)]
@@ -147,6 +159,34 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     keep_workspaces: Duration,
+}
+
+/// What a worker that stays offers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Worker options")]
+pub(super) struct OfferArgs {
+    /// What the worker has or is, for steps that require it; may be given many times
+    #[arg(long = "label", value_name = "KEY=VALUE", env = "MOTHER_LABELS", hide_env_values = true)]
+    #[arg(value_delimiter = ',', value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// Take operations of this lane only; may be given many times [default: all lanes]
+    #[arg(long = "worker-lane", value_name = "NAME", env = "MOTHER_WORKER_LANES")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    lanes: Vec<String>,
+}
+
+impl OfferArgs {
+    pub(super) fn profile(&self) -> Result<Profile, CliError> {
+        let mut labels = BTreeMap::new();
+        for (key, value) in &self.labels {
+            if let Some(before) = labels.insert(key.clone(), value.clone()) {
+                let message = format!("--label {key} has one value: `{before}` or `{value}`");
+                return Err(CliError::BadSetting(message));
+            }
+        }
+        let lanes = self.lanes.iter().cloned().collect();
+        Ok(Profile { labels, lanes: Some(lanes).filter(|lanes: &BTreeSet<_>| !lanes.is_empty()) })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -323,6 +363,7 @@ pub(super) async fn serve(
     }
     let tokens = token_rule(args.require_token, args.insecure);
     let settings = HostSettings {
+        profile: args.offer.profile()?,
         listen: args.listen.or_else(|| global.socket().is_none().then_some(LISTEN)),
         socket: global.socket().map(Path::to_owned),
         public_url: args.public_url,
@@ -374,8 +415,9 @@ fn announce(host: &Host, tokens: TokenRule, output: Output) -> io::Result<()> {
 }
 
 /// `mother worker`: steps for the servers on the same database.
-pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Result<ExitCode, CliError> {
-    host(settings(global, &args)?, |_| Ok(())).await
+pub(super) async fn worker(global: &Global, args: WorkerCommandArgs) -> Result<ExitCode, CliError> {
+    let profile = args.offer.profile()?;
+    host(HostSettings { profile, ..settings(global, &args.worker)? }, |_| Ok(())).await
 }
 
 /// The settings of a host that only works.

@@ -24,6 +24,7 @@ pub mod limits;
 pub mod machine;
 pub mod operation;
 pub mod problem;
+pub mod profile;
 pub mod rollup;
 pub mod scheduling;
 pub mod schema;
