@@ -13,6 +13,7 @@
 //! Considered and rejected: a row per step with the guard evaluated in SQL. It was measured at a
 //! third of the throughput, and its rules could be tested only against a database.
 
+pub mod access;
 pub mod action;
 pub mod decide;
 pub mod definition;
@@ -23,7 +24,9 @@ pub mod limits;
 pub mod machine;
 pub mod operation;
 pub mod problem;
+pub mod profile;
 pub mod rollup;
+pub mod scheduling;
 pub mod schema;
 pub mod size;
 pub mod state;

@@ -40,6 +40,7 @@ impl Shared {
         self.rescue().await?;
         self.expire().await?;
         self.forget_keys().await?;
+        self.note_used_tokens().await?;
         match self.store.next_ready().await? {
             Some(due) if due <= self.clock.now() => self.look(),
             Some(_) | None => {}

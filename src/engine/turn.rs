@@ -1,6 +1,7 @@
 //! One turn of a lane: the decisions of a batch, what has to be stored for them, and what follows
 //! once it is stored.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -18,9 +19,8 @@ use super::error::EngineError;
 use super::idempotency::{Accepted, Keys};
 use super::lane::Cached;
 use super::live::{Span, Spans};
-use super::seat::{Assignment, Seat};
-use crate::domain::decide::{Claim, Stopped};
-use crate::domain::definition::Work;
+use super::place::Place;
+use crate::domain::decide::Stopped;
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
     AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
@@ -52,9 +52,8 @@ pub(super) struct Turn {
     pub(super) data: HashMap<Uuid, Data>,
     /// Operations that were claimable but were not changed; their place in the queue is set anew.
     looked_at: Vec<Uuid>,
-    seat: Option<Arc<Seat>>,
-    taken: usize,
-    assignments: Vec<Assignment>,
+    /// The seats, with what this turn claimed for each.
+    places: Vec<Place>,
     compiled: Vec<Arc<super::jobsets::Compiled>>,
     /// The workers that are ordered to end attempts.
     ordered: Vec<Incarnation>,
@@ -77,9 +76,7 @@ impl Turn {
             new: HashMap::new(),
             data: HashMap::new(),
             looked_at: Vec::new(),
-            seat: shared.seat(),
-            taken: 0,
-            assignments: Vec::new(),
+            places: shared.seats.all().into_iter().map(Place::new).collect(),
             compiled: Vec::new(),
             ordered: Vec::new(),
             next_due: None,
@@ -304,67 +301,47 @@ impl Turn {
     /// Gives free slots to what can be claimed: half of them to what has waited longest when there
     /// is a backlog, so that a large operation or a flood of new ones does not starve old work.
     pub(super) fn claim(&mut self, claimable: &[Claimable], runs: &mut HashMap<Uuid, Cached>) {
-        let Some(seat) = self.seat.clone() else { return };
+        let free: usize = self.places.iter().map(|place| place.seat.free()).sum();
+        if free == 0 {
+            return;
+        }
         let has_backlog = !claimable.is_empty() || self.shared.lanes[self.lane].has_backlog();
         let own: Vec<Uuid> = self.touched.iter().copied().collect();
         let queued: Vec<Uuid> = claimable.iter().map(|claimable| claimable.id).collect();
-        let share = if has_backlog { seat.free().div_ceil(2) } else { 0 };
+        let share = if has_backlog { free.div_ceil(2) } else { 0 };
         let mut given = 0;
         for id in &queued {
             if given >= share {
                 break;
             }
-            given += self.claim_of(*id, share - given, &seat, runs);
+            given += self.claim_of(*id, share - given, runs);
         }
         for id in own.iter().chain(&queued) {
             if has_backlog && self.new.contains_key(id) {
                 continue;
             }
-            self.claim_of(*id, usize::MAX, &seat, runs);
+            self.claim_of(*id, usize::MAX, runs);
         }
         self.looked_at = queued.into_iter().filter(|id| !self.touched.contains(id)).collect();
     }
 
-    fn claim_of(
-        &mut self,
-        id: Uuid,
-        limit: usize,
-        seat: &Seat,
-        runs: &mut HashMap<Uuid, Cached>,
-    ) -> usize {
+    /// Claims up to `limit` attempts of an operation, the first for the worker with the most free
+    /// slots; answers how many were claimed.
+    fn claim_of(&mut self, id: Uuid, limit: usize, runs: &mut HashMap<Uuid, Cached>) -> usize {
         let Some(cached) = runs.get_mut(&id) else { return 0 };
         cached.run.advance(self.now);
-        let wanted = cached.run.claimable().min(limit);
-        if wanted == 0 {
-            return 0;
+        self.places.sort_by_key(|place| Reverse(place.seat.free()));
+        let mut claimed = 0;
+        for place in &mut self.places {
+            let wanted = cached.run.claimable().min(limit - claimed);
+            let slots = place.seat.take(wanted);
+            if slots == 0 {
+                break;
+            }
+            self.touched.insert(id);
+            claimed += place.claim(cached, slots, self.now);
         }
-        let slots = seat.take(wanted);
-        self.taken += slots;
-        if slots == 0 {
-            return 0;
-        }
-        self.touched.insert(id);
-        let claims = cached.run.claim(slots, seat.incarnation, self.now);
-        // One claim may take from another step what its guard asks for.
-        let unused = slots - claims.len();
-        self.taken -= unused;
-        seat.give(unused);
-        for claim in &claims {
-            self.assignments.push(Assignment {
-                operation: id,
-                jobset: Arc::clone(cached.run.jobset()),
-                step: claim.step,
-                attempt: claim.attempt,
-                state: claim.state,
-                worker: seat.incarnation,
-                knows: known_by(&cached.run, claim),
-                has_context: cached.flags & HAS_DATA != 0,
-                has_results: cached.flags & HAS_RESULT != 0,
-                has_edits: cached.flags & HAS_EDITS != 0,
-                until: claim.until,
-            });
-        }
-        claims.len()
+        claimed
     }
 
     /// Collects what has to be stored.
@@ -388,6 +365,9 @@ impl Turn {
             self.left_over |= cached.run.claimable() > 0;
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
         }
+        for place in self.places.iter().filter(|place| !place.assignments.is_empty()) {
+            self.batch.add_seated(place.seat.incarnation);
+        }
         for (id, data) in &mut self.data {
             self.batch.add_data(*id, std::mem::take(&mut data.stored));
         }
@@ -406,8 +386,8 @@ impl Turn {
 
     /// Gives back what was taken for a batch that was not stored.
     pub(super) fn undo(&self) {
-        if let Some(seat) = &self.seat {
-            seat.give(self.taken);
+        for place in &self.places {
+            place.seat.give(place.assignments.len());
         }
     }
 
@@ -416,14 +396,14 @@ impl Turn {
         for compiled in &self.compiled {
             compiled.set_stored();
         }
-        if let Some(seat) = &self.seat {
-            seat.assign(self.assignments);
-            if self.ordered.contains(&seat.incarnation) {
-                seat.ordered.notify_one();
-            }
+        for place in self.places {
+            place.seat.assign(place.assignments);
         }
-        let own = self.seat.map(|seat| seat.incarnation);
-        let has_foreign_orders = self.ordered.iter().any(|worker| Some(*worker) != own);
+        let has_foreign_orders = !self.ordered.is_empty() && {
+            shared.seats.tell(|worker| self.ordered.contains(&worker));
+            let seated = shared.seats.incarnations();
+            self.ordered.iter().any(|worker| !seated.contains(worker))
+        };
         shared.watches.tell(&self.touched);
         shared.live.changed(&self.spans);
         shared.news.tell(&self.spans, self.left_over, has_foreign_orders);
@@ -432,17 +412,6 @@ impl Turn {
         }
         if let Some(due) = self.next_due {
             shared.look_at(self.lane, due);
-        }
-    }
-}
-
-/// What a claim knew, for work that can tell somebody something. A milestone cannot, so nothing is
-/// copied for it.
-fn known_by(run: &Run, claim: &Claim) -> Option<Known> {
-    match run.jobset().step(claim.step).work(claim.state) {
-        Work::Milestone => None,
-        Work::Command(_) | Work::Shell(_) | Work::Instruction(_) | Work::Function(_) => {
-            run.stamps().branches.get(&claim.step).map(|branch| Known::of(&branch.stamp.stamp()))
         }
     }
 }

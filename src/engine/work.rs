@@ -1,6 +1,6 @@
-//! What a worker in this process asks of the engine.
+//! What a worker asks of the engine that gives it attempts.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,6 +12,7 @@ use super::error::EngineError;
 use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
 use crate::domain::Incarnation;
+use crate::domain::profile::Profile;
 use crate::store::{AttemptKey, NewWorker, Order, OutputPiece};
 
 /// What a worker that takes the seat is.
@@ -27,9 +28,12 @@ pub struct SeatSpec {
     pub slots: u32,
     /// How long it may act without a heartbeat.
     pub lease: Duration,
+    /// What it offers.
+    pub profile: Profile,
 }
 
-/// The seat of this process's worker: one incarnation, from its registration to its end.
+/// The seat of a worker: one incarnation, from its registration to its end. It is given nothing more
+/// when it has lost its lease, has left, or its seat is dropped.
 #[derive(Debug)]
 pub struct WorkerSeat {
     pub(super) shared: Arc<Shared>,
@@ -39,37 +43,52 @@ pub struct WorkerSeat {
 }
 
 impl Engine {
-    /// Registers a worker incarnation and begins to claim for it. The process has one seat: a new
-    /// one takes the place of the one before.
+    /// Registers a worker incarnation and begins to claim for it, beside those that sit here already.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
-        let SeatSpec { name, host, pid, slots, lease } = spec;
-        let worker = NewWorker { name, host, pid, slots, lease };
+        let SeatSpec { name, host, pid, slots, lease, profile } = spec;
+        let worker = NewWorker { name, host, pid, slots, lease, profile };
         let incarnation = self.shared.store.register(&worker).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let seat = Arc::new(Seat::new(incarnation, slots as usize, sender));
-        let before = self
-            .shared
-            .seat
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(Arc::clone(&seat));
-        if let Some(before) = before {
-            before.close();
-        }
-        self.shared.news.set_peers(self.shared.store.peers(incarnation).await? > 0);
-        self.shared.news.join();
-        for lane in &self.shared.lanes {
-            lane.look();
-        }
-        Ok(WorkerSeat {
+        let seat = Arc::new(Seat::new(incarnation, worker.profile, slots as usize, sender));
+        self.shared.seats.add(Arc::clone(&seat));
+        // From here on it is taken out again whatever happens.
+        let seat = WorkerSeat {
             shared: Arc::clone(&self.shared),
             seat,
             lease,
             assignments: tokio::sync::Mutex::new(receiver),
-        })
+        };
+        self.shared.look_for_peers().await?;
+        self.shared.news.join();
+        self.shared.look();
+        Ok(seat)
+    }
+}
+
+impl Shared {
+    /// Finds out whether workers sit elsewhere.
+    async fn look_for_peers(&self) -> Result<(), EngineError> {
+        let peers = self.store.peers(&self.seats.incarnations()).await?;
+        self.news.set_peers(peers > 0);
+        Ok(())
+    }
+
+    /// Closes the seats of workers that have no lease any more.
+    pub(super) async fn close_lost(&self) -> Result<(), EngineError> {
+        let seated = self.seats.incarnations();
+        let holders = self.store.leaseholders(&seated).await?;
+        let is_lost = |worker| seated.contains(&worker) && !holders.contains(&worker);
+        self.seats.retain(|worker| !is_lost(worker));
+        Ok(())
+    }
+}
+
+impl Drop for WorkerSeat {
+    fn drop(&mut self) {
+        self.vacate();
     }
 }
 
@@ -78,6 +97,11 @@ impl WorkerSeat {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.seat.incarnation
+    }
+
+    /// Claims nothing more for it and tells it nothing more.
+    fn vacate(&self) {
+        self.shared.seats.retain(|worker| worker != self.seat.incarnation);
     }
 
     /// The next attempts to run; waits until there are some.
@@ -134,11 +158,11 @@ impl WorkerSeat {
         let store = &self.shared.store;
         let orders = store.heartbeat(self.seat.incarnation, self.lease).await?;
         if orders.is_none() {
-            self.seat.close();
+            self.vacate();
         }
         let asked = std::time::Instant::now();
         self.shared.clock.set(store.now().await?, asked);
-        self.shared.news.set_peers(store.peers(self.seat.incarnation).await? > 0);
+        self.shared.look_for_peers().await?;
         Ok(orders)
     }
 
@@ -224,6 +248,7 @@ impl WorkerSeat {
     /// # Errors
     /// As for any question to the store.
     pub async fn leave(&self) -> Result<(), EngineError> {
+        self.vacate();
         Ok(self.shared.store.give_back(self.seat.incarnation).await?)
     }
 }

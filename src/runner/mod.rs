@@ -44,6 +44,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::domain::profile::Profile;
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -53,6 +55,8 @@ pub struct WorkerSettings {
     pub host: String,
     /// How many attempts it runs at once.
     pub slots: u32,
+    /// What it offers.
+    pub profile: Profile,
     /// How long it may act without a heartbeat.
     pub lease: Duration,
     /// The time between two heartbeats.

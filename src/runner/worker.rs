@@ -46,6 +46,7 @@ pub async fn work<P: WorkPlace>(
             pid: std::process::id(),
             slots: settings.slots,
             lease: settings.lease,
+            profile: settings.profile.clone(),
         };
         match place.register(spec).await {
             Ok(source) => incarnation(source, settings.clone(), &stop).await?,

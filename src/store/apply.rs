@@ -8,14 +8,21 @@
 
 /// The name and the end of the statement, around its parts.
 const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
-const CHECK: &str = "\nselect require_rows((select count(*) from changed), $12)";
-const NO_CHECK: &str = "\nselect true";
+const END: &str = "\nselect true";
+/// What the end asks of [`CHANGED`] and of [`SEATED`], where they are parts.
+const ALL_CHANGED: &str = ", require_rows((select count(*) from changed), $12)";
+const ALL_SEATED: &str =
+    ", require_leases((select count(*) from seated), cardinality($75::bigint[]))";
 
-/// Composes the parts. `is_checked`: [`CHANGED`] is one of them.
-pub(super) fn compose(parts: &[&str], is_checked: bool) -> String {
-    let end = if is_checked { CHECK } else { NO_CHECK };
-    let with = if parts.is_empty() { "" } else { "with\n" };
-    [HEAD, with, &parts.join(",\n"), end].concat()
+/// Composes the parts that are needed.
+pub(super) fn compose(parts: &[(bool, &'static str)]) -> String {
+    let needed = || parts.iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| *part);
+    let with = if needed().next().is_some() { "with\n" } else { "" };
+    let mut statement = [HEAD, with, &needed().collect::<Vec<_>>().join(",\n"), END].concat();
+    for (part, check) in [(CHANGED, ALL_CHANGED), (SEATED, ALL_SEATED)] {
+        statement.push_str(if needed().any(|needed| needed == part) { check } else { "" });
+    }
+    statement
 }
 
 pub(super) const OPERATIONS: &str = r#"op as (
@@ -178,4 +185,12 @@ pub(super) const KEYED: &str = r#"keyed as (
     from unnest($70::smallint[], $71::text[], $72::bytea[], $73::uuid[], $74::timestamptz[])
         as u (kind, key, digest, operation, at)
     order by kind, key
+)"#;
+
+/// Locks the rows of the workers that get attempts against being taken out
+/// ([`forget_worker`](super::Store::forget_worker)), and against nothing else: heartbeats go on.
+pub(super) const SEATED: &str = r#"seated as (
+    select from worker
+    where id = any ($75::bigint[]) and lease_until > clock_timestamp()
+    for key share
 )"#;

@@ -21,7 +21,7 @@ use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
-use crate::domain::{Event, Fact, Kill, KillHow, OperationState, Run, Stop};
+use crate::domain::{Event, Fact, Incarnation, Kill, KillHow, OperationState, Run, Stop};
 
 /// The columns of an operation that never change.
 #[derive(Default)]
@@ -48,6 +48,8 @@ pub struct Batch {
     kept: Kept,
     resources: Resources,
     keys: NewKeys,
+    /// The workers that get attempts, each once.
+    seated: Vec<Incarnation>,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -121,6 +123,11 @@ impl Batch {
             }
             None => self.not_ready.push(run.id()),
         }
+    }
+
+    /// Gives attempts to a worker, at most once per worker and batch: it must hold its lease.
+    pub fn add_seated(&mut self, worker: Incarnation) {
+        self.seated.push(worker);
     }
 
     /// Stores what a client called the submission of a new operation.
@@ -303,17 +310,17 @@ impl Batch {
             (!self.resources.operation.is_empty(), apply::SHARED),
             (!self.resources.ended.is_empty(), apply::UNSHARED),
             (!self.keys.text.is_empty(), apply::KEYED),
+            (!self.seated.is_empty(), apply::SEATED),
         ];
-        let parts: Vec<&str> =
-            parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
-        apply::compose(&parts, is_checked)
+        apply::compose(&parts)
     }
 
     /// Stores it all, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when an operation has another version than expected; otherwise as
-    /// for any statement.
+    /// [`StoreError::Conflict`] when an operation has another version than expected,
+    /// [`StoreError::LeaseLost`] when a worker that gets attempts has no lease; otherwise as for any
+    /// statement.
     #[expect(clippy::too_many_lines, reason = "one line per column")]
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
         let changed = self.changed();
@@ -393,6 +400,7 @@ impl Batch {
             .bind(&self.keys.digest)
             .bind(&self.keys.operation)
             .bind(&self.keys.at)
+            .bind(&self.seated)
             .execute(connection)
             .await?;
         Ok(())

@@ -31,6 +31,7 @@ mod packed;
 mod prompt;
 mod read;
 mod record;
+mod token;
 mod worker;
 
 pub use batch::Batch;
@@ -54,6 +55,7 @@ pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     NewJobset, NewOperation, OperationData, PAUSED,
 };
+pub use token::{NewToken, SecretHash, TokenView};
 pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
 
 use std::str::FromStr;

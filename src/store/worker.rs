@@ -2,13 +2,17 @@
 
 use std::time::Duration;
 
+use sqlx::Connection;
 use sqlx::FromRow;
 use sqlx::postgres::types::PgInterval;
+use sqlx::types::Json;
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
+use super::operation::held_by;
 use crate::domain::Incarnation;
+use crate::domain::profile::Profile;
 
 /// A worker process that wants to register.
 #[derive(Clone, Debug)]
@@ -23,6 +27,8 @@ pub struct NewWorker {
     pub slots: u32,
     /// How long it may act without a heartbeat.
     pub lease: Duration,
+    /// What it offers.
+    pub profile: Profile,
 }
 
 /// A worker whose lease ran out.
@@ -60,7 +66,7 @@ pub struct Order {
     pub force: bool,
 }
 
-fn interval(duration: Duration) -> PgInterval {
+pub(super) fn interval(duration: Duration) -> PgInterval {
     let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
     PgInterval { months: 0, days: 0, microseconds }
 }
@@ -74,8 +80,8 @@ impl Store {
         Ok(sqlx::query_scalar(
             r#"
             -- worker/register
-            insert into worker (name, host, pid, slots, lease_until)
-            values ($1, $2, $3, $4, clock_timestamp() + $5)
+            insert into worker (name, host, pid, slots, lease_until, labels, lanes)
+            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7)
             returning id
             "#,
         )
@@ -84,6 +90,8 @@ impl Store {
         .bind(i32::try_from(worker.pid).unwrap_or(i32::MAX))
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
         .bind(interval(worker.lease))
+        .bind(Json(&worker.profile.labels))
+        .bind(worker.profile.lanes.as_ref().map(Vec::from_iter))
         .fetch_one(&self.read)
         .await?)
     }
@@ -161,31 +169,61 @@ impl Store {
         Ok(())
     }
 
-    /// Takes out an incarnation that holds nothing any more, and the orders it was given.
+    /// Takes out an incarnation that holds nothing any more, and the orders it was given; one that
+    /// holds something stays.
+    ///
+    /// Batches that give it attempts lock its row (`batch/apply`). So once the row is taken out, what
+    /// such a batch has stored is seen, and none that comes later finds the row: no attempt is left
+    /// with an incarnation that nobody knows.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("delete from worker where id = $1").bind(worker).execute(&self.read).await?;
+        let mut connection = self.read.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        sqlx::query("delete from worker where id = $1")
+            .bind(worker)
+            .execute(&mut *transaction)
+            .await?;
+        if !held_by(&mut transaction, worker).await?.is_empty() {
+            return Ok(transaction.rollback().await?);
+        }
         sqlx::query("delete from stop_order where worker = $1")
             .bind(worker)
-            .execute(&self.read)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 
-    /// How many other incarnations hold a lease.
+    /// How many incarnations beside these hold a lease.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn peers(&self, worker: Incarnation) -> Result<i64, StoreError> {
+    pub async fn peers(&self, workers: &[Incarnation]) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(
-            "select count(*) from worker where id <> $1 and lease_until > clock_timestamp()",
+            "select count(*) from worker where id <> all ($1) and lease_until > clock_timestamp()",
         )
-        .bind(worker)
+        .bind(workers)
         .fetch_one(&self.read)
         .await?)
     }
+
+    /// Those of some incarnations that hold a lease.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn leaseholders(
+        &self,
+        workers: &[Incarnation],
+    ) -> Result<Vec<Incarnation>, StoreError> {
+        Ok(sqlx::query_scalar(
+            "select id from worker where id = any ($1) and lease_until > clock_timestamp()",
+        )
+        .bind(workers)
+        .fetch_all(&self.read)
+        .await?)
+    }
+
     /// Counts the workers that hold a lease and have slots, and their slots.
     ///
     /// # Errors

@@ -37,3 +37,4 @@ mod steering;
 mod stopping;
 mod submit;
 mod support;
+mod tokens;
