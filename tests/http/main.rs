@@ -8,6 +8,7 @@
 //! generated clients (195, 196). Row 89 has nothing to be tested: nobody is throttled. An overload
 //! (row 90) is the business of the tests of the outage of the database.
 
+mod admission;
 mod bad_input;
 mod cancel;
 mod causality;
