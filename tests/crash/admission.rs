@@ -47,7 +47,7 @@ async fn a_kill_of_the_holder_neither_loses_nor_doubles_a_place() {
     let mut ids = Vec::new();
     for n in 0..OPERATIONS {
         let client = if n % 2 == 0 { &client } else { &other };
-        ids.push(client.submit_json(job.clone()).await.unwrap().id);
+        ids.push(client.submit_json(job.clone()).await.unwrap().operation.id);
     }
     admitted(&client, &ids[OPERATIONS / 5]).await;
     first.kill();
@@ -65,6 +65,6 @@ async fn a_kill_of_the_holder_neither_loses_nor_doubles_a_place() {
         running = if begins { running + 1 } else { running - 1_usize };
         assert!(running <= LIMIT, "{running} run at {at}");
     }
-    let next = client.submit_json(job.clone()).await.unwrap().id;
+    let next = client.submit_json(job.clone()).await.unwrap().operation.id;
     admitted(&client, &next).await;
 }
