@@ -115,7 +115,6 @@ pub(super) enum Move {
     Stop(Stop),
     Steer(Verb, Vec<u32>),
     Pause(bool),
-    Gate,
     Context,
     Later,
     Expire,
@@ -155,7 +154,6 @@ pub(super) fn moves(actions: Vec<Action>) -> impl Strategy<Value = Move> {
         1 => Just(Move::Rescue),
         8 => steer(actions),
         1 => any::<bool>().prop_map(Move::Pause),
-        1 => Just(Move::Gate),
         1 => Just(Move::Context),
         3 => Just(Move::Later),
         2 => Just(Move::Expire),
@@ -245,8 +243,6 @@ impl Walk {
             Move::Context => self.run.change_context(self.now),
             Move::Pause(paused) => self.run.pause(*paused, self.now),
             Move::Steer(verb, steps) => self.steer(*verb, steps),
-            Move::Gate if self.version == 1 && !self.run.is_gated() => self.run.gate(),
-            Move::Gate => self.run.ungate(self.now),
             Move::Expire => drop(self.run.expire(self.now)),
             Move::Later => {
                 self.now += TimeDelta::seconds(400);
@@ -368,7 +364,6 @@ impl Walk {
                 return;
             }
             self.take(&Move::Pause(false));
-            self.run.ungate(self.now);
             self.take(&Move::Rescue);
             self.take(&Move::Later);
             self.take(&Move::Claim(3));
