@@ -62,18 +62,15 @@ async fn run_steps(ledger: &Ledger, over: Instant) -> usize {
     let mut count = 0;
     while Instant::now() < over {
         let path = "jobsets".to_owned();
-        let question =
-            Question { method: Method::POST, path, headers: &[], body: Some(&document) };
+        let question = Question { method: Method::POST, path, headers: &[], body: Some(&document) };
         let submitted = until("it is submitted", async || ledger.ask(0, &question).await).await;
         let id = submitted.operation.expect("an operation");
         let question = Question {
             headers: &[("prefer", "wait=2")],
             ..Question::get(format!("operations/{id}"))
         };
-        until("it ends", async || {
-            has_ended(&ledger.ask(0, &question).await?.body).then_some(())
-        })
-        .await;
+        until("it ends", async || has_ended(&ledger.ask(0, &question).await?.body).then_some(()))
+            .await;
         count += 1;
     }
     count

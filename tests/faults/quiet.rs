@@ -75,8 +75,7 @@ async fn explain(ledger: &Ledger, operation: &Value) {
 
 async fn end(ledger: &Ledger, id: &str) {
     let path = format!("operations/{id}");
-    let delete =
-        Question { method: Method::DELETE, path: path.clone(), headers: &[], body: None };
+    let delete = Question { method: Method::DELETE, path: path.clone(), headers: &[], body: None };
     certainly(ledger, &delete).await;
     until(&format!("{id} ends"), async || {
         has_ended(&certainly(ledger, &Question::get(path.clone())).await).then_some(())
