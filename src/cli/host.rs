@@ -254,6 +254,7 @@ impl Host {
             stamps: settings.stamps,
             repeatability_window: settings.repeatability_window,
             requeue_after: settings.requeue_after,
+            name: own_name(),
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;
@@ -394,12 +395,20 @@ fn api_settings(settings: &HostSettings) -> ApiSettings {
     }
 }
 
+fn own_host() -> String {
+    nix::unistd::gethostname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What people call this process.
+fn own_name() -> String {
+    format!("{}-{}", own_host(), std::process::id())
+}
+
 fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettings {
-    let host = nix::unistd::gethostname()
-        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
     WorkerSettings {
-        name: format!("{host}-{}", std::process::id()),
-        host,
+        name: own_name(),
+        host: own_host(),
         slots: settings.slots,
         profile: settings.profile.clone(),
         lease: settings.lease,

@@ -11,9 +11,10 @@ use uuid::Uuid;
 use super::error::EngineError;
 use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
+use super::seat::Assignment;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
-use crate::store::{AttemptReport, Known};
+use crate::store::{AttemptKey, AttemptReport, Known};
 
 /// A question with the way back for its answer. The answer is sent only when what it tells is
 /// durable; until then it is kept here, and thrown away when the decision has to be made again.
@@ -97,6 +98,23 @@ pub struct Report {
     pub heard: Option<Known>,
     /// What is kept of it; `None` for work that leaves nothing to keep.
     pub record: Option<AttemptReport>,
+}
+
+impl Report {
+    /// Names the attempt.
+    #[must_use]
+    pub const fn key(&self) -> AttemptKey {
+        AttemptKey { operation: self.operation, step: self.step, attempt: self.attempt }
+    }
+}
+
+/// What a worker holds of an operation is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// The operation.
+    pub(super) operation: Uuid,
+    /// The worker.
+    pub(super) worker: Incarnation,
 }
 
 /// An operation is to end before its natural end.
@@ -224,6 +242,7 @@ pub(super) enum Command {
     Steer(Ask<SteerAsked, SteerAnswer>),
     Lose(Ask<Lose, ()>),
     Expire(Ask<Expire, Option<DateTime<Utc>>>),
+    Held(Ask<Held, Vec<Assignment>>),
 }
 
 impl Command {
@@ -237,6 +256,7 @@ impl Command {
             Self::Steer(ask) => ask.input.operation,
             Self::Lose(ask) => ask.input.operation,
             Self::Expire(ask) => ask.input.operation,
+            Self::Held(ask) => ask.input.operation,
         }
     }
 
@@ -255,6 +275,7 @@ impl Command {
             Self::Steer(ask) => ask.publish(),
             Self::Lose(ask) => ask.publish(),
             Self::Expire(ask) => ask.publish(),
+            Self::Held(ask) => ask.publish(),
         }
     }
 
@@ -268,6 +289,7 @@ impl Command {
             Self::Steer(ask) => ask.fail(error),
             Self::Lose(ask) => ask.fail(error),
             Self::Expire(ask) => ask.fail(error),
+            Self::Held(ask) => ask.fail(error),
         }
     }
 }

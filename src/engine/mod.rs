@@ -29,6 +29,7 @@ mod news;
 mod people;
 mod place;
 mod query;
+mod remote;
 mod seat;
 mod steer;
 mod tokens;
@@ -39,11 +40,7 @@ mod work;
 pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
-    Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf,
-    OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked,
-    ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, TokenView,
-    own_id, shown_id,
+    AttemptKey, AttemptReport, AttemptView, DueMessage, EventView, FindAsked, FROM_STEP, Heartbeat, KeyKind, Keyset, Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf, OutputPiece, OutputStart, OutputView, own_id, PromptKey, PromptPlace, PromptsAsked, PromptView, ReplyView, SecretHash, shown_id, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, TokenView, WorkerView,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -58,6 +55,7 @@ pub use live::{
 };
 pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
+pub use remote::{Polled, RemoteSeat, RemoteSeats};
 pub use seat::Assignment;
 pub use tokens::{Secret, TOKENS_FRESH, TOKENS_MAX, create_token};
 pub use watch::Watch;
@@ -87,6 +85,8 @@ use crate::domain::{Definition, Limits};
 /// How the engine works.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
+    /// What people call the process.
+    pub name: String,
     /// How many lanes there are.
     pub lanes: usize,
     /// How many commands may wait per lane before new ones are refused.
@@ -108,6 +108,7 @@ pub struct EngineSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
+            name: String::new(),
             lanes: 2,
             queue: 10_000,
             limits: Limits::default(),
@@ -130,6 +131,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 struct Shared {
     store: Store,
+    /// No other process has it.
+    name: Arc<str>,
     settings: EngineSettings,
     clock: Clock,
     jobsets: Jobsets,
@@ -207,6 +210,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             jobsets: Jobsets::new(settings.limits, decode),
             store,
+            name: format!("{}.{}", settings.name, &Secret::random("").reveal()[..8]).into(),
             settings,
             clock,
             lanes: handles,

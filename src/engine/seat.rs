@@ -21,6 +21,8 @@ pub struct Assignment {
     pub operation: Uuid,
     /// What it runs.
     pub jobset: Arc<Jobset>,
+    /// The id of that.
+    pub jobset_id: Uuid,
     /// The number of the step.
     pub step: u32,
     /// The number of the attempt.
@@ -41,12 +43,22 @@ pub struct Assignment {
     pub until: Option<DateTime<Utc>>,
 }
 
+impl Assignment {
+    /// Names the attempt.
+    #[must_use]
+    pub const fn key(&self) -> AttemptKey {
+        let Self { operation, step, attempt, .. } = *self;
+        AttemptKey { operation, step, attempt }
+    }
+}
+
 /// What the engine knows of a worker that it gives attempts to.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) incarnation: Incarnation,
     /// What it may be given.
     pub(super) profile: Profile,
+    slots: usize,
     free: AtomicUsize,
     /// The attempts that gave their slot back before their end.
     resting: Mutex<HashSet<AttemptKey>>,
@@ -66,12 +78,19 @@ impl Seat {
         Self {
             incarnation,
             profile,
+            slots,
             free: AtomicUsize::new(slots),
             resting: Mutex::default(),
             closed: AtomicBool::new(false),
             sender,
             ordered: Notify::new(),
         }
+    }
+
+    /// How many attempts it has in hand, those that rest too.
+    pub(super) fn running(&self) -> usize {
+        let resting = lock(&self.resting).len();
+        (self.slots + resting).saturating_sub(self.free.load(Ordering::Relaxed))
     }
 
     /// How many attempts it could take now.
@@ -147,9 +166,9 @@ impl Seats {
     }
 
     /// Closes the seats of workers that do not stay, and takes them out.
-    pub(super) fn retain(&self, stays: impl Fn(Incarnation) -> bool) {
+    pub(super) fn retain(&self, stays: impl Fn(&Seat) -> bool) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|seat| {
-            let stays = stays(seat.incarnation);
+            let stays = stays(seat);
             if !stays {
                 seat.close();
             }

@@ -13,7 +13,7 @@ use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
 use crate::domain::Incarnation;
 use crate::domain::profile::Profile;
-use crate::store::{AttemptKey, NewWorker, Order, OutputPiece};
+use crate::store::{Heartbeat, NewWorker, Order, OutputPiece, SecretHash};
 
 /// What a worker that takes the seat is.
 #[derive(Clone, Debug)]
@@ -48,23 +48,48 @@ impl Engine {
     /// # Errors
     /// As for any question to the store.
     pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
+        self.register(spec, None, false).await
+    }
+
+    /// As [`open_seat`](Self::open_seat), for a worker elsewhere that proves with a secret who it is
+    /// and may have been told already to take nothing.
+    pub(super) async fn register(
+        &self,
+        spec: SeatSpec,
+        secret: Option<SecretHash>,
+        drained: bool,
+    ) -> Result<WorkerSeat, EngineError> {
         let SeatSpec { name, host, pid, slots, lease, profile } = spec;
-        let worker = NewWorker { name, host, pid, slots, lease, profile };
+        let served_by = self.shared.name.to_string();
+        let worker =
+            NewWorker { name, host, pid, slots, lease, profile, served_by, secret, drained };
         let incarnation = self.shared.store.register(&worker).await?;
+        let seat = self.sit(incarnation, worker.profile, slots, lease);
+        if drained {
+            seat.close();
+        }
+        seat.begin().await?;
+        Ok(seat)
+    }
+
+    /// Puts a worker on a seat.
+    pub(super) fn sit(
+        &self,
+        incarnation: Incarnation,
+        profile: Profile,
+        slots: u32,
+        lease: Duration,
+    ) -> WorkerSeat {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let seat = Arc::new(Seat::new(incarnation, worker.profile, slots as usize, sender));
+        let seat = Arc::new(Seat::new(incarnation, profile, slots as usize, sender));
         self.shared.seats.add(Arc::clone(&seat));
         // From here on it is taken out again whatever happens.
-        let seat = WorkerSeat {
+        WorkerSeat {
             shared: Arc::clone(&self.shared),
             seat,
             lease,
             assignments: tokio::sync::Mutex::new(receiver),
-        };
-        self.shared.look_for_peers().await?;
-        self.shared.news.join();
-        self.shared.look();
-        Ok(seat)
+        }
     }
 }
 
@@ -76,12 +101,12 @@ impl Shared {
         Ok(())
     }
 
-    /// Closes the seats of workers that have no lease any more.
+    /// Closes the seats of workers that have no lease any more, or sit elsewhere now.
     pub(super) async fn close_lost(&self) -> Result<(), EngineError> {
         let seated = self.seats.incarnations();
-        let holders = self.store.leaseholders(&seated).await?;
+        let holders = self.store.leaseholders(&seated, &self.name).await?;
         let is_lost = |worker| seated.contains(&worker) && !holders.contains(&worker);
-        self.seats.retain(|worker| !is_lost(worker));
+        self.seats.retain(|seat| !is_lost(seat.incarnation));
         Ok(())
     }
 }
@@ -99,9 +124,17 @@ impl WorkerSeat {
         self.seat.incarnation
     }
 
+    /// Makes known that it sits here, and looks for what it can be given.
+    pub(super) async fn begin(&self) -> Result<(), EngineError> {
+        self.shared.look_for_peers().await?;
+        self.shared.news.join();
+        self.shared.look();
+        Ok(())
+    }
+
     /// Claims nothing more for it and tells it nothing more.
-    fn vacate(&self) {
-        self.shared.seats.retain(|worker| worker != self.seat.incarnation);
+    pub(super) fn vacate(&self) {
+        self.shared.seats.retain(|seat| !std::ptr::eq(seat, &raw const *self.seat));
     }
 
     /// The next attempts to run; waits until there are some.
@@ -114,6 +147,16 @@ impl WorkerSeat {
         }
     }
 
+    /// Attempts to run that are there already.
+    pub(super) fn assigned_already(&self) -> Option<Vec<Assignment>> {
+        self.assignments.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// Whether the worker sits here still.
+    pub(super) fn is_seated(&self) -> bool {
+        self.shared.seats.all().iter().any(|seat| Arc::ptr_eq(seat, &self.seat))
+    }
+
     /// Reports how attempts ended; each frees a slot. When this answers, it is durable.
     ///
     /// # Errors
@@ -121,11 +164,7 @@ impl WorkerSeat {
     /// any more, [`EngineError::Unavailable`] when it should be reported again by
     /// [`settle_again`](Self::settle_again).
     pub async fn settle(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
-        self.seat.give_ended(reports.iter().map(|report| AttemptKey {
-            operation: report.operation,
-            step: report.step,
-            attempt: report.attempt,
-        }));
+        self.seat.give_ended(reports.iter().map(Report::key));
         self.settle_again(reports).await
     }
 
@@ -149,21 +188,25 @@ impl WorkerSeat {
         results
     }
 
-    /// Renews the lease and asks for orders. `None`: the lease ran out; all its attempts are given
+    /// Renews the lease and asks for orders; one that was told to drain is given nothing more.
+    /// `None`: the lease ran out; all its attempts are given
     /// to others, so their processes must be ended at once.
     ///
     /// # Errors
     /// As for any question to the store.
-    pub async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
+    pub async fn heartbeat(&self) -> Result<Option<Heartbeat>, EngineError> {
         let store = &self.shared.store;
-        let orders = store.heartbeat(self.seat.incarnation, self.lease).await?;
-        if orders.is_none() {
-            self.vacate();
+        let running = self.seat.running();
+        let heard = store.heartbeat(self.seat.incarnation, self.lease, running).await?;
+        match &heard {
+            None => self.vacate(),
+            Some(heard) if heard.drained => self.close(),
+            Some(_) => {}
         }
         let asked = std::time::Instant::now();
         self.shared.clock.set(store.now().await?, asked);
         self.shared.look_for_peers().await?;
-        Ok(orders)
+        Ok(heard)
     }
 
     /// Ends when orders for this worker may have been stored.

@@ -188,9 +188,10 @@ pub(super) const KEYED: &str = r#"keyed as (
 )"#;
 
 /// Locks the rows of the workers that get attempts against being taken out
-/// ([`forget_worker`](super::Store::forget_worker)), and against nothing else: heartbeats go on.
+/// ([`forget_worker`](super::Store::forget_worker)) and against being taken over by another server
+/// ([`take_seat`](super::Store::take_seat)), and against nothing else: heartbeats go on.
 pub(super) const SEATED: &str = r#"seated as (
     select from worker
-    where id = any ($75::bigint[]) and lease_until > clock_timestamp()
+    where id = any ($75::bigint[]) and lease_until > clock_timestamp() and served_by = $76
     for key share
 )"#;

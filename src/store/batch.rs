@@ -4,6 +4,8 @@
 //! compares and sets the version of each operation; when a single one was changed by another writer
 //! in between, the statement fails as a whole with [`StoreError::Conflict`] and nothing is stored.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
@@ -50,6 +52,8 @@ pub struct Batch {
     keys: NewKeys,
     /// The workers that get attempts, each once.
     seated: Vec<Incarnation>,
+    /// The process that gives them.
+    served_by: Arc<str>,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -125,9 +129,11 @@ impl Batch {
         }
     }
 
-    /// Gives attempts to a worker, at most once per worker and batch: it must hold its lease.
-    pub fn add_seated(&mut self, worker: Incarnation) {
+    /// Gives attempts to a worker, at most once per worker and batch: it must hold its lease and be
+    /// given attempts by this process.
+    pub fn add_seated(&mut self, worker: Incarnation, served_by: &Arc<str>) {
         self.seated.push(worker);
+        self.served_by = Arc::clone(served_by);
     }
 
     /// Stores what a client called the submission of a new operation.
@@ -401,6 +407,7 @@ impl Batch {
             .bind(&self.keys.operation)
             .bind(&self.keys.at)
             .bind(&self.seated)
+            .bind(&*self.served_by)
             .execute(connection)
             .await?;
         Ok(())

@@ -31,6 +31,7 @@ mod packed;
 mod prompt;
 mod read;
 mod record;
+mod remote;
 mod token;
 mod worker;
 
@@ -56,7 +57,8 @@ pub use record::{
     NewJobset, NewOperation, OperationData, PAUSED,
 };
 pub use token::{NewToken, SecretHash, TokenView};
-pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
+pub use remote::{HeldBy, KnownWorker, SeatTaken, WorkerView};
+pub use worker::{Heartbeat, LiveWorkers, LostWorker, NewWorker, Order};
 
 use std::str::FromStr;
 use std::time::Duration;

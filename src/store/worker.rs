@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
+use super::token::SecretHash;
 use super::operation::held_by;
 use crate::domain::Incarnation;
 use crate::domain::profile::Profile;
@@ -29,6 +30,21 @@ pub struct NewWorker {
     pub lease: Duration,
     /// What it offers.
     pub profile: Profile,
+    /// The process that gives it attempts.
+    pub served_by: String,
+    /// What it proves with that it is this incarnation, if it is asked to.
+    pub secret: Option<SecretHash>,
+    /// Whether it was told already to take nothing new.
+    pub drained: bool,
+}
+
+/// What a worker hears when it says that it lives.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// What it was ordered to do.
+    pub orders: Vec<Order>,
+    /// Whether it is to take nothing new.
+    pub drained: bool,
 }
 
 /// A worker whose lease ran out.
@@ -80,8 +96,10 @@ impl Store {
         Ok(sqlx::query_scalar(
             r#"
             -- worker/register
-            insert into worker (name, host, pid, slots, lease_until, labels, lanes)
-            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7)
+            insert into worker (name, host, pid, slots, lease_until, labels, lanes, served_by, secret,
+                drained)
+            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7, $8, $9,
+                case when $10 then clock_timestamp() end)
             returning id
             "#,
         )
@@ -92,11 +110,15 @@ impl Store {
         .bind(interval(worker.lease))
         .bind(Json(&worker.profile.labels))
         .bind(worker.profile.lanes.as_ref().map(Vec::from_iter))
+        .bind(&worker.served_by)
+        .bind(worker.secret.as_ref().map(|hash| &hash[..]))
+        .bind(worker.drained)
         .fetch_one(&self.read)
         .await?)
     }
 
-    /// Renews a lease. `None`: it ran out, the incarnation must not act any more.
+    /// Renews a lease of a worker with so many attempts in hand. `None`: it ran out, the incarnation
+    /// must not act any more.
     ///
     /// # Errors
     /// As for any statement.
@@ -104,23 +126,24 @@ impl Store {
         &self,
         worker: Incarnation,
         lease: Duration,
-    ) -> Result<Option<Vec<Order>>, StoreError> {
-        let renewed = sqlx::query(
+        running: usize,
+    ) -> Result<Option<Heartbeat>, StoreError> {
+        let drained: Option<bool> = sqlx::query_scalar(
             r#"
             -- worker/heartbeat
             update worker
-            set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2
+            set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2, running = $3
             where id = $1 and lease_until > clock_timestamp()
+            returning drained is not null
             "#,
         )
         .bind(worker)
         .bind(interval(lease))
-        .execute(&self.read)
+        .bind(i32::try_from(running).unwrap_or(i32::MAX))
+        .fetch_optional(&self.read)
         .await?;
-        if renewed.rows_affected() == 0 {
-            return Ok(None);
-        }
-        self.orders(worker).await.map(Some)
+        let Some(drained) = drained else { return Ok(None) };
+        Ok(Some(Heartbeat { orders: self.orders(worker).await?, drained }))
     }
 
     /// The orders that a worker has not carried out yet.
@@ -208,18 +231,25 @@ impl Store {
         .await?)
     }
 
-    /// Those of some incarnations that hold a lease.
+    /// Those of some incarnations that hold a lease and are given attempts by `served_by`.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn leaseholders(
         &self,
         workers: &[Incarnation],
+        served_by: &str,
     ) -> Result<Vec<Incarnation>, StoreError> {
         Ok(sqlx::query_scalar(
-            "select id from worker where id = any ($1) and lease_until > clock_timestamp()",
+            r#"
+            -- worker/leaseholders
+            select id
+            from worker
+            where id = any ($1) and lease_until > clock_timestamp() and served_by = $2
+            "#,
         )
         .bind(workers)
+        .bind(served_by)
         .fetch_all(&self.read)
         .await?)
     }
