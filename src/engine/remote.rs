@@ -28,6 +28,9 @@ use crate::store::{AttemptKey, HeldBy, OutputPiece, SecretHash, WorkerView};
 /// How often a worker that waits is looked after: whether its seat is here still.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Attempts of predecessors that are kept in mind.
+const INHERITED_MAX: usize = 10_000;
+
 /// What a worker is given.
 #[derive(Clone, Debug)]
 pub struct Polled {
@@ -331,6 +334,11 @@ impl RemoteSeat {
             keys.filter(|key| !given.contains_key(key) && !inherited.contains(key)).collect()
         };
         if !others.is_empty() {
+            let asked: Vec<AttemptKey> = others.iter().copied().collect();
+            let begun = self.seat.shared.store.begun(&asked).await?;
+            if let Some(unknown) = asked.iter().find(|key| !begun.contains(key)) {
+                return Err(self.stale(unknown));
+            }
             let operations: Vec<Uuid> = others.iter().map(|key| key.operation).collect();
             let holders = self.seat.shared.store.holders(&operations).await?;
             let is_foreign =
@@ -338,7 +346,11 @@ impl RemoteSeat {
             if let Some(foreign) = holders.iter().find(is_foreign) {
                 return Err(self.stale(&foreign.attempt));
             }
-            lock(&self.inherited).extend(others);
+            let mut inherited = lock(&self.inherited);
+            if inherited.len() > INHERITED_MAX {
+                inherited.clear(); // They are asked about again.
+            }
+            inherited.extend(others);
         }
         self.seat.append_output(pieces).await
     }

@@ -9,9 +9,8 @@ use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
-use super::batch::int;
 use super::error::StoreError;
-use super::message::AttemptKey;
+use super::message::{AttemptKey, columns};
 use super::packed::unpack_open;
 use super::token::SecretHash;
 use crate::domain::Incarnation;
@@ -86,6 +85,12 @@ pub struct HeldBy {
     pub attempt: AttemptKey,
     /// The name of its worker.
     pub name: String,
+}
+
+/// An attempt as it stands in a row.
+fn named((operation, step, attempt): (Uuid, i32, i32)) -> AttemptKey {
+    let number = |number: i32| u32::try_from(number).unwrap_or(u32::MAX);
+    AttemptKey { operation, step: number(step), attempt: number(attempt) }
 }
 
 impl Store {
@@ -189,6 +194,7 @@ impl Store {
         worker: Incarnation,
         attempts: &[AttemptKey],
     ) -> Result<Vec<AttemptKey>, StoreError> {
+        let (operations, steps, numbers) = columns(attempts);
         let rows: Vec<(Uuid, i32, i32)> = sqlx::query_as(
             r#"
             -- remote/settled_by
@@ -199,20 +205,38 @@ impl Store {
             "#,
         )
         .bind(worker)
-        .bind(attempts.iter().map(|key| key.operation).collect::<Vec<_>>())
-        .bind(attempts.iter().map(|key| int(key.step)).collect::<Vec<_>>())
-        .bind(attempts.iter().map(|key| int(key.attempt)).collect::<Vec<_>>())
+        .bind(operations)
+        .bind(steps)
+        .bind(numbers)
         .fetch_all(&self.read)
         .await?;
-        let number = |number: i32| u32::try_from(number).unwrap_or(u32::MAX);
-        Ok(rows
-            .into_iter()
-            .map(|(operation, step, attempt)| AttemptKey {
-                operation,
-                step: number(step),
-                attempt: number(attempt),
-            })
-            .collect())
+        Ok(rows.into_iter().map(named).collect())
+    }
+
+    /// Those of some attempts that have begun.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn begun(&self, attempts: &[AttemptKey]) -> Result<Vec<AttemptKey>, StoreError> {
+        let (operations, steps, numbers) = columns(attempts);
+        let rows: Vec<(Uuid, i32, i32)> = sqlx::query_as(
+            r#"
+            -- remote/begun
+            select operation, step, attempt
+            from unnest($1::uuid[], $2::int[], $3::int[]) asked (operation, step, attempt)
+            where exists (
+                select from event
+                where event.operation = asked.operation and event.step = asked.step
+                    and event.attempt = asked.attempt and event.worker is not null
+            )
+            "#,
+        )
+        .bind(operations)
+        .bind(steps)
+        .bind(numbers)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(rows.into_iter().map(named).collect())
     }
 
     /// The attempts of some operations that workers hold.

@@ -122,6 +122,8 @@ pub struct PollRequest {
     pub received: Vec<AttemptRef>,
     /// What it runs that only waits for a person and takes no slot.
     pub resting: Vec<AttemptRef>,
+    /// Whether it takes nothing more.
+    pub closing: bool,
     /// How long it waits, up to 30.
     pub wait_seconds: f64,
 }
