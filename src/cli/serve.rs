@@ -1,4 +1,4 @@
-//! `mother serve` and `mother worker`.
+//! `mother serve`, and what it has in common with `mother worker`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -60,14 +60,6 @@ pub(super) struct ServeArgs {
     worker: WorkerArgs,
     #[command(flatten)]
     limits: LimitArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct WorkerCommandArgs {
-    #[command(flatten)]
-    offer: OfferArgs,
-    #[command(flatten)]
-    worker: WorkerArgs,
 }
 
 #[derive(Debug, Args)]
@@ -170,7 +162,8 @@ pub(super) struct OfferArgs {
     #[arg(value_delimiter = ',', value_parser = pair)]
     labels: Vec<(String, String)>,
     /// Take operations of this lane only; may be given many times [default: all lanes]
-    #[arg(long = "worker-lane", value_name = "NAME", env = "MOTHER_WORKER_LANES")]
+    #[arg(long = "worker-lane", visible_alias = "lane", value_name = "NAME")]
+    #[arg(env = "MOTHER_WORKER_LANES")]
     #[arg(hide_env_values = true, value_delimiter = ',')]
     lanes: Vec<String>,
 }
@@ -414,12 +407,6 @@ fn announce(host: &Host, tokens: TokenRule, output: Output) -> io::Result<()> {
     Ok(())
 }
 
-/// `mother worker`: steps for the servers on the same database.
-pub(super) async fn worker(global: &Global, args: WorkerCommandArgs) -> Result<ExitCode, CliError> {
-    let profile = args.offer.profile()?;
-    host(HostSettings { profile, ..settings(global, &args.worker)? }, |_| Ok(())).await
-}
-
 /// The settings of a host that only works.
 pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSettings, CliError> {
     if worker.heartbeat.is_zero() || worker.heartbeat * 2 > worker.lease {
@@ -448,7 +435,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
 }
 
 /// Runs a host until the first signal, then drains it; the second signal leaves at once.
-async fn host(
+pub(super) async fn host(
     settings: HostSettings,
     ready: impl FnOnce(&Host) -> io::Result<()>,
 ) -> Result<ExitCode, CliError> {

@@ -274,7 +274,10 @@ impl Lane {
             let compiled = self.shared.jobsets.get(&self.shared.store, stored.jobset).await?;
             let version = stored.snapshot.version;
             let run = Run::restore(stored.id, Arc::clone(&compiled.jobset), stored.snapshot);
-            self.runs.insert(stored.id, Cached { run, jobset: stored.jobset, flags: stored.flags, version });
+            self.runs.insert(
+                stored.id,
+                Cached { run, jobset: stored.jobset, flags: stored.flags, version },
+            );
         }
         Ok(())
     }

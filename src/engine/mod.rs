@@ -40,7 +40,11 @@ mod work;
 pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptKey, AttemptReport, AttemptView, DueMessage, EventView, FindAsked, FROM_STEP, Heartbeat, KeyKind, Keyset, Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf, OutputPiece, OutputStart, OutputView, own_id, PromptKey, PromptPlace, PromptsAsked, PromptView, ReplyView, SecretHash, shown_id, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, TokenView, WorkerView,
+    AttemptKey, AttemptReport, AttemptView, DueMessage, EventView, FROM_STEP, FindAsked, Heartbeat,
+    KeyKind, Keyset, Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order,
+    OutputOf, OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView,
+    PromptsAsked, ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings,
+    SubmissionKey, TokenView, WorkerView, own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{

@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::lane::Cached;
 use super::seat::{Assignment, Seat};
-use crate::domain::{Incarnation, Run};
 use crate::domain::decide::Claim;
 use crate::domain::definition::Work;
+use crate::domain::{Incarnation, Run};
 use crate::store::{HAS_DATA, HAS_EDITS, HAS_RESULT, Known};
 
 /// A seat, and what one turn claims for it.

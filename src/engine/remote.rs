@@ -149,13 +149,7 @@ pub struct RemoteSeat {
 
 impl RemoteSeat {
     fn new(seat: WorkerSeat, name: String, secret: SecretHash, held: Vec<Assignment>) -> Self {
-        let new = Self {
-            seat,
-            name,
-            secret,
-            given: Mutex::default(),
-            inherited: Mutex::default(),
-        };
+        let new = Self { seat, name, secret, given: Mutex::default(), inherited: Mutex::default() };
         new.note(held);
         new
     }

@@ -56,8 +56,8 @@ pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     NewJobset, NewOperation, OperationData, PAUSED,
 };
-pub use token::{NewToken, SecretHash, TokenView};
 pub use remote::{HeldBy, KnownWorker, SeatTaken, WorkerView};
+pub use token::{NewToken, SecretHash, TokenView};
 pub use worker::{Heartbeat, LiveWorkers, LostWorker, NewWorker, Order};
 
 use std::str::FromStr;

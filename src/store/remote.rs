@@ -120,10 +120,12 @@ impl Store {
     /// # Errors
     /// As for any statement.
     pub async fn drain_worker(&self, id: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("update worker set drained = coalesce(drained, clock_timestamp()) where id = $1")
-            .bind(id)
-            .execute(&self.read)
-            .await?;
+        sqlx::query(
+            "update worker set drained = coalesce(drained, clock_timestamp()) where id = $1",
+        )
+        .bind(id)
+        .execute(&self.read)
+        .await?;
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
-use super::token::SecretHash;
 use super::operation::held_by;
+use super::token::SecretHash;
 use crate::domain::Incarnation;
 use crate::domain::profile::Profile;
 

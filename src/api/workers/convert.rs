@@ -20,7 +20,6 @@ pub(super) fn key(of: AttemptRef) -> AttemptKey {
     AttemptKey { operation, step, attempt }
 }
 
-
 fn stored_key(operation: uuid::Uuid, step: i32, attempt: i32) -> AttemptRef {
     AttemptRef { operation, step: number(step), attempt: number(attempt) }
 }

@@ -114,7 +114,8 @@ pub(super) async fn register(
         let message = "the worker cannot be registered; see `details`";
         return Err(ApiError::bad_request("InvalidWorker", message).details(&problems));
     }
-    let WorkerRegistration { name, host, pid, slots, labels, lanes, lease_seconds, draining } = asked;
+    let WorkerRegistration { name, host, pid, slots, labels, lanes, lease_seconds, draining } =
+        asked;
     let lease_seconds = lease_seconds.unwrap_or(LEASE_SECONDS);
     let lease = Duration::from_secs_f64(lease_seconds);
     let profile = Profile { labels, lanes };

@@ -16,8 +16,8 @@ use crate::api::state::ApiState;
 use crate::domain::Incarnation;
 use crate::engine::{EngineError, RemoteSeat};
 use crate::wire::{
-    DataAnswer, DataRequest, EndedAnswer, EndedRequest, HeartbeatAnswer, OutputRequest, PollRequest,
-    Polled, SettleAnswer, SettleRequest, SettledReport, StoredJobset,
+    DataAnswer, DataRequest, EndedAnswer, EndedRequest, HeartbeatAnswer, OutputRequest,
+    PollRequest, Polled, SettleAnswer, SettleRequest, SettledReport, StoredJobset,
 };
 
 /// The longest time that a poll waits.
@@ -191,7 +191,8 @@ pub(in crate::api) async fn data(
     seat.works_on(operation)?;
     let source = seat.inner();
     let steps: Vec<i32> = results.iter().filter_map(|n| i32::try_from(*n).ok()).collect();
-    let found = if steps.is_empty() { Vec::new() } else { source.results(operation, &steps).await? };
+    let found =
+        if steps.is_empty() { Vec::new() } else { source.results(operation, &steps).await? };
     let number = |(n, value): (i32, Value)| Some((u32::try_from(n).ok()?, value));
     Ok(Json(DataAnswer {
         context: if context { source.context(operation).await? } else { Value::Null },
