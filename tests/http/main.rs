@@ -38,3 +38,4 @@ mod stopping;
 mod submit;
 mod support;
 mod tokens;
+mod workers;
