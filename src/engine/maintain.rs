@@ -40,9 +40,8 @@ impl Shared {
         self.rescue().await?;
         self.expire().await?;
         self.forget_keys().await?;
-        match self.store.next_ready().await? {
-            Some(due) if due <= self.clock.now() => self.look(),
-            Some(_) | None => {}
+        if self.store.put_due().await? {
+            self.look();
         }
         Ok(())
     }

@@ -18,6 +18,7 @@
 mod causality;
 mod clock;
 mod command;
+mod deal;
 mod ends;
 mod error;
 mod idempotency;
@@ -99,6 +100,9 @@ pub struct EngineSettings {
     pub stamps: bool,
     /// For how long a submission that is repeated makes nothing new.
     pub repeatability_window: Duration,
+    /// By how much longer an operation must have waited than one whose priority is higher by 1, to go
+    /// before it. The same for all servers on one database.
+    pub ageing: Duration,
 }
 
 impl Default for EngineSettings {
@@ -112,6 +116,7 @@ impl Default for EngineSettings {
             requeue_after: Duration::from_secs(2),
             stamps: true,
             repeatability_window: Duration::from_hours(24),
+            ageing: Duration::from_secs(30),
         }
     }
 }
@@ -169,7 +174,9 @@ impl Shared {
         self.tasks.spawn(async move {
             tokio::select! {
                 // A millisecond more than needed: the timer's and the database's clock differ.
-                () = tokio::time::sleep(wait + Duration::from_millis(1)) => shared.lanes[lane].look(),
+                () = tokio::time::sleep(wait + Duration::from_millis(1)) => {
+                    shared.lanes[lane].look_for_due();
+                }
                 () = shared.stopped.cancelled() => {}
             }
         });

@@ -30,6 +30,7 @@ mod output;
 mod packed;
 mod prompt;
 mod read;
+mod ready;
 mod record;
 mod worker;
 
@@ -43,13 +44,14 @@ pub use live::{NewEvent, NewOutput, OutputPlace};
 pub use message::{
     AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
 };
-pub use operation::{Claimable, StoredRun};
+pub use operation::StoredRun;
 pub use output::{OutputOf, OutputPiece, OutputStart, OutputView};
 pub use packed::CHUNK;
 pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
 pub use read::{
     AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView, shown_id,
 };
+pub use ready::{Claimable, Offer};
 pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     NewJobset, NewOperation, OperationData, PAUSED,

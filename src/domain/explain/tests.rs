@@ -13,6 +13,7 @@ use super::{Around, Because, CAUSES_MAX, GuardOf, Kind, Workers, operation, step
 use crate::domain::action::{Action, Actor};
 use crate::domain::decide::{Cause, Ending, Selection, Steer, Verb};
 use crate::domain::definition::{ClauseDefinition, Definition, OnFailure, Retry, StepDefinition};
+use crate::domain::profile::Profile;
 use crate::domain::{Jobset, Limits, OperationState, Run, StepState, Stop};
 
 const WORKER: i64 = 7;
@@ -92,7 +93,7 @@ fn of(steps: Vec<StepDefinition>, success: &[(&str, &str)], failure: &[(&str, &s
 
 /// Claims everything and settles it; steps named in `failing` fail.
 fn round(run: &mut Run, failing: &[&str]) {
-    for claim in run.claim(100, WORKER, start()) {
+    for claim in run.claim(100, WORKER, &Profile::default(), start()) {
         let name = &run.jobset().step(claim.step).definition.name;
         let is_failing = failing.contains(&name.as_str());
         let ending = if is_failing { Ending::Failed(Cause::Exit(1)) } else { Ending::Succeeded };
@@ -281,7 +282,7 @@ fn timers_workers_and_limits() {
          start one by `mother worker`"
     );
     assert_eq!((all.len(), all[0].steps), (1, Some(3)));
-    let claim = run.claim(10, WORKER, start()).remove(0);
+    let claim = run.claim(10, WORKER, &Profile::default(), start()).remove(0);
     let at_most = "`other` waits: no more than 1 of the operation's steps run at once \
                    (maxConcurrency), and so many do";
     says(&run, "other", Kind::Worker, at_most);
@@ -318,7 +319,7 @@ fn the_operation_as_a_whole() {
     let all = operation(&run, &around(start())).because;
     assert_eq!((all[0].kind, all[0].steps), (Kind::Operation, Some(2)));
     run.pause(false, start());
-    let claims = run.claim(10, WORKER, start());
+    let claims = run.claim(10, WORKER, &Profile::default(), start());
     run.pause(true, start());
     let kinds: Vec<Kind> =
         operation(&run, &around(start())).because.iter().map(|b| b.kind).collect();
