@@ -66,6 +66,9 @@ pub struct HostSettings {
     pub lease: Duration,
     /// How long attempts of a worker that lost its lease are Unresponsive before others get them.
     pub requeue_after: Duration,
+    /// By how much longer an operation must have waited than one whose priority is higher by 1, to go
+    /// before it.
+    pub ageing: Duration,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
     /// The time between SIGTERM and SIGKILL where a step does not say.
@@ -124,6 +127,7 @@ impl HostSettings {
             repeatability_window: EngineSettings::default().repeatability_window,
             lease: Duration::from_secs(6),
             requeue_after: Duration::from_secs(2),
+            ageing: EngineSettings::default().ageing,
             heartbeat: Duration::from_secs(2),
             default_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
@@ -242,6 +246,7 @@ impl Host {
             stamps: settings.stamps,
             repeatability_window: settings.repeatability_window,
             requeue_after: settings.requeue_after,
+            ageing: settings.ageing,
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;

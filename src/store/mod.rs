@@ -56,7 +56,7 @@ pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     NewJobset, NewOperation, OperationData, PAUSED,
 };
-pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
+pub use worker::{LostWorker, NewWorker, Order};
 
 use std::str::FromStr;
 use std::time::Duration;

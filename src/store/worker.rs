@@ -1,5 +1,6 @@
 //! Worker incarnations, their leases and the orders they are given.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sqlx::Connection;
@@ -12,6 +13,8 @@ use super::Store;
 use super::error::StoreError;
 use super::operation::held_by;
 use crate::domain::Incarnation;
+use crate::domain::explain::Crew;
+use crate::domain::needs::Labels;
 use crate::domain::profile::Profile;
 
 /// A worker process that wants to register.
@@ -40,15 +43,6 @@ pub struct LostWorker {
     pub name: String,
     /// Whether it was lost so long ago that others may have what it had.
     pub is_over: bool,
-}
-
-/// The workers that hold a lease, all together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct LiveWorkers {
-    /// How many there are.
-    pub live: i64,
-    /// How many attempts they run at once.
-    pub slots: i64,
 }
 
 /// "End the processes of this attempt."
@@ -224,21 +218,29 @@ impl Store {
         .await?)
     }
 
-    /// Counts the workers that hold a lease and have slots, and their slots.
+    /// The workers that hold a lease and have slots, those that offer the same counted together.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn live_workers(&self) -> Result<LiveWorkers, StoreError> {
-        Ok(sqlx::query_as(
+    pub async fn live_workers(&self) -> Result<Vec<Crew>, StoreError> {
+        type Row = (Json<Labels>, Option<Vec<String>>, i64, i64);
+        let rows: Vec<Row> = sqlx::query_as(
             r#"
             -- worker/live_workers
-            select count(*) as live, coalesce(sum(slots), 0)::bigint as slots
+            select labels, lanes, count(*), sum(slots)
             from worker
             where lease_until > clock_timestamp() and slots > 0
+            group by labels, lanes
             "#,
         )
-        .fetch_one(&self.read)
-        .await?)
+        .fetch_all(&self.read)
+        .await?;
+        let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        let crew = |(Json(labels), lanes, live, slots): Row| {
+            let profile = Profile { labels, lanes: lanes.map(BTreeSet::from_iter) };
+            Crew { profile, live: count(live), slots: count(slots) }
+        };
+        Ok(rows.into_iter().map(crew).collect())
     }
 
     /// Those of some operations that ended longer ago than `age`, or that are not stored.

@@ -18,6 +18,7 @@ mod terms;
 pub(super) mod tests;
 mod web;
 mod words;
+mod workers;
 
 use chrono::{DateTime, Utc};
 
@@ -25,6 +26,7 @@ pub use guards::{ClauseView, GroupView, GuardOf, GuardView, TermView};
 pub use moves::{Elsewhere, Move};
 
 use super::action::Action;
+use super::profile::Profile;
 use super::rollup;
 use super::run::Run;
 use super::state::{Phase, StepState};
@@ -36,7 +38,7 @@ pub const CAUSES_MAX: usize = 20;
 pub const STEPS_MAX: usize = 100;
 
 /// What has to be known beside the run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Around {
     /// The time.
     pub now: DateTime<Utc>,
@@ -47,9 +49,15 @@ pub struct Around {
 }
 
 /// The workers that hold a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Workers {
-    /// How many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workers(pub Vec<Crew>);
+
+/// Workers that offer the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crew {
+    /// What each of them offers.
+    pub profile: Profile,
+    /// How many they are.
     pub live: u32,
     /// How many attempts they run at once, all together.
     pub slots: u32,

@@ -1,6 +1,7 @@
 //! What is said of runs in many situations, and what holds for any run.
 
 mod own;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Around, Because, CAUSES_MAX, GuardOf, Kind, Workers, operation, step};
+use super::{Around, Because, CAUSES_MAX, Crew, GuardOf, Kind, Workers, operation, step};
 use crate::domain::action::{Action, Actor};
 use crate::domain::decide::{Cause, Ending, Selection, Steer, Verb};
 use crate::domain::definition::{ClauseDefinition, Definition, OnFailure, Retry, StepDefinition};
@@ -22,8 +23,13 @@ fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
+/// So many workers that all offer the same.
+fn workers(live: u32, slots: u32) -> Workers {
+    Workers(vec![Crew { live, slots, ..Crew::default() }])
+}
+
 fn around(now: DateTime<Utc>) -> Around {
-    Around { now, deadline: None, workers: Workers { live: 1, slots: 4 } }
+    Around { now, deadline: None, workers: workers(1, 4) }
 }
 
 /// What must hold of what is said about any run; the random walks ask it after every command.
@@ -269,12 +275,12 @@ fn timers_workers_and_limits() {
         "`other` waits for a worker with a free slot (1 worker is registered, with 4 slots)",
     );
     let told = |live, slots| {
-        let around = Around { workers: Workers { live, slots }, ..around(start()) };
+        let around = Around { workers: workers(live, slots), ..around(start()) };
         step(&run, 1, &around).because.remove(0).message
     };
     assert!(told(1, 1).ends_with(" (1 worker is registered, with 1 slot)"));
     assert!(told(2, 8).ends_with(" (2 workers are registered, with 8 slots in all)"));
-    let nobody = Around { workers: Workers { live: 0, slots: 0 }, ..around(start()) };
+    let nobody = Around { workers: Workers::default(), ..around(start()) };
     let all = operation(&run, &nobody).because;
     assert_eq!(
         all[0].message,
