@@ -75,13 +75,12 @@ pub(super) async fn of_step(
 /// What has to be known beside the run.
 async fn around(state: &ApiState, found: &Found) -> Result<Around, ApiError> {
     let workers = state.engine.store().live_workers().await.map_err(EngineError::from)?;
-    let count = |number: i64| u32::try_from(number).unwrap_or(0);
     let after = found.compiled.jobset.deadline.and_then(|after| TimeDelta::from_std(after).ok());
     let begun = created_at(found.view.id);
     Ok(Around {
         now: state.engine.now(),
         deadline: after.and_then(|after| begun.checked_add_signed(after)),
-        workers: Workers { live: count(workers.live), slots: count(workers.slots) },
+        workers: Workers(workers),
         gate: if found.view.gated { state.engine.gate(found.view.id).await? } else { None },
     })
 }

@@ -70,6 +70,9 @@ pub struct HostSettings {
     pub lease: Duration,
     /// How long attempts of a worker that lost its lease are Unresponsive before others get them.
     pub requeue_after: Duration,
+    /// By how much longer an operation must have waited than one whose priority is higher by 1, to go
+    /// before it.
+    pub ageing: Duration,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
     /// How long a process that is not heard of keeps a duty that one process has for all.
@@ -134,6 +137,7 @@ impl HostSettings {
             repeatability_window: EngineSettings::default().repeatability_window,
             lease: Duration::from_secs(6),
             requeue_after: Duration::from_secs(2),
+            ageing: EngineSettings::default().ageing,
             heartbeat: Duration::from_secs(2),
             duty_lease: EngineSettings::default().duty_lease,
             retention: None,
@@ -269,6 +273,7 @@ impl Host {
             duty_lease: settings.duty_lease,
             retention: settings.retention,
             name: own_name(),
+            ageing: settings.ageing,
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;

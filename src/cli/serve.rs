@@ -28,6 +28,7 @@ const LISTEN: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 8080
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
 const MAX_PAGE_SIZE: usize = 1_000;
 const OUTPUT_CAP_BYTES: u64 = 16 * 1024 * 1024;
+const AGEING_MAX: Duration = Duration::from_hours(24);
 /// OASIS Repeatable Requests, section 5.
 const WINDOW_MIN: Duration = Duration::from_mins(5);
 const DUTY_LEASE_MIN: Duration = Duration::from_secs(1);
@@ -100,6 +101,17 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     requeue_after: Duration,
+    /// By how much longer an operation must have waited than one whose priority is higher by 1, to go
+    /// before it; the same for all processes on one database
+    #[arg(
+        long,
+        value_name = "DURATION",
+        env = "MOTHER_AGEING",
+        hide_env_values = true,
+        default_value = "30s"
+    )]
+    #[arg(value_parser = duration::parse)]
+    ageing: Duration,
     /// How often a worker says that it lives
     #[arg(
         long,
@@ -434,6 +446,10 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
         let message = "--duty-lease must be at least 1s: it is renewed three times in that time";
         return Err(CliError::BadSetting(message.to_owned()));
     }
+    if worker.ageing > AGEING_MAX {
+        let message = "--ageing must be at most 1d: what has a low priority would wait for years";
+        return Err(CliError::BadSetting(message.to_owned()));
+    }
     let settings = HostSettings::new(global.data_dir());
     Ok(HostSettings {
         database_url: global.database_url().map(str::to_owned),
@@ -443,6 +459,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
         secrets_dir: worker.secrets_dir.clone(),
         lease: worker.lease,
         requeue_after: worker.requeue_after,
+        ageing: worker.ageing,
         heartbeat: worker.heartbeat,
         duty_lease: worker.duty_lease,
         default_grace: worker.default_grace,

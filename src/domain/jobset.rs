@@ -11,6 +11,7 @@ use super::definition::{Definition, OnCancel, OnFailure, Retry, StepDefinition, 
 use super::guard::{Counters, Guard, Guards};
 use super::limits::Limits;
 use super::machine::{Machine, On};
+use super::needs::Needs;
 use super::order::{renumber, topological};
 use super::problem::{PROBLEMS_MAX, Problem, hint};
 use super::scheduling::Scheduling;
@@ -89,6 +90,8 @@ pub struct Jobset {
     pub on_cancel: OnCancel,
     /// When its operations get their turn among others.
     pub scheduling: Scheduling,
+    /// What the steps require of workers.
+    pub needs: Arc<Needs>,
     /// The steps in topological order.
     pub steps: Vec<Step>,
     /// The guards: those with the number of a step are entry guards, the pairs and `when` of that
@@ -180,6 +183,7 @@ impl Jobset {
             secrets: secrets_of(&steps),
             on_cancel: definition.on_cancel,
             scheduling: definition.scheduling,
+            needs: Arc::new(Needs::of_steps(&steps)),
             for_end,
             steps,
             guards,

@@ -23,6 +23,7 @@ pub mod explain;
 pub mod guard;
 pub mod limits;
 pub mod machine;
+pub mod needs;
 pub mod operation;
 pub mod problem;
 pub mod profile;

@@ -1,14 +1,19 @@
 //! Which steps of a run may be claimed, when, and which of them run out of time before that.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+
+use super::needs::Needs;
 
 /// The steps that wait for a worker. A step stands in it once at the most.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Queue {
-    /// Those that may be claimed now.
-    runnable: BTreeSet<u32>,
+    /// What they require.
+    needs: Arc<Needs>,
+    /// Those that may be claimed now, by the set of labels that they require; no set is empty.
+    runnable: BTreeMap<u32, BTreeSet<u32>>,
     /// Those that may be claimed later, by the time.
     backing_off: BTreeSet<(DateTime<Utc>, u32)>,
     /// The same by step.
@@ -20,9 +25,26 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// The steps that may be claimed now, lowest number first.
-    pub(super) const fn runnable(&self) -> &BTreeSet<u32> {
+    /// Where nothing waits yet, for steps that require this.
+    pub(super) fn new(needs: Arc<Needs>) -> Self {
+        Self { needs, ..Self::default() }
+    }
+
+    /// The steps that may be claimed now by the set of labels that they require, lowest number first.
+    pub(super) const fn runnable(&self) -> &BTreeMap<u32, BTreeSet<u32>> {
         &self.runnable
+    }
+
+    /// When the next step of each set may be claimed that cannot be now.
+    pub(super) fn due_by_set(&self) -> BTreeMap<u32, DateTime<Utc>> {
+        let mut first = BTreeMap::new();
+        for (due, n) in &self.backing_off {
+            first.entry(self.needs.of(*n)).or_insert(*due);
+            if first.len() == self.needs.count() {
+                break;
+            }
+        }
+        first
     }
 
     /// From when on step `n` may be claimed, if it waits for a time.
@@ -32,7 +54,11 @@ impl Queue {
 
     /// Whether step `n` waits for a worker, or for the time from which on it may be claimed.
     pub(super) fn has(&self, n: u32) -> bool {
-        self.runnable.contains(&n) || self.due.contains_key(&n)
+        self.is_runnable(n) || self.due.contains_key(&n)
+    }
+
+    fn is_runnable(&self, n: u32) -> bool {
+        self.runnable.get(&self.needs.of(n)).is_some_and(|steps| steps.contains(&n))
     }
 
     /// Whether no step waits.
@@ -67,18 +93,18 @@ impl Queue {
         {
             self.backing_off.pop_first();
             self.due.remove(&n);
-            self.runnable.insert(n);
+            self.add(n);
         }
     }
 
     /// Step `n` may be claimed.
     pub(super) fn add(&mut self, n: u32) {
-        self.runnable.insert(n);
+        self.runnable.entry(self.needs.of(n)).or_default().insert(n);
     }
 
     /// Step `n` may be claimed from `since` on. One that may be claimed already stays so.
     pub(super) fn add_at(&mut self, n: u32, since: DateTime<Utc>) {
-        if self.due.get(&n) == Some(&since) || self.runnable.contains(&n) {
+        if self.due.get(&n) == Some(&since) || self.is_runnable(n) {
             return;
         }
         self.remove(n);
@@ -99,7 +125,13 @@ impl Queue {
 
     /// Step `n` does not wait any more.
     pub(super) fn remove(&mut self, n: u32) {
-        self.runnable.remove(&n);
+        let set = self.needs.of(n);
+        if let Some(steps) = self.runnable.get_mut(&set) {
+            steps.remove(&n);
+            if steps.is_empty() {
+                self.runnable.remove(&set);
+            }
+        }
         if let Some(due) = self.due.remove(&n) {
             self.backing_off.remove(&(due, n));
         }
@@ -108,6 +140,6 @@ impl Queue {
 
     /// Nothing waits any more.
     pub(super) fn clear(&mut self) {
-        *self = Self::default();
+        *self = Self::new(Arc::clone(&self.needs));
     }
 }

@@ -4,7 +4,7 @@
 //! [`Event`]s and as the list of steps that moved. Storing those is the caller's affair; a run whose
 //! changes could not be stored must be dropped and loaded afresh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -13,7 +13,9 @@ use uuid::Uuid;
 use super::changes::{Changes, Event, Fact, Kill};
 use super::guard::Counters;
 use super::jobset::Jobset;
+use super::needs::Labels;
 use super::operation::{OperationState, Stop};
+use super::profile::Profile;
 use super::queue::Queue;
 use super::stamps::Stamps;
 use super::state::{Phase, StepState};
@@ -177,6 +179,7 @@ impl Run {
         }
         let stamps = snapshot.stamps.unwrap_or_else(|| Stamps::fresh(Stamp::seed()));
         let in_hands = snapshot.open.values().filter(|open| open.holder.is_some()).count();
+        let queue = Queue::new(Arc::clone(&jobset.needs));
         let mut run = Self {
             id,
             jobset,
@@ -194,7 +197,7 @@ impl Run {
             in_hands: u32::try_from(in_hands).unwrap_or(u32::MAX),
             counts,
             counters,
-            queue: Queue::default(),
+            queue,
             timer: None,
             agenda: Vec::new(),
             changes: Changes::default(),
@@ -286,6 +289,14 @@ impl Run {
         self.in_hands
     }
 
+    /// When a worker was last given an attempt of it, as far as the run knows; otherwise when it
+    /// entered its state.
+    #[must_use]
+    pub fn last_given(&self) -> DateTime<Utc> {
+        let held = self.open.values().filter(|open| open.holder.is_some());
+        held.map(|open| open.since).max().unwrap_or(self.entered)
+    }
+
     /// What was done since it was last taken.
     #[must_use]
     pub const fn changes(&self) -> &Changes {
@@ -316,9 +327,42 @@ impl Run {
         if !self.gives_work() {
             return 0;
         }
+        let runnable = self.queue.runnable().values().map(BTreeSet::len).sum();
+        self.free().min(runnable)
+    }
+
+    /// How many steps a worker that offers this could claim right now.
+    #[must_use]
+    pub fn claimable_by(&self, profile: &Profile) -> usize {
+        if !self.gives_work() || !profile.serves(self.jobset.scheduling.lane.as_deref()) {
+            return 0;
+        }
+        let needs = &self.jobset.needs;
+        let sets = self.queue.runnable().iter();
+        let fit = sets.filter(|(set, _)| profile.has(needs.labels(**set)));
+        self.free().min(fit.map(|(_, steps)| steps.len()).sum())
+    }
+
+    /// How many more steps may run at once.
+    fn free(&self) -> usize {
         let most = self.jobset.max_concurrency;
-        let free = most.map_or(usize::MAX, |most| most.saturating_sub(self.in_hands) as usize);
-        self.queue.runnable().len().min(free)
+        most.map_or(usize::MAX, |most| most.saturating_sub(self.in_hands) as usize)
+    }
+
+    /// What it waits for workers with: each set of labels that steps require which could be claimed
+    /// right now (`None`), or from some time on.
+    #[must_use]
+    pub fn demands(&self) -> Vec<(&Labels, Option<DateTime<Utc>>)> {
+        if !self.gives_work() {
+            return Vec::new();
+        }
+        let later = self.queue.due_by_set().into_iter().map(|(set, due)| (set, Some(due)));
+        let mut demands: BTreeMap<u32, Option<DateTime<Utc>>> = later.collect();
+        if self.free() > 0 {
+            demands.extend(self.queue.runnable().keys().map(|set| (*set, None)));
+        }
+        let labels = |set| self.jobset.needs.labels(set);
+        demands.into_iter().map(|(set, due)| (labels(set), due)).collect()
     }
 
     /// Whether it gives attempts to workers. A pause holds nothing back that belongs to a stop.

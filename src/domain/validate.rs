@@ -20,6 +20,10 @@ use super::size::SIZE_MAX;
 
 /// Less than this and no program starts.
 const MEMORY_MIN: u64 = 1 << 20;
+/// A step may require so many labels, and so many bytes of names and values. Together with a lane
+/// they are the key of an index, which takes no more than a third of a page.
+const LABELS_MAX: usize = 16;
+const LABELS_BYTES: usize = 1_000;
 
 /// Everything that is wrong with `definition`, up to a bit more than [`PROBLEMS_MAX`].
 pub(super) fn problems(
@@ -104,7 +108,7 @@ impl<'a> Check<'a> {
             self.add(format!("{path}.stdin"), message);
         }
         self.map(&format!("{path}.tags"), &step.tags);
-        self.map(&format!("{path}.requires"), &step.requires);
+        self.labels(&format!("{path}.requires"), &step.requires);
         self.map(&format!("{path}.env"), &step.env);
         for name in step.env.keys().filter(|name| name.is_empty() || name.contains('=')) {
             let message = format!("`{}` cannot name a variable", name.escape_debug());
@@ -437,6 +441,20 @@ impl<'a> Check<'a> {
         for (key, value) in map {
             self.no_nul(path, key);
             self.no_nul(&format!("{path}.{}", key.escape_debug()), value);
+        }
+    }
+
+    fn labels(&mut self, path: &str, labels: &BTreeMap<String, String>) {
+        for (key, value) in labels {
+            if key.is_empty() || [key, value].iter().any(|text| text.contains(char::is_control)) {
+                let message = "a label has a name, and no control characters";
+                self.add(format!("{path}.{}", key.escape_debug()), message);
+            }
+        }
+        let bytes: usize = labels.iter().map(|(key, value)| key.len() + value.len()).sum();
+        if labels.len() > LABELS_MAX || bytes > LABELS_BYTES {
+            let most = format!("{LABELS_MAX} labels of {LABELS_BYTES} bytes in all");
+            self.add(path, format!("must be no more than {most}"));
         }
     }
 

@@ -6,10 +6,11 @@
 //! database fails, the runs concerned are dropped, loaded afresh and the commands decided again.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use sqlx::Connection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
@@ -18,6 +19,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::command::Command;
+use super::deal::{Found, Fronts};
 use super::error::EngineError;
 use super::idempotency::Keys;
 use super::turn::Turn;
@@ -45,6 +47,8 @@ pub(super) struct Cached {
     pub(super) flags: i16,
     /// The version that the database has.
     pub(super) version: i32,
+    /// When it was last given a slot, or was made.
+    pub(super) since: DateTime<Utc>,
 }
 
 /// The way to a lane.
@@ -53,18 +57,29 @@ pub(super) struct LaneHandle {
     pub(super) sender: mpsc::Sender<Command>,
     /// There may be something to claim in the `ready` table.
     ready: AtomicBool,
+    /// The time of something may have come that could not be claimed before.
+    due: AtomicBool,
+    /// What the other lanes should know of this one.
+    pub(super) fronts: Mutex<Fronts>,
     wake: Notify,
 }
 
 impl LaneHandle {
     pub(super) fn new(sender: mpsc::Sender<Command>) -> Self {
-        Self { sender, ready: AtomicBool::new(true), wake: Notify::new() }
+        let (ready, due) = (AtomicBool::new(true), AtomicBool::new(false));
+        Self { sender, ready, due, fronts: Mutex::default(), wake: Notify::new() }
     }
 
     /// There may be something to claim.
     pub(super) fn look(&self) {
         self.ready.store(true, Ordering::Relaxed);
         self.wake.notify_one();
+    }
+
+    /// There may be something to claim whose time has come.
+    pub(super) fn look_for_due(&self) {
+        self.due.store(true, Ordering::Relaxed);
+        self.look();
     }
 
     /// Whether operations may wait for a free slot.
@@ -168,34 +183,37 @@ impl Lane {
             Some(connection) => connection,
             None => self.shared.store.writer().await?,
         };
-        let seats = self.shared.seats.all();
-        let free = seats.iter().map(|seat| seat.free()).sum::<usize>();
-        let wants = free > 0 && self.shared.lanes[self.index].has_backlog();
-        if commands.is_empty() && !wants {
+        let shared = Arc::clone(&self.shared);
+        let handle = &shared.lanes[self.index];
+        let has_backlog = handle.has_backlog();
+        let offers = if has_backlog { shared.seats.offers(BATCH_MAX) } else { Vec::new() };
+        if commands.is_empty() && offers.is_empty() {
             self.connection = Some(connection);
             return Ok(());
         }
-        let outcome = if wants {
+        let outcome = if offers.is_empty() {
+            // A slot that became free just now is for the next turn, which looks who is first.
+            let found = (!has_backlog).then(Found::default);
+            let turn = self.decide(commands, found, &mut connection, again).await?;
+            match turn.store(&mut connection).await {
+                Ok(()) => Ok(turn),
+                Err(error) => Err((turn, error)),
+            }
+        } else {
+            if handle.due.swap(false, Ordering::Relaxed) {
+                shared.store.put_due().await?;
+            }
+            let part = (self.index, shared.lanes.len());
             let mut transaction = connection.begin().await.map_err(StoreError::from)?;
-            let limit = free.min(BATCH_MAX);
-            let claimable = self
-                .shared
-                .store
-                .lock_claimable(&mut transaction, self.shared.lanes.len(), self.index, limit)
-                .await?;
-            self.shared.lanes[self.index].ready.store(claimable.len() >= limit, Ordering::Relaxed);
-            let turn = self.decide(commands, &claimable, &mut transaction, again).await?;
+            let claimable = shared.store.lock_claimable(&mut transaction, part, &offers).await?;
+            let found = Found { offers, claimable };
+            handle.ready.store(found.is_full(), Ordering::Relaxed);
+            let turn = self.decide(commands, Some(found), &mut transaction, again).await?;
             match turn.store(&mut transaction).await {
                 Ok(()) => match transaction.commit().await {
                     Ok(()) => Ok(turn),
                     Err(error) => Err((turn, StoreError::from(error))),
                 },
-                Err(error) => Err((turn, error)),
-            }
-        } else {
-            let turn = self.decide(commands, &[], &mut connection, again).await?;
-            match turn.store(&mut connection).await {
-                Ok(()) => Ok(turn),
                 Err(error) => Err((turn, error)),
             }
         };
@@ -222,20 +240,25 @@ impl Lane {
         }
     }
 
+    /// Decides on the commands, and on what to claim: of what they change, and of what was `found` in
+    /// the queue; nothing where that has to be looked at first.
     async fn decide(
         &mut self,
         commands: &mut [Command],
-        claimable: &[Claimable],
+        found: Option<Found>,
         connection: &mut sqlx::PgConnection,
         again: bool,
     ) -> Result<Turn, EngineError> {
+        let claimable = found.as_ref().map_or([].as_slice(), |found| &found.claimable);
         self.load(commands, claimable, connection, again).await?;
         let keys = Keys::of(commands, &self.shared, connection).await?;
         let mut turn = Turn::new(&self.shared, self.index, keys);
         for command in commands {
             turn.carry_out(command, &mut self.runs).await?;
         }
-        turn.claim(claimable, &mut self.runs);
+        if let Some(found) = found {
+            turn.claim(found, &mut self.runs);
+        }
         turn.gather(&mut self.runs);
         Ok(turn)
     }
@@ -276,7 +299,13 @@ impl Lane {
             let run = Run::restore(stored.id, Arc::clone(&compiled.jobset), stored.snapshot);
             self.runs.insert(
                 stored.id,
-                Cached { run, jobset: stored.jobset, flags: stored.flags, version },
+                Cached {
+                    since: run.last_given(),
+                    run,
+                    jobset: stored.jobset,
+                    flags: stored.flags,
+                    version,
+                },
             );
         }
         Ok(())

@@ -53,9 +53,8 @@ pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
 impl Shared {
     /// Does what is to be done now; answers when to look again.
     async fn look_after(self: &Arc<Self>, duty: &Duty) -> Result<Duration, EngineError> {
-        match self.store.next_ready().await? {
-            Some(due) if due <= self.clock.now() => self.look(),
-            Some(_) | None => {}
+        if self.store.put_due().await? {
+            self.look();
         }
         self.note_used_tokens().await?;
         let usual = self.settings.poll_interval;

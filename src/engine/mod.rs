@@ -19,6 +19,7 @@ mod admission;
 mod causality;
 mod clock;
 mod command;
+mod deal;
 mod duty;
 mod ends;
 mod error;
@@ -117,6 +118,9 @@ pub struct EngineSettings {
     pub duty_lease: Duration,
     /// For how long operations are kept; `None` for a process that leaves that to others.
     pub retention: Option<Retention>,
+    /// By how much longer an operation must have waited than one whose priority is higher by 1, to go
+    /// before it. The same for all servers on one database.
+    pub ageing: Duration,
 }
 
 impl Default for EngineSettings {
@@ -133,6 +137,7 @@ impl Default for EngineSettings {
             repeatability_window: Duration::from_hours(24),
             duty_lease: Duration::from_secs(3),
             retention: None,
+            ageing: Duration::from_secs(30),
         }
     }
 }
@@ -197,7 +202,9 @@ impl Shared {
         self.tasks.spawn(async move {
             tokio::select! {
                 // A millisecond more than needed: the timer's and the database's clock differ.
-                () = tokio::time::sleep(wait + Duration::from_millis(1)) => shared.lanes[lane].look(),
+                () = tokio::time::sleep(wait + Duration::from_millis(1)) => {
+                    shared.lanes[lane].look_for_due();
+                }
                 () = shared.stopped.cancelled() => {}
             }
         });

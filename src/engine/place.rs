@@ -26,7 +26,7 @@ impl Place {
     /// Claims up to `slots` attempts of an operation with slots that were taken; answers how many.
     pub(super) fn claim(&mut self, cached: &mut Cached, slots: usize, now: DateTime<Utc>) -> usize {
         let worker = self.seat.incarnation;
-        let claims = cached.run.claim(slots, worker, now);
+        let claims = cached.run.claim(slots, worker, &self.seat.profile, now);
         // One claim may take from another step what its guard asks for.
         self.seat.give(slots - claims.len());
         self.assignments.extend(claims.iter().map(|claim| assignment(cached, claim, worker)));

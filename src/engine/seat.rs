@@ -1,7 +1,7 @@
 //! The seats of the workers that are given attempts by this process: how many each can take, and the
 //! way to it.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Instant;
@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::lock;
 use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, Jobset, StepState};
-use crate::store::{AttemptKey, Known};
+use crate::store::{AttemptKey, Known, Offer};
 
 /// An attempt that a worker is to run. It was claimed and that is durable.
 #[derive(Clone, Debug)]
@@ -176,6 +176,16 @@ impl Seats {
     /// All of them as they are now.
     pub(super) fn all(&self) -> Vec<Arc<Seat>> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The free slots, `most` of each kind at the most.
+    pub(super) fn offers(&self, most: usize) -> Vec<Offer> {
+        let mut offers: BTreeMap<Profile, usize> = BTreeMap::new();
+        for seat in self.all().iter().filter(|seat| seat.free() > 0) {
+            *offers.entry(seat.profile.clone()).or_default() += seat.free();
+        }
+        let offer = |(profile, free): (Profile, usize)| Offer { profile, free: free.min(most) };
+        offers.into_iter().map(offer).collect()
     }
 
     /// The workers that sit here.

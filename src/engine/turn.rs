@@ -1,7 +1,6 @@
 //! One turn of a lane: the decisions of a batch, what has to be stored for them, and what follows
 //! once it is stored.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use super::Shared;
 use super::command::{
     Ask, Command, ContextPatch, Expire, Held, Lease, Report, StopAnswer, StopAsked, Submit,
 };
+use super::deal::{Found, LeftOver, rank};
 use super::ends::{cancellation, given_up, never_begun, stopped};
 use super::error::EngineError;
 use super::idempotency::{Accepted, Keys};
@@ -24,8 +24,8 @@ use super::seat::Assignment;
 use crate::domain::decide::{Stale, Stopped};
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
-    AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    HAS_TERMS, Known, NewOperation, OperationData, Standing, StoreError,
+    AttemptRecord, Batch, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT, HAS_TERMS,
+    Known, NewOperation, OperationData, Standing, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -39,7 +39,7 @@ pub(super) struct Data {
 /// The decisions of one batch.
 pub(super) struct Turn {
     pub(super) shared: Arc<Shared>,
-    lane: usize,
+    pub(super) lane: usize,
     pub(super) now: DateTime<Utc>,
     batch: Batch,
     /// The runs that were changed.
@@ -52,9 +52,9 @@ pub(super) struct Turn {
     new: HashMap<Uuid, NewOperation>,
     pub(super) data: HashMap<Uuid, Data>,
     /// Operations that were claimable but were not changed; their place in the queue is set anew.
-    looked_at: Vec<Uuid>,
+    pub(super) looked_at: Vec<Uuid>,
     /// The seats, with what this turn claimed for each.
-    places: Vec<Place>,
+    pub(super) places: Vec<Place>,
     compiled: Vec<Arc<super::jobsets::Compiled>>,
     /// How workers stand, as far as it was asked.
     standings: HashMap<Incarnation, Standing>,
@@ -62,8 +62,9 @@ pub(super) struct Turn {
     ordered: Vec<Incarnation>,
     /// The earliest time at which something can be claimed that cannot be now.
     next_due: Option<DateTime<Utc>>,
-    /// Something stays claimable that this turn did not claim.
-    left_over: bool,
+    left_over: LeftOver,
+    /// What was found in the queue, if it was looked at.
+    pub(super) found: Option<Found>,
 }
 
 impl Turn {
@@ -84,7 +85,8 @@ impl Turn {
             standings: HashMap::new(),
             ordered: Vec::new(),
             next_due: None,
-            left_over: false,
+            left_over: LeftOver::default(),
+            found: None,
         }
     }
 
@@ -158,7 +160,7 @@ impl Turn {
         let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
         let terms = terms.clone();
         self.new.insert(*id, NewOperation { jobset, alias, labels, resources, terms });
-        runs.insert(*id, Cached { run, jobset, flags, version: 0 });
+        runs.insert(*id, Cached { run, jobset, flags, version: 0, since: self.now });
         self.touched.insert(*id);
     }
 
@@ -360,54 +362,9 @@ impl Turn {
         (context, version + 1)
     }
 
-    /// Gives free slots to what can be claimed: half of them to what has waited longest when there
-    /// is a backlog, so that a large operation or a flood of new ones does not starve old work.
-    pub(super) fn claim(&mut self, claimable: &[Claimable], runs: &mut HashMap<Uuid, Cached>) {
-        let free: usize = self.places.iter().map(|place| place.seat.free()).sum();
-        if free == 0 {
-            return;
-        }
-        let has_backlog = !claimable.is_empty() || self.shared.lanes[self.lane].has_backlog();
-        let own: Vec<Uuid> = self.touched.iter().copied().collect();
-        let queued: Vec<Uuid> = claimable.iter().map(|claimable| claimable.id).collect();
-        let share = if has_backlog { free.div_ceil(2) } else { 0 };
-        let mut given = 0;
-        for id in &queued {
-            if given >= share {
-                break;
-            }
-            given += self.claim_of(*id, share - given, runs);
-        }
-        for id in own.iter().chain(&queued) {
-            if has_backlog && self.new.contains_key(id) {
-                continue;
-            }
-            self.claim_of(*id, usize::MAX, runs);
-        }
-        self.looked_at = queued.into_iter().filter(|id| !self.touched.contains(id)).collect();
-    }
-
-    /// Claims up to `limit` attempts of an operation, the first for the worker with the most free
-    /// slots; answers how many were claimed.
-    fn claim_of(&mut self, id: Uuid, limit: usize, runs: &mut HashMap<Uuid, Cached>) -> usize {
-        let Some(cached) = runs.get_mut(&id) else { return 0 };
-        cached.run.advance(self.now);
-        self.places.sort_by_key(|place| Reverse(place.seat.free()));
-        let mut claimed = 0;
-        for place in &mut self.places {
-            let wanted = cached.run.claimable().min(limit - claimed);
-            let slots = place.seat.take(wanted);
-            if slots == 0 {
-                break;
-            }
-            self.touched.insert(id);
-            claimed += place.claim(cached, slots, self.now);
-        }
-        claimed
-    }
-
     /// Collects what has to be stored.
     pub(super) fn gather(&mut self, runs: &mut HashMap<Uuid, Cached>) {
+        let ageing = self.shared.settings.ageing;
         for id in &self.touched {
             let Some(cached) = runs.get_mut(id) else { continue };
             self.ordered.extend(cached.run.kills().iter().map(|kill| kill.worker));
@@ -423,11 +380,13 @@ impl Turn {
             }
             let span = Span { before: cached.version, to: cached.run.version() };
             self.spans.insert(*id, span);
+            let Cached { run, flags, version, since, .. } = cached;
+            let rank = rank(run, *since, ageing);
             match self.new.remove(id) {
-                Some(new) => self.batch.add_new(&mut cached.run, cached.flags, new),
-                None => self.batch.add_changed(&mut cached.run, cached.version, cached.flags),
+                Some(new) => self.batch.add_new(run, *flags, rank, new),
+                None => self.batch.add_changed(run, *version, *flags, rank),
             }
-            self.left_over |= cached.run.claimable() > 0;
+            self.left_over.note(run, rank, &self.places);
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
         }
         for place in self.places.iter().filter(|place| !place.assignments.is_empty()) {
@@ -438,8 +397,9 @@ impl Turn {
         }
         for id in &self.looked_at {
             if let Some(cached) = runs.get(id) {
-                self.batch.queue(&cached.run);
-                self.left_over |= cached.run.claimable() > 0;
+                let rank = rank(&cached.run, cached.since, ageing);
+                self.batch.queue(&cached.run, rank);
+                self.left_over.note(&cached.run, rank, &self.places);
             }
         }
     }
@@ -461,6 +421,8 @@ impl Turn {
         for compiled in &self.compiled {
             compiled.set_stored();
         }
+        self.left_over.tell(&shared.lanes[self.lane], self.found.as_ref());
+        self.hand_over();
         for place in self.places {
             place.seat.assign(place.assignments);
         }
@@ -471,11 +433,11 @@ impl Turn {
         };
         shared.watches.tell(&self.touched);
         shared.live.changed(&self.spans);
-        shared.news.tell(&self.spans, self.left_over, has_foreign_orders);
+        shared.news.tell(&self.spans, self.left_over.anywhere, has_foreign_orders);
         if self.batch.stirs_admission() {
             shared.admission.notify_one();
         }
-        if self.left_over {
+        if self.left_over.is_here() {
             shared.lanes[self.lane].look();
         }
         if let Some(due) = self.next_due {

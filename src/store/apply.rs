@@ -140,9 +140,20 @@ pub(super) const DIED: &str = r#"died as (
 )"#;
 
 pub(super) const QUEUED: &str = r#"queued as (
-    insert into ready as r (operation, due)
-    select * from unnest($46::uuid[], $47::timestamptz[])
-    on conflict (operation) do update set due = excluded.due where r.due <> excluded.due
+    insert into ready as r (operation, class, rank, due)
+    select * from unnest($46::uuid[], $92::text[], $93::timestamptz[], $47::timestamptz[])
+    on conflict (operation, class) do update set rank = excluded.rank, due = excluded.due
+    where (r.rank, r.due) is distinct from (excluded.rank, excluded.due)
+)"#;
+
+/// Operations whose steps require more than one set of labels stand in the queue with those only
+/// which are waited for now.
+pub(super) const TRIMMED: &str = r#"trimmed as (
+    delete from ready r
+    where r.operation = any ($94::uuid[])
+      and not exists (
+          select from unnest($46::uuid[], $92::text[]) as u (operation, class)
+          where u.operation = r.operation and u.class = r.class)
 )"#;
 
 pub(super) const UNQUEUED: &str = r#"unqueued as (

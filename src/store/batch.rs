@@ -17,12 +17,13 @@ use uuid::Uuid;
 use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::columns::{
-    Admissions, Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders,
+    Admissions, Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders, Ready,
     Resources, Standings,
 };
 use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
+use super::ready::class;
 use super::record::{
     AttemptRecord, GATED, HAS_RESOURCES, HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
@@ -46,8 +47,10 @@ pub struct Batch {
     jobsets: Jobsets,
     data: Data,
     ended: Vec<Uuid>,
-    ready: Moments,
+    ready: Ready,
     not_ready: Vec<Uuid>,
+    /// The operations that may stand in the queue with something that is not waited for any more.
+    trimmed: Vec<Uuid>,
     timers: Moments,
     orders: Orders,
     kept: Kept,
@@ -85,8 +88,8 @@ impl Batch {
         }
     }
 
-    /// Stores a new operation as its run stands now.
-    pub fn add_new(&mut self, run: &mut Run, flags: i16, new: NewOperation) {
+    /// Stores a new operation as its run stands now; `rank` is its place in the queue.
+    pub fn add_new(&mut self, run: &mut Run, flags: i16, rank: DateTime<Utc>, new: NewOperation) {
         let row =
             NewRow { jobset: Some(new.jobset), labels: new.labels.map(Json), alias: new.alias };
         self.add_run(run, 0, flags, row);
@@ -94,7 +97,7 @@ impl Batch {
             self.ended.push(run.id());
             return;
         }
-        self.queue(run);
+        self.queue(run, rank);
         for name in new.resources {
             self.resources.operation.push(run.id());
             self.resources.name.push(name);
@@ -104,8 +107,8 @@ impl Batch {
         }
     }
 
-    /// Stores what changed in a run since version `expected`.
-    pub fn add_changed(&mut self, run: &mut Run, expected: i32, flags: i16) {
+    /// Stores what changed in a run since version `expected`; `rank` is its place in the queue.
+    pub fn add_changed(&mut self, run: &mut Run, expected: i32, flags: i16, rank: DateTime<Utc>) {
         self.add_run(run, expected, flags, NewRow::default());
         if run.state().is_final() {
             self.ended.push(run.id());
@@ -121,7 +124,7 @@ impl Batch {
                 self.admissions.touched.push(run.id());
                 self.admissions.paused.push(run.is_paused());
             }
-            self.queue(run);
+            self.queue(run, rank);
         }
     }
 
@@ -131,15 +134,18 @@ impl Batch {
     }
 
     /// Puts an operation in the queue if something can be claimed of it now or later, and takes it
-    /// out otherwise.
-    pub fn queue(&mut self, run: &Run) {
-        let due = if run.claimable() > 0 { Some(run.entered()) } else { run.next_due() };
-        match due {
-            Some(due) => {
-                self.ready.operation.push(run.id());
-                self.ready.at.push(due);
-            }
-            None => self.not_ready.push(run.id()),
+    /// out otherwise. Lower ranks go first.
+    pub fn queue(&mut self, run: &Run, rank: DateTime<Utc>) {
+        let demands = run.demands();
+        if demands.is_empty() {
+            return self.not_ready.push(run.id());
+        }
+        let lane = run.jobset().scheduling.lane.as_deref();
+        for (labels, due) in demands {
+            self.ready.push(run.id(), class(lane, labels), rank, due);
+        }
+        if run.jobset().needs.count() > 1 {
+            self.trimmed.push(run.id());
         }
     }
 
@@ -348,6 +354,7 @@ impl Batch {
             (has_new, apply::BORN),
             (!self.ended.is_empty(), apply::DIED),
             (!self.ready.operation.is_empty(), apply::QUEUED),
+            (!self.trimmed.is_empty(), apply::TRIMMED),
             (!self.not_ready.is_empty(), apply::UNQUEUED),
             (!self.timers.operation.is_empty(), apply::TIMED),
             (!self.orders.operation.is_empty(), apply::ORDERED),
@@ -423,7 +430,7 @@ impl Batch {
             .bind(&self.data.cancellation)
             .bind(&self.ended)
             .bind(&self.ready.operation)
-            .bind(&self.ready.at)
+            .bind(&self.ready.due)
             .bind(&self.not_ready)
             .bind(&self.timers.operation)
             .bind(&self.timers.at)
@@ -468,6 +475,9 @@ impl Batch {
             .bind(&self.admissions.touched)
             .bind(&self.admissions.paused)
             .bind(&self.admissions.ended)
+            .bind(&self.ready.class)
+            .bind(&self.ready.rank)
+            .bind(&self.trimmed)
             .execute(connection)
             .await?;
         Ok(())

@@ -88,6 +88,11 @@ impl Moments {
     }
 }
 
+columns! {
+    /// The queue. Without `due` something can be claimed at once.
+    Ready { operation: Uuid, class: String, rank: DateTime<Utc>, due: Option<DateTime<Utc>> }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Orders {
     pub(super) worker: Vec<i64>,

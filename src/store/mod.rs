@@ -32,6 +32,7 @@ mod output;
 mod packed;
 mod prompt;
 mod read;
+mod ready;
 mod record;
 mod remote;
 mod retention;
@@ -52,13 +53,14 @@ pub use live::{NewEvent, NewOutput, OutputPlace};
 pub use message::{
     AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
 };
-pub use operation::{Claimable, StoredRun};
+pub use operation::StoredRun;
 pub use output::{OutputOf, OutputPiece, OutputStart, OutputView};
 pub use packed::CHUNK;
 pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
 pub use read::{
     AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView, shown_id,
 };
+pub use ready::{Claimable, Offer};
 pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
@@ -66,7 +68,7 @@ pub use record::{
 pub use remote::{HeldBy, KnownWorker, SeatTaken, WorkerView};
 pub use retention::{Buried, KeptDay};
 pub use token::{NewToken, SecretHash, TokenView};
-pub use worker::{Heartbeat, LiveWorkers, LostWorker, NewWorker, Order, Standing};
+pub use worker::{Heartbeat, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;
 use std::time::Duration;

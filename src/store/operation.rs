@@ -26,15 +26,6 @@ pub struct StoredRun {
     pub snapshot: Snapshot,
 }
 
-/// An operation with something to claim; its rows are locked until the transaction ends.
-#[derive(Clone, Copy, Debug)]
-pub struct Claimable {
-    /// The operation's id.
-    pub id: Uuid,
-    /// Its version, which nobody else can change meanwhile.
-    pub version: i32,
-}
-
 #[derive(FromRow)]
 struct Row {
     id: Uuid,
@@ -191,48 +182,6 @@ impl Store {
         let mut chunks = chunked_steps(connection, &chunked).await?;
         let mut stamps = stamps(connection, &rows).await?;
         rows.into_iter().map(|row| row.into_run(&mut chunks, &mut stamps)).collect()
-    }
-
-    /// Up to `limit` operations of one lane with something to claim, oldest first. Their rows are
-    /// locked until the transaction of `connection` ends; those that others have locked are passed
-    /// over.
-    ///
-    /// # Errors
-    /// As for any statement.
-    pub async fn lock_claimable(
-        &self,
-        connection: &mut PgConnection,
-        lanes: usize,
-        lane: usize,
-        limit: usize,
-    ) -> Result<Vec<Claimable>, StoreError> {
-        let rows: Vec<(Uuid, i32)> = sqlx::query_as(
-            r#"
-            -- operation/lock_claimable
-            select o.id, o.version
-            from ready r
-            join operation o on o.id = r.operation
-            where r.due <= clock_timestamp()
-              and get_byte(uuid_send(r.operation), 15) % $1 = $2
-            order by r.due, r.operation
-            limit $3
-            for update of r, o skip locked
-            "#,
-        )
-        .bind(i32::try_from(lanes).unwrap_or(i32::MAX))
-        .bind(i32::try_from(lane).unwrap_or(i32::MAX))
-        .bind(i64::try_from(limit).unwrap_or(i64::MAX))
-        .fetch_all(connection)
-        .await?;
-        Ok(rows.into_iter().map(|(id, version)| Claimable { id, version }).collect())
-    }
-
-    /// When the next operation has something to claim; `None` if none waits.
-    ///
-    /// # Errors
-    /// As for any statement.
-    pub async fn next_ready(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
-        Ok(sqlx::query_scalar("select min(due) from ready").fetch_one(&self.read).await?)
     }
 
     /// Up to `limit` operations for which time is up.

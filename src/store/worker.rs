@@ -1,6 +1,6 @@
 //! Worker incarnations, their leases and the orders they are given.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -13,6 +13,8 @@ use super::error::StoreError;
 use super::lease::interval;
 use super::operation::held_by;
 use super::token::SecretHash;
+use crate::domain::explain::Crew;
+use crate::domain::needs::Labels;
 use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, LeaseTerms};
 
@@ -70,15 +72,6 @@ pub enum Standing {
     Lost,
     /// Nothing that it says counts any more.
     Over,
-}
-
-/// The workers that hold a lease, all together.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
-pub struct LiveWorkers {
-    /// How many there are.
-    pub live: i64,
-    /// How many attempts they run at once.
-    pub slots: i64,
 }
 
 /// "End the processes of this attempt."
@@ -377,21 +370,29 @@ impl Store {
         Ok(seated.into_iter().collect())
     }
 
-    /// Counts the workers that hold a lease and have slots, and their slots.
+    /// The workers that hold a lease and have slots, those that offer the same counted together.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn live_workers(&self) -> Result<LiveWorkers, StoreError> {
-        Ok(sqlx::query_as(
+    pub async fn live_workers(&self) -> Result<Vec<Crew>, StoreError> {
+        type Row = (Json<Labels>, Option<Vec<String>>, i64, i64);
+        let rows: Vec<Row> = sqlx::query_as(
             r#"
             -- worker/live_workers
-            select count(*) as live, coalesce(sum(slots), 0)::bigint as slots
+            select labels, lanes, count(*), sum(slots)
             from worker
             where lease_until > clock_timestamp() and slots > 0
+            group by labels, lanes
             "#,
         )
-        .fetch_one(&self.read)
-        .await?)
+        .fetch_all(&self.read)
+        .await?;
+        let count = |number: i64| u32::try_from(number).unwrap_or(u32::MAX);
+        let crew = |(Json(labels), lanes, live, slots): Row| {
+            let profile = Profile { labels, lanes: lanes.map(BTreeSet::from_iter) };
+            Crew { profile, live: count(live), slots: count(slots) }
+        };
+        Ok(rows.into_iter().map(crew).collect())
     }
 
     /// Those of some operations that ended longer ago than `age`, or that are not stored.

@@ -13,6 +13,7 @@ mod functions;
 mod history;
 mod idempotency;
 mod live;
+mod scheduling;
 mod seats;
 mod support;
 

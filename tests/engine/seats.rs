@@ -15,13 +15,13 @@ use crate::{next, report};
 const LEASE: Duration = Duration::from_mins(1);
 
 /// So many steps that wait for nothing.
-fn wide(width: usize) -> Value {
+pub(crate) fn wide(width: usize) -> Value {
     let steps: Vec<Value> = (0..width).map(|n| json!({"name": format!("s{n}")})).collect();
     json!({"name": "wide", "steps": steps})
 }
 
 /// Takes assignments until there are so many.
-async fn take(seat: &WorkerSeat, count: usize) -> Vec<Assignment> {
+pub(crate) async fn take(seat: &WorkerSeat, count: usize) -> Vec<Assignment> {
     let mut taken = Vec::new();
     while taken.len() < count {
         taken.extend(within(seat.assignments()).await);
@@ -29,7 +29,7 @@ async fn take(seat: &WorkerSeat, count: usize) -> Vec<Assignment> {
     taken
 }
 
-async fn succeed(seat: &WorkerSeat, assignments: &[Assignment]) {
+pub(crate) async fn succeed(seat: &WorkerSeat, assignments: &[Assignment]) {
     let reports = assignments.iter().map(|of| report(of, Ending::Succeeded)).collect();
     for answer in seat.settle(reports).await {
         answer.unwrap();

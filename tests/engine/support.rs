@@ -65,13 +65,16 @@ pub(crate) async fn host(url: &str, slots: u32) -> Host {
 pub(crate) async fn engine(url: &str) -> Engine {
     let store = Store::new(&StoreSettings::new(url)).unwrap();
     store.migrate().await.unwrap();
-    // What is lost goes to others at once: the seats of tests have short leases.
-    let settings = EngineSettings {
+    Engine::start(store, settings(), wire::decode_definition).await.unwrap()
+}
+
+/// What is lost goes to others at once: the seats of tests have short leases.
+pub(crate) fn settings() -> EngineSettings {
+    EngineSettings {
         poll_interval: Duration::from_millis(100),
         requeue_after: Duration::ZERO,
         ..EngineSettings::default()
-    };
-    Engine::start(store, settings, wire::decode_definition).await.unwrap()
+    }
 }
 
 /// A worker that a test plays itself.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 use sutbot::domain::decide::{Cause, Ending};
 use sutbot::domain::definition::{Definition, Retry, StepDefinition};
+use sutbot::domain::profile::Profile;
 use sutbot::domain::{Jobset, Limits, Run};
 use uuid::Uuid;
 
@@ -48,7 +49,7 @@ fn run(jobset: &Arc<Jobset>, flaky: bool) -> Vec<usize> {
     let mut sizes = Vec::new();
     while !run.state().is_final() {
         now += TimeDelta::hours(1);
-        for claim in run.claim(16, WORKER, now) {
+        for claim in run.claim(16, WORKER, &Profile::default(), now) {
             let fails = flaky && claim.attempt == 1 && claim.step % 3 == 0;
             let ending = if fails { Ending::Failed(Cause::Exit(1)) } else { Ending::Succeeded };
             run.settle(claim.step, claim.attempt, WORKER, ending, now).expect("its own claim");

@@ -1,9 +1,12 @@
 //! Giving attempts to a worker.
 
+use std::cmp::Reverse;
+
 use chrono::{DateTime, Utc};
 
 use crate::domain::action::Action;
 use crate::domain::machine::Rule;
+use crate::domain::profile::Profile;
 use crate::domain::run::{Incarnation, OpenAttempt, Run};
 use crate::domain::state::StepState;
 
@@ -21,12 +24,17 @@ pub struct Claim {
 }
 
 impl Run {
-    /// Gives up to `limit` attempts to `worker`, lowest step number first.
-    pub fn claim(&mut self, limit: usize, worker: Incarnation, now: DateTime<Utc>) -> Vec<Claim> {
+    /// Gives up to `limit` attempts to `worker`, which offers `profile`.
+    pub fn claim(
+        &mut self,
+        limit: usize,
+        worker: Incarnation,
+        profile: &Profile,
+        now: DateTime<Utc>,
+    ) -> Vec<Claim> {
         self.advance(now);
         let has_expired = self.expire_waiting(now);
-        let chosen: Vec<u32> =
-            self.queue.runnable().iter().copied().take(limit.min(self.claimable())).collect();
+        let chosen = self.choose(limit.min(self.claimable_by(profile)), profile);
         let mut claims = Vec::with_capacity(chosen.len());
         for step in chosen {
             let waited = self.open.get(&step).copied();
@@ -64,6 +72,17 @@ impl Run {
                 Claim { step, attempt: open.attempt, state, until }
             })
             .collect()
+    }
+
+    /// Up to `limit` steps that a worker may run: those first that require most of it, because others
+    /// may run the rest; lowest step number first.
+    fn choose(&self, limit: usize, profile: &Profile) -> Vec<u32> {
+        let needs = &self.jobset.needs;
+        let sets = self.queue.runnable().iter();
+        let sets = sets.map(|(set, steps)| (needs.labels(*set), steps));
+        let mut fit: Vec<_> = sets.filter(|(labels, _)| profile.has(labels)).collect();
+        fit.sort_by_key(|(labels, _)| Reverse(labels.len()));
+        fit.into_iter().flat_map(|(_, steps)| steps).copied().take(limit).collect()
     }
 
     /// By what a claim moves a step: what was admitted needs no guard any more.

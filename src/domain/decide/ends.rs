@@ -9,6 +9,7 @@ use super::tests::{WORKER, start};
 use super::{Cause, Ending, Selection, Stopped};
 use crate::domain::changes::{Cut, Event, Fact, KillHow};
 use crate::domain::definition::{Definition, ForEnd, OnCancel, OnFailure, Retry, StepDefinition};
+use crate::domain::profile::Profile;
 use crate::domain::run::Run;
 use crate::domain::testing::{compile, definition, found, step};
 use crate::domain::{Action, OperationState, Role, StepState, Stop, Timeout};
@@ -101,7 +102,7 @@ fn state(run: &Run, name: &str) -> StepState {
 
 /// Claims all there is; the names.
 fn claim(run: &mut Run, now: DateTime<Utc>) -> Vec<String> {
-    let claims = run.claim(100, WORKER, now);
+    let claims = run.claim(100, WORKER, &Profile::default(), now);
     claims.iter().map(|c| run.jobset().step(c.step).definition.name.clone()).collect()
 }
 
@@ -324,7 +325,7 @@ fn a_pause_does_not_count_as_waiting() {
 fn all_attempts_together_may_take_only_so_long() {
     let mut run = waiting(0, 10, OnFailure::Fail);
     assert_eq!(run.next_timer(), None, "it has not begun");
-    let claims = run.claim(1, WORKER, start() + TimeDelta::seconds(50));
+    let claims = run.claim(1, WORKER, &Profile::default(), start() + TimeDelta::seconds(50));
     let until = start() + TimeDelta::seconds(60);
     assert_eq!(claims[0].until, Some(until));
     settle(&mut run, "a", Ending::Failed(Cause::Exit(1)), start() + TimeDelta::seconds(51));

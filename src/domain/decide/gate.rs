@@ -33,6 +33,7 @@ mod tests {
     use crate::domain::decide::tests::{WORKER, start};
     use crate::domain::decide::{Selection, Steer, Verb};
     use crate::domain::definition::{Definition, ForEnd, StepDefinition};
+    use crate::domain::profile::Profile;
     use crate::domain::testing::{compile, definition, step};
     use crate::domain::{Action, OperationState, StepState, Stop};
 
@@ -64,13 +65,13 @@ mod tests {
         let mut run = gated();
         assert!(run.is_gated());
         assert_eq!(run.claimable(), 0);
-        assert_eq!(run.claim(9, WORKER, minutes(5)), []);
+        assert_eq!(run.claim(9, WORKER, &Profile::default(), minutes(5)), []);
         assert_eq!(run.state(), OperationState::NotStarted);
         run.ungate(minutes(5));
         assert!(!run.is_gated());
         let facts: Vec<Fact> = run.take_changes().events.iter().map(|event| event.fact).collect();
         assert_eq!(facts, [Fact::Submitted, Fact::Admitted]);
-        assert_eq!(run.claim(9, WORKER, minutes(5)).len(), 1);
+        assert_eq!(run.claim(9, WORKER, &Profile::default(), minutes(5)).len(), 1);
         assert_eq!(run.state(), OperationState::Running);
         let version = run.version();
         run.ungate(minutes(6));

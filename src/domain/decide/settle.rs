@@ -239,6 +239,7 @@ mod tests {
     use crate::domain::decide::tests::start;
     use crate::domain::decide::{Selection, Steer, Verb};
     use crate::domain::definition::StepDefinition;
+    use crate::domain::profile::Profile;
     use crate::domain::testing::{compile, definition, step};
     use crate::itc::Causality;
 
@@ -249,7 +250,7 @@ mod tests {
         let steps = vec![step("a", ""), StepDefinition { retry, ..step("b", "") }];
         let jobset = compile(definition(steps, Vec::new())).unwrap();
         let mut run = Run::submit(Uuid::from_u128(1), jobset, start());
-        assert_eq!(run.claim(2, WORKER, start()).len(), 2);
+        assert_eq!(run.claim(2, WORKER, &Profile::default(), start()).len(), 2);
         let knows = |n: u32| run.stamps().branches[&n].stamp.peek();
         let (a, b) = (knows(0), knows(1));
         assert_eq!(a.compare(&b), Causality::Concurrent);
@@ -291,7 +292,7 @@ mod tests {
         let failed = Ending::Failed(Cause::Exit(1));
         run.settle_having_heard(1, 1, WORKER, failed, Some(&a), start()).unwrap();
         let later = start() + Duration::from_hours(1);
-        assert_eq!(run.claim(1, WORKER, later).len(), 1);
+        assert_eq!(run.claim(1, WORKER, &Profile::default(), later).len(), 1);
         assert!(a.happened_before(&run.stamps().branches[&1].stamp.stamp()));
     }
 

@@ -22,6 +22,7 @@ use crate::domain::definition::{
 };
 use crate::domain::explain;
 use crate::domain::machine::{Rule, Target, default_machine};
+use crate::domain::profile::Profile;
 use crate::domain::run::{Run, Snapshot};
 use crate::domain::{Action, Actor, Jobset, Limits, OperationState, Phase, StepState, Stop};
 
@@ -213,7 +214,7 @@ impl Walk {
         let was_final = self.run.state().is_final();
         match step {
             Move::Claim(limit) => {
-                let claims = self.run.claim(*limit, WORKER, self.now);
+                let claims = self.run.claim(*limit, WORKER, &Profile::default(), self.now);
                 assert!(claims.len() <= *limit);
             }
             Move::Settle(which, ending) => {
@@ -455,7 +456,7 @@ fn of(text: &[(&str, &str)], steps: &[&str], failure: &[(&str, &str)]) -> Run {
 /// Runs to the end; steps named in `failing` fail.
 fn outcome(mut run: Run, failing: &[&str]) -> (OperationState, Vec<(String, StepState)>) {
     while !run.state().is_final() {
-        for claim in run.claim(10, WORKER, start()) {
+        for claim in run.claim(10, WORKER, &Profile::default(), start()) {
             let name = &run.jobset().step(claim.step).definition.name;
             let ending = if failing.contains(&name.as_str()) {
                 Ending::Failed(Cause::Exit(1))

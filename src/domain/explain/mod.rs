@@ -18,6 +18,7 @@ mod terms;
 pub(super) mod tests;
 mod web;
 mod words;
+mod workers;
 
 use chrono::{DateTime, Utc};
 
@@ -26,6 +27,7 @@ pub use moves::{Elsewhere, Move};
 
 use super::action::Action;
 use super::admission::Rate;
+use super::profile::Profile;
 use super::rollup;
 use super::run::Run;
 use super::state::{Phase, StepState};
@@ -79,9 +81,15 @@ pub enum Gate {
 }
 
 /// The workers that hold a lease.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Workers {
-    /// How many there are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workers(pub Vec<Crew>);
+
+/// Workers that offer the same.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Crew {
+    /// What each of them offers.
+    pub profile: Profile,
+    /// How many they are.
     pub live: u32,
     /// How many attempts they run at once, all together.
     pub slots: u32,

@@ -1,6 +1,7 @@
 //! What is said of runs in many situations, and what holds for any run.
 
 mod own;
+mod workers;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,10 +10,11 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::{Around, Because, CAUSES_MAX, GuardOf, Kind, Workers, operation, step};
+use super::{Around, Because, CAUSES_MAX, Crew, GuardOf, Kind, Workers, operation, step};
 use crate::domain::action::{Action, Actor};
 use crate::domain::decide::{Cause, Ending, Selection, Steer, Verb};
 use crate::domain::definition::{ClauseDefinition, Definition, OnFailure, Retry, StepDefinition};
+use crate::domain::profile::Profile;
 use crate::domain::{Jobset, Limits, OperationState, Run, StepState, Stop};
 
 const WORKER: i64 = 7;
@@ -21,8 +23,13 @@ fn start() -> DateTime<Utc> {
     DateTime::from_timestamp(1_800_000_000, 0).unwrap()
 }
 
+/// So many workers that all offer the same.
+fn workers(live: u32, slots: u32) -> Workers {
+    Workers(vec![Crew { live, slots, ..Crew::default() }])
+}
+
 fn around(now: DateTime<Utc>) -> Around {
-    Around { now, deadline: None, workers: Workers { live: 1, slots: 4 }, gate: None }
+    Around { now, deadline: None, workers: workers(1, 4), gate: None }
 }
 
 /// What must hold of what is said about any run; the random walks ask it after every command.
@@ -92,7 +99,7 @@ fn of(steps: Vec<StepDefinition>, success: &[(&str, &str)], failure: &[(&str, &s
 
 /// Claims everything and settles it; steps named in `failing` fail.
 fn round(run: &mut Run, failing: &[&str]) {
-    for claim in run.claim(100, WORKER, start()) {
+    for claim in run.claim(100, WORKER, &Profile::default(), start()) {
         let name = &run.jobset().step(claim.step).definition.name;
         let is_failing = failing.contains(&name.as_str());
         let ending = if is_failing { Ending::Failed(Cause::Exit(1)) } else { Ending::Succeeded };
@@ -268,12 +275,12 @@ fn timers_workers_and_limits() {
         "`other` waits for a worker with a free slot (1 worker is registered, with 4 slots)",
     );
     let told = |live, slots| {
-        let around = Around { workers: Workers { live, slots }, ..around(start()) };
+        let around = Around { workers: workers(live, slots), ..around(start()) };
         step(&run, 1, &around).because.remove(0).message
     };
     assert!(told(1, 1).ends_with(" (1 worker is registered, with 1 slot)"));
     assert!(told(2, 8).ends_with(" (2 workers are registered, with 8 slots in all)"));
-    let nobody = Around { workers: Workers { live: 0, slots: 0 }, ..around(start()) };
+    let nobody = Around { workers: Workers::default(), ..around(start()) };
     let all = operation(&run, &nobody).because;
     assert_eq!(
         all[0].message,
@@ -281,7 +288,7 @@ fn timers_workers_and_limits() {
          start one by `mother worker`"
     );
     assert_eq!((all.len(), all[0].steps), (1, Some(3)));
-    let claim = run.claim(10, WORKER, start()).remove(0);
+    let claim = run.claim(10, WORKER, &Profile::default(), start()).remove(0);
     let at_most = "`other` waits: no more than 1 of the operation's steps run at once \
                    (maxConcurrency), and so many do";
     says(&run, "other", Kind::Worker, at_most);
@@ -318,7 +325,7 @@ fn the_operation_as_a_whole() {
     let all = operation(&run, &around(start())).because;
     assert_eq!((all[0].kind, all[0].steps), (Kind::Operation, Some(2)));
     run.pause(false, start());
-    let claims = run.claim(10, WORKER, start());
+    let claims = run.claim(10, WORKER, &Profile::default(), start());
     run.pause(true, start());
     let kinds: Vec<Kind> =
         operation(&run, &around(start())).because.iter().map(|b| b.kind).collect();

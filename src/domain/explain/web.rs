@@ -26,8 +26,8 @@ pub(super) enum Reason {
     Leaving(OpenAttempt),
     /// Its back-off lasts until then.
     Timer(DateTime<Utc>),
-    /// It waits for a worker.
-    NoSlot,
+    /// It waits for a worker that has the labels of this set.
+    NoSlot(u32),
     /// As many steps run as may.
     AtMost(u32),
     /// The operation is paused.
@@ -48,7 +48,7 @@ impl Reason {
     /// Whether steps that have it are told together.
     const fn is_shared(&self) -> bool {
         match self {
-            Self::NoSlot
+            Self::NoSlot(_)
             | Self::AtMost(_)
             | Self::Paused
             | Self::Gated
@@ -416,7 +416,8 @@ pub(super) fn waiting_for(run: &Run, n: u32, now: DateTime<Utc>) -> Option<Vec<R
     }
     if reasons.is_empty() {
         let most = run.jobset.max_concurrency.filter(|most| run.in_hands >= *most);
-        reasons.push(most.map_or(Reason::NoSlot, Reason::AtMost));
+        let no_slot = || Reason::NoSlot(run.jobset.needs.of(n));
+        reasons.push(most.map_or_else(no_slot, Reason::AtMost));
     }
     Some(reasons)
 }

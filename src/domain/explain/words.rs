@@ -5,7 +5,7 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::guards::Tally;
 use super::terms::{for_each_alive, for_each_dead};
 use super::web::{Grouped, Reason, Web, moving_verbs};
-use super::{Around, Because, Gate, Kind};
+use super::{Around, Because, Gate, Kind, workers};
 use crate::domain::action::Action;
 use crate::domain::admission::Rate;
 use crate::domain::definition::Work;
@@ -138,15 +138,17 @@ fn cause(web: &Web<'_>, group: &Grouped, around: &Around) -> Because {
     }
     // A pause is told even if it keeps no step; its words name none.
     let because = reason_words(run, steps.first().copied().unwrap_or(0), &group.reason);
-    let workers =
-        if group.reason == Reason::NoSlot { workers_words(around) } else { String::new() };
-    if group.places.len() < 2 {
-        let message = because.message + &workers;
-        return Because { message, ..because };
-    }
     let names = names(run, &steps, group.places.len());
+    if let Reason::NoSlot(set) = &group.reason {
+        let waits = if group.places.len() < 2 { "waits" } else { "wait" };
+        let step = because.step.filter(|_| group.places.len() < 2);
+        let message = format!("{names} {waits}{}", workers::words(run, *set, around));
+        return Because { step, message, ..because };
+    }
+    if group.places.len() < 2 {
+        return because;
+    }
     let message = match &group.reason {
-        Reason::NoSlot => format!("{names} wait for a worker with a free slot{workers}"),
         Reason::AtMost(most) => format!("{names} wait: {}", at_most(*most)),
         Reason::Paused => format!("{names} wait: {PAUSED}"),
         Reason::Stopping => stopping(run).to_owned(),
@@ -242,19 +244,6 @@ fn at_end(run: &Run, n: u32) -> String {
     }
 }
 
-fn workers_words(around: &Around) -> String {
-    let workers = around.workers;
-    let slots = match workers.slots {
-        1 => "1 slot".to_owned(),
-        slots => format!("{slots} slots"),
-    };
-    match workers.live {
-        0 => "; no worker is registered: start one by `mother worker`".to_owned(),
-        1 => format!(" (1 worker is registered, with {slots})"),
-        live => format!(" ({live} workers are registered, with {slots} in all)"),
-    }
-}
-
 /// One reason of step `n`, without the way to it.
 fn reason_words(run: &Run, n: u32, reason: &Reason) -> Because {
     let (name, state) = (name(run, n), now(run, n));
@@ -302,7 +291,7 @@ fn reason_words(run: &Run, n: u32, reason: &Reason) -> Because {
                 format!("`{name}` tries again at {}, when its back-off has passed", time(*due)),
             )
         },
-        Reason::NoSlot => {
+        Reason::NoSlot(_) => {
             plain(Kind::Worker, format!("`{name}` waits for a worker with a free slot"))
         }
         Reason::AtMost(most) => plain(Kind::Worker, format!("`{name}` waits: {}", at_most(*most))),

@@ -22,6 +22,7 @@ use crate::domain::Jobset;
 use crate::domain::definition::{
     ClauseDefinition, Definition, MachineDefinition, Need, Retry, StepDefinition,
 };
+use crate::domain::profile::Profile;
 use crate::domain::run::Run;
 use crate::domain::testing::{compile, definition, machine};
 
@@ -231,7 +232,7 @@ impl Both {
         match step {
             Move::Claim => {
                 let may = naive.claimable(&self.situation);
-                let claims = self.run.claim(1, WORKER, self.now);
+                let claims = self.run.claim(1, WORKER, &Profile::default(), self.now);
                 let taken: Vec<usize> = claims.iter().map(|claim| self.place(claim.step)).collect();
                 assert_eq!(taken.is_empty(), may.is_empty(), "{taken:?} of {may:?} is claimed");
                 for n in taken {
@@ -337,7 +338,7 @@ impl Both {
         let mut later = self.run.clone();
         later.advance(self.now + TimeDelta::days(1));
         let claimable: BTreeSet<usize> =
-            later.queue.runnable().iter().map(|n| self.place(*n)).collect();
+            later.queue.runnable().values().flatten().map(|n| self.place(*n)).collect();
         assert_eq!(claimable, self.naive.claimable(end), "after {after}: claimable in {told:?}");
         for (n, action) in (0..STEPS).flat_map(|n| ACTIONS.map(|action| (n, action))) {
             let Some(action) = self.run.jobset().action(action) else { continue };

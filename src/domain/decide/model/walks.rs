@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::super::tests::{WORKER, Walk, config, moves, operator_actions, start};
 use super::super::{Cause, Ending, Selection, Steer, Verb};
 use crate::domain::definition::{Definition, MachineDefinition, Retry, StepDefinition};
+use crate::domain::profile::Profile;
 use crate::domain::run::Run;
 use crate::domain::testing::{
     canary, compile, definition, door, guarded, machine, repair, step, with_machine,
@@ -90,7 +91,7 @@ fn state(run: &Run, name: &str) -> String {
 
 /// Claims what can be claimed and settles it for the step of that name.
 fn settle(run: &mut Run, name: &str, ending: Ending) {
-    run.claim(10, WORKER, start());
+    run.claim(10, WORKER, &Profile::default(), start());
     let n = run.jobset().number(name).unwrap();
     let attempt = run.open()[&n].attempt;
     run.settle(n, attempt, WORKER, ending, start()).unwrap();
@@ -140,7 +141,7 @@ fn an_automatic_transition_leads_from_one_work_to_another() {
             "Repair done Done",
         ],
     ));
-    run.claim(10, WORKER, start());
+    run.claim(10, WORKER, &Profile::default(), start());
     settle(&mut run, "a", Ending::Failed(Cause::Exit(1)));
     assert_eq!(state(&run, "x"), "Repair");
     assert_eq!(run.kills().len(), 1, "the first work is ended");

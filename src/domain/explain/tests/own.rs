@@ -13,6 +13,7 @@ use super::{
 use crate::domain::definition::{
     ClauseDefinition, End, MachineDefinition, StateDefinition, TransitionDefinition, Work,
 };
+use crate::domain::profile::Profile;
 
 fn to(
     from: &str,
@@ -99,7 +100,7 @@ fn play(run: &mut Run, what: usize, which: usize) {
     let held = run.open().iter().find(|(_, open)| open.holder == Some(WORKER));
     let held = held.map(|(step, open)| (*step, open.attempt));
     match (what, held) {
-        (0, _) => drop(run.claim(1 + which % 2, WORKER, start())),
+        (0, _) => drop(run.claim(1 + which % 2, WORKER, &Profile::default(), start())),
         (1, Some((step, attempt))) => {
             let ending = [
                 Ending::Succeeded,
