@@ -122,7 +122,8 @@ impl From<EngineError> for ApiError {
             EngineError::Unavailable => Self::unavailable("DatabaseUnavailable", message),
             EngineError::Overloaded => Self::unavailable("Overloaded", message),
             EngineError::ShuttingDown => Self::unavailable("ShuttingDown", message),
-            EngineError::NotFound => Self::not_found(message),
+            EngineError::NotFound | EngineError::Forgotten(_) => Self::not_found(message),
+            EngineError::Tombstone => Self::new(StatusCode::GONE, "OperationTombstone", message),
             EngineError::NoAttempt { .. } => Self::not_found(message).target("attempt"),
             EngineError::Unstamped { .. } => Self::new(StatusCode::CONFLICT, "NoStamps", message),
             EngineError::VersionMismatch(_) => {
@@ -136,9 +137,14 @@ impl From<EngineError> for ApiError {
             EngineError::KeyTaken(kind) => super::idempotency::taken(kind, message),
             EngineError::Ended => Self::new(StatusCode::CONFLICT, "OperationEnded", message),
             EngineError::Stale(_) => Self::new(StatusCode::CONFLICT, "StaleAttempt", message),
+            EngineError::NoWorker => Self::not_found(message).target("id"),
+            EngineError::LeaseLost => Self::new(StatusCode::GONE, "LeaseLost", message),
+            EngineError::NotTheWorker => {
+                Self::new(StatusCode::FORBIDDEN, "NotTheWorker", message).target("Worker-Secret")
+            }
             EngineError::Invalid(problems) => Self::invalid_jobset(&problems),
             EngineError::BadExpression { kind, .. } => Self::bad_request(kind.code(), message),
-            EngineError::BadJobset { .. } | EngineError::Store(_) => {
+            EngineError::BadJobset { .. } | EngineError::Store(_) | EngineError::Refused(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "api.request.failed");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

@@ -63,7 +63,7 @@ pub(super) async fn list(
     known.extend(["after", live::LAST_EVENT_ID]);
     let query = query.only(&known)?;
     let after: i32 = query.number("after")?.unwrap_or(0);
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let model = event_model(&found.compiled.jobset);
     let asked = Asked::of(&query, &headers, &state.settings, &model, state.engine.now())?;
     let jobset = &found.compiled.jobset;
@@ -109,7 +109,7 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Json<Value>, ApiError> {
     let query = query.only(&["$select"])?;
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let jobset = &found.compiled.jobset;
     let select = select(&query, &event_model(jobset), &state.settings.query_limits)?;
     let events = state.engine.store().events(id, seq - 1, 0, 1).await;
@@ -159,7 +159,7 @@ pub(super) async fn context(
     let (context, version) = if let Some(stored) = stored {
         (stored.context, stored.version)
     } else {
-        state.engine.operation(id).await?; // An unknown operation is a 404, not an empty object.
+        state.engine.whole_operation(id).await?; // An unknown operation is a 404, not an empty object.
         (Value::Object(Map::new()), 0)
     };
     let etag = present::etag(version);

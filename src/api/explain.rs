@@ -32,7 +32,7 @@ pub(super) async fn of_operation(
     query: Query,
 ) -> Result<Json<OperationExplanation>, ApiError> {
     query.only(&[])?;
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let around = around(&state, &found).await?;
     let id = found.view.shown_id();
     apart(found, around, |run, around| {
@@ -63,7 +63,7 @@ pub(super) async fn of_step(
     query: Query,
 ) -> Result<Json<StepExplanation>, ApiError> {
     query.only(&[])?;
-    let found = state.engine.operation(path.operation).await?;
+    let found = state.engine.whole_operation(path.operation).await?;
     let n = steps::number(&found, &path.step)?;
     let around = around(&state, &found).await?;
     apart(found, around, move |run, around| {

@@ -50,7 +50,7 @@ pub(super) async fn of_operation(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = format(query, &headers, Format::ALL)?;
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let etag = etag(&found, format);
     let drawn = if super::condition::is_known(&headers, &etag) {
         None
@@ -99,7 +99,7 @@ pub(super) async fn of_jobset(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = format(query, &headers, Format::ALL)?;
-    let mut response = draw(state.engine.operation(id).await?, format, false).await?;
+    let mut response = draw(state.engine.whole_operation(id).await?, format, false).await?;
     response.headers_mut().insert(header::VARY, HeaderValue::from_static("accept"));
     Ok(response)
 }

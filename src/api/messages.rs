@@ -47,7 +47,7 @@ pub(super) async fn send(
         let error = ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", text);
         return Err(error.target("message"));
     }
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let jobset = &found.compiled.jobset;
     let named: Option<Vec<u32>> = steps
         .map(|names| names.iter().map(|name| number(&found, name)).collect::<Result<_, _>>())
@@ -100,7 +100,7 @@ pub(super) async fn list(
     let query = query.only(&["$top", "$skiptoken"])?;
     let nothing = Model::new(); // No expression is taken here.
     let asked = Asked::of(&query, &headers, &state.settings, &nothing, state.engine.now())?;
-    let found = state.engine.operation(path.operation).await?;
+    let found = state.engine.whole_operation(path.operation).await?;
     let n = i32::try_from(number(&found, &path.step)?).unwrap_or(i32::MAX);
     let after = asked.after::<MessagePlace>()?;
     let limit = i64::try_from(asked.size).unwrap_or(i64::MAX).saturating_add(1);

@@ -90,7 +90,7 @@ pub(super) async fn output(
             return Err(ApiError::bad_request("InvalidParameter", message).target("stream"));
         }
     };
-    let found = state.engine.operation(path.operation).await?;
+    let found = state.engine.whole_operation(path.operation).await?;
     let n = number(&found, &path.step)?;
     let asked = query.number::<i32>("attempt")?;
     if query.flag("follow")? || super::negotiate::prefers_events(&headers) {

@@ -41,9 +41,9 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         name: jobset.name.clone(),
         created_date_time: created_at(view.id),
         last_action_date_time: view.entered,
-        status: view.state.status().map_or("deleted", |status| status.name()).to_owned(),
+        status: view.outcome().status().map_or("deleted", |status| status.name()).to_owned(),
         state: view.state.name().to_owned(),
-        percent_complete: percent_complete(view.state, &counts),
+        percent_complete: percent_complete(view.outcome(), &counts),
         paused: view.paused,
         awaits_admission: view.gated,
         forked_from: view.forked_from.clone(),
@@ -140,7 +140,7 @@ fn by_name(jobset: &Jobset, results: &Value) -> Value {
 fn error(found: &Found) -> Option<wire::ErrorBody> {
     let view = &found.view;
     let jobset = &*found.compiled.jobset;
-    if view.state == OperationState::Timeout
+    if view.outcome() == OperationState::Timeout
         || view.stop == Some(Stop::Deadline) && view.state.is_final()
     {
         let after = jobset.deadline.map(duration::print).unwrap_or_default();
@@ -151,7 +151,7 @@ fn error(found: &Found) -> Option<wire::ErrorBody> {
             details: Vec::new(),
         });
     }
-    if view.state != OperationState::Failed {
+    if view.outcome() != OperationState::Failed {
         return None;
     }
     let failed: Vec<u32> = unhandled_among(jobset, &view.steps).collect();
@@ -183,6 +183,10 @@ fn detail(found: &Found, n: u32) -> wire::Detail {
             Some(_) | None => "StepTimedOut",
         },
         StepState::BLOCKED => "StepBlocked",
+        _ if kind == Some("Unresponsive") => "Unresponsive",
+        // The attempts of a tombstone are gone, which says nothing about its workers.
+        _ if found.view.state == OperationState::Tombstone => "StepFailed",
+        // As it was stored before it had a record of its own.
         StepState::FAILED if !state.is_own() && attempt.is_none() => "Unresponsive",
         _ => "StepFailed",
     };

@@ -166,7 +166,7 @@ pub(super) async fn list(
 ) -> Result<Response, ApiError> {
     let list = List::of(&state, query, &headers, Some(id), true)?;
     // An unknown operation is a 404, not an empty list.
-    let shown_id = state.engine.operation(id).await?.view.shown_id();
+    let shown_id = state.engine.whole_operation(id).await?.view.shown_id();
     let found = list.page(&state).await?;
     Ok(list.show(found, &format!("{}/prompts", base.operation(shown_id))))
 }
@@ -219,7 +219,7 @@ impl List {
         let watch = state.engine.watch(id);
         loop {
             let changed = watch.changed();
-            let operation = state.engine.operation(id).await?;
+            let operation = state.engine.whole_operation(id).await?;
             let found = self.page(state).await?;
             let now = Instant::now();
             if !found.is_empty() || operation.view.state.is_final() || now >= deadline {

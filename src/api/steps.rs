@@ -33,7 +33,7 @@ pub(super) async fn list(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = query.only(&PARAMETERS)?;
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let model = step_model(&found.compiled.jobset);
     let mut asked = Asked::of(&query, &headers, &state.settings, &model, state.engine.now())?;
     if query.get("$top").is_none() && asked.size == DEFAULT_PAGE_SIZE {
@@ -120,7 +120,7 @@ pub(super) async fn show(
     query: Query,
 ) -> Result<Json<wire::Step>, ApiError> {
     query.only(&[])?;
-    let found = state.engine.operation(path.operation).await?;
+    let found = state.engine.whole_operation(path.operation).await?;
     let n = number(&found, &path.step)?;
     let mut listed = steps(&state, &found, n.into(), i64::from(n) + 1).await?;
     let attempts = state

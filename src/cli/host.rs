@@ -13,7 +13,8 @@ use tokio_util::sync::CancellationToken;
 use super::socket::{SocketError, SocketListener};
 use crate::api::{self, ApiSettings, ApiState, Listen};
 use crate::domain::Limits;
-use crate::engine::{Engine, EngineError, EngineSettings};
+use crate::domain::profile::Profile;
+use crate::engine::{Engine, EngineError, EngineSettings, Retention};
 use crate::odata;
 use crate::postgres::{self, Cluster, ClusterError};
 use crate::runner::process::GroundChoice;
@@ -32,8 +33,8 @@ pub struct HostSettings {
     pub public_url: Option<String>,
     /// Origins of web pages that may call the API.
     pub cors_origins: Vec<String>,
-    /// Whether to listen beyond loopback although nobody is asked who they are.
-    pub insecure: bool,
+    /// Who has to show a token.
+    pub tokens: TokenRule,
     /// The database; `None` for the private cluster.
     pub database_url: Option<String>,
     /// Where the PostgreSQL binaries are, if they are to be taken from a certain place.
@@ -45,6 +46,12 @@ pub struct HostSettings {
     pub data_dir: PathBuf,
     /// How many attempts the worker of this process runs at once; 0 for no worker.
     pub slots: u32,
+    /// What that worker offers.
+    pub profile: Profile,
+    /// What people call it; `None` for the host and the number of the process.
+    pub name: Option<String>,
+    /// Where its workspaces are; `None` for a folder in `data_dir`.
+    pub work_dir: Option<PathBuf>,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// The largest page of a collection.
@@ -65,6 +72,10 @@ pub struct HostSettings {
     pub requeue_after: Duration,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
+    /// How long a process that is not heard of keeps a duty that one process has for all.
+    pub duty_lease: Duration,
+    /// For how long operations are kept; `None` for a process that leaves that to the servers.
+    pub retention: Option<Retention>,
     /// The time between SIGTERM and SIGKILL where a step does not say.
     pub default_grace: Duration,
     /// How long running attempts may take to end by themselves when the process shuts down.
@@ -103,12 +114,15 @@ impl HostSettings {
             socket: None,
             public_url: None,
             cors_origins: Vec::new(),
-            insecure: false,
+            tokens: TokenRule::default(),
             database_url: None,
             pg_bin: None,
             durable: true,
             data_dir: data_dir.into(),
             slots: default_slots(),
+            profile: Profile::default(),
+            name: None,
+            work_dir: None,
             max_body_bytes: api.max_body_bytes,
             max_page_size: api.max_page_size,
             max_followers: api.max_followers,
@@ -121,6 +135,8 @@ impl HostSettings {
             lease: Duration::from_secs(6),
             requeue_after: Duration::from_secs(2),
             heartbeat: Duration::from_secs(2),
+            duty_lease: EngineSettings::default().duty_lease,
+            retention: None,
             default_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
             pass_env: Vec::new(),
@@ -141,15 +157,33 @@ fn default_slots() -> u32 {
     u32::try_from(processors).unwrap_or(u32::MAX).max(4)
 }
 
+/// Who has to show a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenRule {
+    /// Whoever comes over a network.
+    #[default]
+    FromElsewhere,
+    /// Everybody.
+    Always,
+    /// Nobody: whoever reaches the address can run commands here.
+    Never,
+}
+
+impl TokenRule {
+    /// Whether clients of a listener are asked: of the port at this address, or of the socket.
+    #[must_use]
+    pub fn asks(self, address: Option<SocketAddr>) -> bool {
+        match self {
+            Self::FromElsewhere => address.is_some_and(|address| !address.ip().is_loopback()),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
 /// Why a process could not be put together, or ended.
 #[derive(Debug, Error)]
 pub enum HostError {
-    /// The address is open to others, and nobody is asked who they are.
-    #[error(
-        "{0} can be reached from other machines, and whoever reaches it can run commands here; \
-         listen on 127.0.0.1, or say --insecure if the network is closed"
-    )]
-    OpenToOthers(SocketAddr),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}; is another server running there? Choose with --listen")]
     Listen {
@@ -206,12 +240,6 @@ impl Host {
     /// # Errors
     /// [`HostError`] tells what to do.
     pub async fn start(settings: HostSettings) -> Result<Self, HostError> {
-        if let Some(address) = settings.listen
-            && !address.ip().is_loopback()
-            && !settings.insecure
-        {
-            return Err(HostError::OpenToOthers(address));
-        }
         let zygote_exe = match &settings.zygote_exe {
             Some(path) => path.clone(),
             None => std::env::current_exe().map_err(HostError::Program)?,
@@ -238,6 +266,9 @@ impl Host {
             stamps: settings.stamps,
             repeatability_window: settings.repeatability_window,
             requeue_after: settings.requeue_after,
+            duty_lease: settings.duty_lease,
+            retention: settings.retention,
+            name: own_name(),
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;
@@ -252,8 +283,13 @@ impl Host {
         let mut api = Vec::new();
         if listener.is_some() || socket.is_some() {
             let state = ApiState::new(engine.clone(), api_settings(&settings), draining.clone());
-            api.extend(listener.map(|listener| serve(listener, &state, &draining)));
-            api.extend(socket.map(|socket| serve(socket, &state, &draining)));
+            let needs_token = settings.tokens.asks(address);
+            let open_to_network = state.clone().needing_token(needs_token);
+            api.extend(listener.map(|listener| serve(listener, &open_to_network, &draining)));
+            let needs_token = settings.tokens.asks(None);
+            api.extend(
+                socket.map(|socket| serve(socket, &state.needing_token(needs_token), &draining)),
+            );
         }
         let socket = settings.socket;
         Ok(Self { address, socket, engine, store, keeper, api, worker, draining, stop_worker })
@@ -373,20 +409,30 @@ fn api_settings(settings: &HostSettings) -> ApiSettings {
     }
 }
 
-fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettings {
-    let host = nix::unistd::gethostname()
-        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
+fn own_host() -> String {
+    nix::unistd::gethostname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What people call this process.
+fn own_name() -> String {
+    format!("{}-{}", own_host(), std::process::id())
+}
+
+pub(super) fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettings {
     WorkerSettings {
-        name: format!("{host}-{}", std::process::id()),
-        host,
+        name: settings.name.clone().unwrap_or_else(own_name),
+        host: own_host(),
         slots: settings.slots,
+        profile: settings.profile.clone(),
         lease: settings.lease,
         heartbeat: settings.heartbeat,
         drain: settings.drain,
         default_grace: settings.default_grace,
         output_cap_bytes: settings.output_cap_bytes,
         secrets_dir: settings.secrets_dir.clone(),
-        work_dir: settings.data_dir.join("operations"),
+        work_dir: (settings.work_dir.clone())
+            .unwrap_or_else(|| settings.data_dir.join("operations")),
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         pass_env: settings.pass_env.clone(),
         max_processes: settings.max_processes,

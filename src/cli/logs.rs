@@ -16,8 +16,10 @@ pub(super) fn start(cli: &Cli) -> Result<(), CliError> {
         Command::Serve(_) | Command::Worker(_) => "info",
         Command::Run(_)
         | Command::Check(_)
+        | Command::Workers(_)
         | Command::Op(_)
         | Command::Interactive(_)
+        | Command::Token(_)
         | Command::Db(_)
         | Command::Doctor(_)
         | Command::Completions(_) => "warn",

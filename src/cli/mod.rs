@@ -28,6 +28,7 @@ mod logs;
 mod op;
 mod output;
 mod people;
+mod retention;
 mod run;
 mod serve;
 mod signals;
@@ -35,13 +36,16 @@ mod socket;
 mod steer;
 mod table;
 mod tail;
+mod token;
 mod why;
+mod worker;
+mod workers;
 
 use std::process::ExitCode;
 
 use args::{Cli, Command};
 use error::CliError;
-pub use host::{Host, HostError, HostSettings};
+pub use host::{Host, HostError, HostSettings, TokenRule};
 use output::Output;
 pub use socket::SocketError;
 
@@ -66,9 +70,11 @@ async fn dispatch(cli: Cli, output: Output) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(&global, args, output).await,
         Command::Check(args) => check::check(&args, output),
         Command::Serve(args) => serve::serve(&global, args, output).await,
-        Command::Worker(args) => serve::worker(&global, args).await,
+        Command::Worker(args) => worker::worker(&global, args, output).await,
+        Command::Workers(args) => workers::workers(&global, args, output).await,
         Command::Op(args) => op::op(&global, args, output).await,
         Command::Interactive(args) => interactive::interactive(&global, args, output).await,
+        Command::Token(args) => token::token(&global, args, output).await,
         Command::Db(args) => db::db(&global, &args, output).await,
         Command::Doctor(args) => doctor::doctor(&global, &args, output).await,
         Command::Completions(args) => completions::completions(&args),

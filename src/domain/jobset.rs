@@ -287,13 +287,11 @@ impl Jobset {
         own.map_or_else(|| action.name(), String::as_str)
     }
 
-    /// The action of that name, built in or of one of its machines.
+    /// The action of that name, of one of its machines or built in.
     #[must_use]
     pub fn action(&self, name: &str) -> Option<Action> {
-        Action::parse(name).or_else(|| {
-            let index = self.actions.iter().position(|action| action == name)?;
-            Action::own(index)
-        })
+        let own = self.actions.iter().position(|action| action == name).and_then(Action::own);
+        own.or_else(|| Action::parse(name))
     }
 
     /// The names of the actions that its machines name themselves.

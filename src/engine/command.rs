@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::error::EngineError;
 use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
+use super::seat::Assignment;
 use crate::domain::admission::Terms;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
-use crate::store::{AttemptReport, Known};
+use crate::store::{AttemptKey, AttemptReport, Known, Standing};
 
 /// A question with the way back for its answer. The answer is sent only when what it tells is
 /// durable; until then it is kept here, and thrown away when the decision has to be made again.
@@ -100,6 +101,23 @@ pub struct Report {
     pub heard: Option<Known>,
     /// What is kept of it; `None` for work that leaves nothing to keep.
     pub record: Option<AttemptReport>,
+}
+
+impl Report {
+    /// Names the attempt.
+    #[must_use]
+    pub const fn key(&self) -> AttemptKey {
+        AttemptKey { operation: self.operation, step: self.step, attempt: self.attempt }
+    }
+}
+
+/// What a worker holds of an operation is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// The operation.
+    pub(super) operation: Uuid,
+    /// The worker.
+    pub(super) worker: Incarnation,
 }
 
 /// An operation is to end before its natural end.
@@ -202,13 +220,12 @@ pub struct SteerAnswer {
     pub paused: bool,
 }
 
-/// A worker lost its lease.
+/// A worker lost its lease, or was heard of again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lose {
+pub(super) struct Lease {
     pub(super) operation: Uuid,
     pub(super) worker: Incarnation,
-    /// Whether others may have its attempts by now.
-    pub(super) is_over: bool,
+    pub(super) standing: Standing,
 }
 
 /// Time may be up for an operation or some of its steps. The answer is when it is up next.
@@ -241,9 +258,10 @@ pub(super) enum Command {
     Stop(Ask<StopAsked, StopAnswer>),
     Patch(Ask<ContextPatch, (Value, i32)>),
     Steer(Ask<SteerAsked, SteerAnswer>),
-    Lose(Ask<Lose, ()>),
+    Lease(Ask<Lease, ()>),
     Expire(Ask<Expire, Option<DateTime<Utc>>>),
     Admit(Ask<Admit, ()>),
+    Held(Ask<Held, Vec<Assignment>>),
 }
 
 impl Command {
@@ -255,9 +273,10 @@ impl Command {
             Self::Stop(ask) => ask.input.operation,
             Self::Patch(ask) => ask.input.operation,
             Self::Steer(ask) => ask.input.operation,
-            Self::Lose(ask) => ask.input.operation,
+            Self::Lease(ask) => ask.input.operation,
             Self::Expire(ask) => ask.input.operation,
             Self::Admit(ask) => ask.input.operation,
+            Self::Held(ask) => ask.input.operation,
         }
     }
 
@@ -274,9 +293,10 @@ impl Command {
             Self::Stop(ask) => ask.publish(),
             Self::Patch(ask) => ask.publish(),
             Self::Steer(ask) => ask.publish(),
-            Self::Lose(ask) => ask.publish(),
+            Self::Lease(ask) => ask.publish(),
             Self::Expire(ask) => ask.publish(),
             Self::Admit(ask) => ask.publish(),
+            Self::Held(ask) => ask.publish(),
         }
     }
 
@@ -288,9 +308,10 @@ impl Command {
             Self::Stop(ask) => ask.fail(error),
             Self::Patch(ask) => ask.fail(error),
             Self::Steer(ask) => ask.fail(error),
-            Self::Lose(ask) => ask.fail(error),
+            Self::Lease(ask) => ask.fail(error),
             Self::Expire(ask) => ask.fail(error),
             Self::Admit(ask) => ask.fail(error),
+            Self::Held(ask) => ask.fail(error),
         }
     }
 }

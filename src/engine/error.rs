@@ -2,8 +2,10 @@
 
 use thiserror::Error;
 
+use super::retention::Retention;
 use crate::domain::Problem;
 use crate::domain::decide::Stale;
+use crate::domain::duration;
 use crate::odata::ErrorKind;
 use crate::store::{KeyKind, StoreError};
 
@@ -22,6 +24,18 @@ pub enum EngineError {
     /// No operation has that id.
     #[error("no operation has that id")]
     NotFound,
+    /// No operation has that id any more, if one ever had.
+    #[error(
+        "no operation has that id; one that ended is kept for {}, and its outline for {} more",
+        duration::print(.0.whole), duration::print(.0.tombstones)
+    )]
+    Forgotten(Retention),
+    /// The operation ended so long ago that only its outline is kept.
+    #[error(
+        "this operation ended so long ago that only its outline is kept: id, status and times, but \
+         not its steps, events, output and context"
+    )]
+    Tombstone,
     /// The operation has another version than the client expects.
     #[error("the operation has changed: its version is {0} now")]
     VersionMismatch(i32),
@@ -54,6 +68,18 @@ pub enum EngineError {
     /// The attempt is not, or no longer, the worker's.
     #[error(transparent)]
     Stale(#[from] Stale),
+    /// Nobody is that worker.
+    #[error("no worker has that id")]
+    NoWorker,
+    /// The worker may not act any more: others get what it had.
+    #[error("the worker has lost its lease; it has to register anew")]
+    LeaseLost,
+    /// Who asks cannot prove to be that worker.
+    #[error("this is not the secret of that worker")]
+    NotTheWorker,
+    /// The server of a remote worker refused what it asked.
+    #[error("{0}")]
+    Refused(String),
     /// The jobset is not valid.
     #[error("the jobset is not valid")]
     Invalid(Vec<Problem>),

@@ -1,8 +1,8 @@
 //! Compiled jobsets, cached by digest.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
@@ -21,15 +21,19 @@ pub type DecodeDefinition = fn(&str) -> Result<Definition, String>;
 const NOT_STORED: &str = "it is not stored";
 /// How many steps the cached jobsets may have together.
 const CACHED_STEPS_MAX: usize = 1_000_000;
+/// How often it is noted that operations are made of a definition; those of which none is made any
+/// more are forgotten some day.
+const NOTED_EVERY: Duration = Duration::from_hours(1);
 
 /// A jobset with what is needed to store it.
 #[derive(Debug)]
 pub struct Compiled {
     /// The checked and numbered form.
     pub jobset: Arc<Jobset>,
-    /// As it is stored; kept until it is known to be stored.
+    /// As it is stored.
     pub record: NewJobset,
-    stored: AtomicBool,
+    /// When an operation of it was last stored together with it.
+    stored: Mutex<Option<Instant>>,
 }
 
 impl Compiled {
@@ -45,6 +49,7 @@ impl Compiled {
             version: 1,
             entered: at,
             steps: self.jobset.steps.iter().map(|step| step.initial).collect(),
+            ended_as: None,
             labels: None,
             cancellation: None,
             stopped: None,
@@ -58,13 +63,13 @@ impl Compiled {
         Found { view, compiled: Arc::clone(self), failures: Vec::new() }
     }
 
-    /// Whether the database is known to have it.
+    /// Whether the database is known to have it, and to keep it for an operation that is made now.
     pub(super) fn is_stored(&self) -> bool {
-        self.stored.load(Ordering::Relaxed)
+        lock(&self.stored).is_some_and(|stored| stored.elapsed() < NOTED_EVERY)
     }
 
     pub(super) fn set_stored(&self) {
-        self.stored.store(true, Ordering::Relaxed);
+        *lock(&self.stored) = Some(Instant::now());
     }
 }
 
@@ -101,7 +106,7 @@ impl Jobsets {
         let name = definition.name.clone();
         let jobset = Jobset::compile(definition, &self.limits).map_err(EngineError::Invalid)?;
         let record = NewJobset { id, digest, name, document };
-        Ok(self.keep(jobset, record, false))
+        Ok(self.keep(jobset, record))
     }
 
     /// The jobset of that id, from memory or storage.
@@ -143,17 +148,17 @@ impl Jobsets {
             .map_err(|problems| bad(problems[0].to_string()))?;
         let digest = view.digest.try_into().map_err(|_| bad("its digest is too short".into()))?;
         let record = NewJobset { id, digest, name, document: view.document };
-        Ok(self.keep(jobset, record, true))
+        Ok(self.keep(jobset, record))
     }
 
     fn cached(&self, id: Uuid) -> Option<Arc<Compiled>> {
         lock(&self.cache).by_id.get(&id).cloned()
     }
 
-    fn keep(&self, jobset: Jobset, record: NewJobset, stored: bool) -> Arc<Compiled> {
+    fn keep(&self, jobset: Jobset, record: NewJobset) -> Arc<Compiled> {
         let (id, steps) = (record.id, jobset.steps.len());
         let compiled =
-            Arc::new(Compiled { jobset: Arc::new(jobset), record, stored: stored.into() });
+            Arc::new(Compiled { jobset: Arc::new(jobset), record, stored: Mutex::default() });
         let mut cache = lock(&self.cache);
         // Runs hold their jobset by themselves, so forgetting all is cheap and simple.
         if cache.steps + steps > CACHED_STEPS_MAX {

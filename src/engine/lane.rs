@@ -40,6 +40,8 @@ const CACHED_RUNS_MAX: usize = 20_000;
 #[derive(Debug)]
 pub(super) struct Cached {
     pub(super) run: Run,
+    /// The id of what it runs.
+    pub(super) jobset: Uuid,
     pub(super) flags: i16,
     /// The version that the database has.
     pub(super) version: i32,
@@ -118,7 +120,9 @@ impl Lane {
                     }
                     return;
                 }
-                Err(EngineError::Store(StoreError::Conflict(error))) => {
+                Err(EngineError::Store(
+                    StoreError::Conflict(error) | StoreError::LeaseLost(error),
+                )) => {
                     conflicts += 1;
                     tracing::debug!(%error, conflicts, "engine.lane.conflict");
                     if conflicts > CONFLICTS_MAX {
@@ -164,8 +168,8 @@ impl Lane {
             Some(connection) => connection,
             None => self.shared.store.writer().await?,
         };
-        let seat = self.shared.seat();
-        let free = seat.as_ref().map_or(0, |seat| seat.free());
+        let seats = self.shared.seats.all();
+        let free = seats.iter().map(|seat| seat.free()).sum::<usize>();
         let wants = free > 0 && self.shared.lanes[self.index].has_backlog();
         if commands.is_empty() && !wants {
             self.connection = Some(connection);
@@ -210,6 +214,9 @@ impl Lane {
                 for id in &turn.touched {
                     self.runs.remove(id);
                 }
+                if matches!(error, StoreError::LeaseLost(_)) {
+                    self.shared.close_lost().await?;
+                }
                 Err(error.into())
             }
         }
@@ -241,6 +248,12 @@ impl Lane {
         connection: &mut sqlx::PgConnection,
         again: bool,
     ) -> Result<(), EngineError> {
+        for command in commands {
+            // Nothing is stored for it that would show whether what is in memory is old.
+            if let Command::Held(_) = command {
+                self.runs.remove(&command.operation());
+            }
+        }
         for claimable in claimable {
             if self.runs.get(&claimable.id).is_some_and(|c| c.version != claimable.version) {
                 self.runs.remove(&claimable.id);
@@ -261,7 +274,10 @@ impl Lane {
             let compiled = self.shared.jobsets.get(&self.shared.store, stored.jobset).await?;
             let version = stored.snapshot.version;
             let run = Run::restore(stored.id, Arc::clone(&compiled.jobset), stored.snapshot);
-            self.runs.insert(stored.id, Cached { run, flags: stored.flags, version });
+            self.runs.insert(
+                stored.id,
+                Cached { run, jobset: stored.jobset, flags: stored.flags, version },
+            );
         }
         Ok(())
     }

@@ -1,17 +1,24 @@
 //! What has to be done from time to time: lost workers, time that is up, partitions, keys of clients
 //! that are free again, and a look at the queue in case news was lost.
 //!
-//! Every process does it. All of it is idempotent and guarded by versions, so that two doing the
-//! same thing at once is harmless.
+//! Every process looks at the queue, since its own slots may be what is free. All the rest is the
+//! duty of one of them, however many there are: what would be done more often is not done better.
+//! It is idempotent and guarded by versions all the same (see [`duty`](super::duty)).
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
-use super::command::{Ask, Command, Expire, Lose};
+use super::command::{Ask, Command, Expire, Lease};
+use super::duty::Duty;
 use super::error::EngineError;
+use crate::domain::Incarnation;
+use crate::store::{LostWorker, Standing};
+
+/// What the duty is called in the database.
+pub(super) const MAINTENANCE: &str = "maintenance";
 
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// Rate limits forgotten at once.
@@ -20,15 +27,21 @@ const FORGOTTEN_MAX: i64 = 10_000;
 const OVERDUE_MAX: i64 = 500;
 
 /// Maintains until the engine stops.
-pub(super) async fn maintain(shared: Arc<Shared>) {
-    let mut often = tokio::time::interval(shared.settings.poll_interval);
-    often.set_missed_tick_behavior(MissedTickBehavior::Delay);
+pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
     let mut rarely = tokio::time::interval(PARTITIONS_EVERY);
+    rarely.set_missed_tick_behavior(MissedTickBehavior::Delay);
     rarely.tick().await; // The first tick comes at once; start-up has just done it.
+    let mut next = Instant::now();
     loop {
         let done = tokio::select! {
-            _ = often.tick() => shared.look_after().await,
-            _ = rarely.tick() => shared.look_ahead().await,
+            () = tokio::time::sleep_until(next) => {
+                let done = shared.look_after(&duty).await;
+                next = Instant::now() + *done.as_ref().unwrap_or(&shared.settings.poll_interval);
+                done.map(drop)
+            }
+            _ = rarely.tick(), if duty.is_held() => {
+                shared.look_ahead().await
+            }
             () = shared.stopped.cancelled() => return,
         };
         if let Err(error) = done {
@@ -38,47 +51,69 @@ pub(super) async fn maintain(shared: Arc<Shared>) {
 }
 
 impl Shared {
-    async fn look_after(self: &Arc<Self>) -> Result<(), EngineError> {
-        self.rescue().await?;
-        self.expire().await?;
-        self.forget_keys().await?;
+    /// Does what is to be done now; answers when to look again.
+    async fn look_after(self: &Arc<Self>, duty: &Duty) -> Result<Duration, EngineError> {
         match self.store.next_ready().await? {
             Some(due) if due <= self.clock.now() => self.look(),
             Some(_) | None => {}
         }
-        Ok(())
+        self.note_used_tokens().await?;
+        let usual = self.settings.poll_interval;
+        if !duty.is_held() {
+            return Ok(usual);
+        }
+        self.rescue().await?;
+        self.expire().await?;
+        self.forget_keys().await?;
+        // A worker is lost the moment its lease runs out, and over as soon as it may be.
+        let expiry = self.store.next_expiry().await?.map(|left| left + Duration::from_millis(1));
+        Ok(expiry.map_or(usual, |expiry| expiry.min(usual)))
     }
 
     async fn look_ahead(&self) -> Result<(), EngineError> {
         self.store.ensure_partitions().await?;
-        self.store.forget_rates(FORGOTTEN_MAX).await?;
-        self.forget_aliases().await
+        Ok(self.store.forget_rates(FORGOTTEN_MAX).await?)
     }
 
-    /// Tells what workers had whose leases ran out and, a while later, gives it to others.
+    /// Tells what workers had whose leases ran out and, a while later, gives it to others; or tells
+    /// that they are back.
     async fn rescue(&self) -> Result<(), EngineError> {
-        for worker in self.store.revoke_expired(self.settings.requeue_after).await? {
-            // First, so that the attempts that follow find every reply that was taken.
-            self.store.close_prompts_of(worker.id).await?;
-            let operations = self.store.held_by(worker.id).await?;
-            let (count, is_over) = (operations.len(), worker.is_over);
-            if count > 0 && is_over {
-                tracing::warn!(worker = worker.id, name = worker.name, count, "engine.worker.lost");
+        for worker in self.store.lost_workers().await? {
+            let LostWorker { id, name, revoked, is_back } = worker;
+            if is_back {
+                self.tell(id, Standing::Holds).await?;
+                self.store.recovered(id, revoked).await?;
+                continue;
             }
-            let mut answers = Vec::with_capacity(count);
-            for operation in operations {
-                let (ask, answer) = Ask::new(Lose { operation, worker: worker.id, is_over });
-                self.send(Command::Lose(ask)).await?;
-                answers.push(answer);
-            }
-            for answer in answers {
-                answer.await.map_err(|_| EngineError::ShuttingDown)??;
-            }
-            if is_over || count == 0 {
-                self.store.forget_worker(worker.id).await?;
+            self.tell(id, Standing::Lost).await?;
+            // Only when all that it has is Unresponsive: its word is asked for from then on.
+            if self.store.end_incarnation(id).await? {
+                // First, so that the attempts that follow find every reply that was taken.
+                self.store.close_prompts_of(id).await?;
+                let count = self.tell(id, Standing::Over).await?;
+                if count > 0 {
+                    tracing::warn!(worker = id, name, count, "engine.worker.lost");
+                }
+                self.store.forget_worker(id).await?;
             }
         }
         Ok(())
+    }
+
+    /// Tells the operations of which a worker has attempts how it stands; answers how many there are.
+    async fn tell(&self, worker: Incarnation, standing: Standing) -> Result<usize, EngineError> {
+        let operations = self.store.held_by(worker).await?;
+        let mut answers = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let (ask, answer) = Ask::new(Lease { operation, worker, standing });
+            self.send(Command::Lease(ask)).await?;
+            answers.push(answer);
+        }
+        let count = answers.len();
+        for answer in answers {
+            answer.await.map_err(|_| EngineError::ShuttingDown)??;
+        }
+        Ok(count)
     }
 
     /// Ends what has run out of time.

@@ -7,9 +7,10 @@
 //! decides who was first, the other loads it afresh and decides again. Nothing but the rows is needed
 //! to go on after a crash.
 //!
-//! One process has one *seat*, the place of its own worker. Claims are made where the free slots are:
-//! in the transaction that settles what was finished, in the one that stores a new operation, and
-//! otherwise from the queue of operations with something to claim.
+//! A process has a *seat* for each worker that it gives attempts to: its own, and those that talk to
+//! it from elsewhere. Claims are made where the free slots are: in the transaction that settles what
+//! was finished, in the one that stores a new operation, and otherwise from the queue of operations
+//! with something to claim. Each makes sure that the workers it gives attempts to hold their leases.
 //!
 //! Rejected: a transaction per request (a tenth of the throughput), and a lock per operation held by
 //! the process that runs it (recovery would have to wait for its lease).
@@ -18,6 +19,7 @@ mod admission;
 mod causality;
 mod clock;
 mod command;
+mod duty;
 mod ends;
 mod error;
 mod idempotency;
@@ -27,9 +29,13 @@ mod live;
 mod maintain;
 mod news;
 mod people;
+mod place;
 mod query;
+mod remote;
+mod retention;
 mod seat;
 mod steer;
+mod tokens;
 mod turn;
 mod watch;
 mod work;
@@ -37,10 +43,11 @@ mod work;
 pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
-    Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf,
-    OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked,
-    ReplyView, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, own_id, shown_id,
+    AttemptKey, AttemptReport, AttemptView, DueMessage, EventView, FROM_STEP, FindAsked, Heartbeat,
+    KeyKind, Keyset, Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order,
+    OutputOf, OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView,
+    PromptsAsked, ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings,
+    SubmissionKey, TokenView, WorkerView, own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -55,11 +62,14 @@ pub use live::{
 };
 pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
+pub use remote::{Polled, RemoteSeat, RemoteSeats};
+pub use retention::Retention;
 pub use seat::Assignment;
+pub use tokens::{Secret, TOKENS_FRESH, TOKENS_MAX, create_token};
 pub use watch::Watch;
 pub use work::{SeatSpec, WorkerSeat};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -71,17 +81,21 @@ use uuid::Uuid;
 
 use self::clock::Clock;
 use self::command::{Ask, Command};
+use self::duty::Duty;
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
 use self::live::Live;
 use self::news::News;
-use self::seat::Seat;
+use self::seat::Seats;
+use self::tokens::Tokens;
 use self::watch::Watches;
 use crate::domain::{Definition, Limits};
 
 /// How the engine works.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
+    /// What people call the process.
+    pub name: String,
     /// How many lanes there are.
     pub lanes: usize,
     /// How many commands may wait per lane before new ones are refused.
@@ -98,11 +112,17 @@ pub struct EngineSettings {
     pub stamps: bool,
     /// For how long a submission that is repeated makes nothing new.
     pub repeatability_window: Duration,
+    /// How long a process that is not heard of keeps a duty that one process has for all: lost
+    /// workers, deadlines, partitions, retention. It is renewed three times in that time.
+    pub duty_lease: Duration,
+    /// For how long operations are kept; `None` for a process that leaves that to others.
+    pub retention: Option<Retention>,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
+            name: String::new(),
             lanes: 2,
             queue: 10_000,
             limits: Limits::default(),
@@ -111,6 +131,8 @@ impl Default for EngineSettings {
             requeue_after: Duration::from_secs(2),
             stamps: true,
             repeatability_window: Duration::from_hours(24),
+            duty_lease: Duration::from_secs(3),
+            retention: None,
         }
     }
 }
@@ -125,25 +147,26 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 struct Shared {
     store: Store,
+    /// No other process has it.
+    name: Arc<str>,
     settings: EngineSettings,
     clock: Clock,
+    /// What this process is called where it takes duties.
+    holder: Uuid,
     jobsets: Jobsets,
     lanes: Vec<LaneHandle>,
-    seat: RwLock<Option<Arc<Seat>>>,
+    seats: Seats,
     watches: Arc<Watches>,
     live: Live,
     news: News,
     /// Something may have to be admitted.
     admission: Notify,
+    tokens: Tokens,
     stopped: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Shared {
-    fn seat(&self) -> Option<Arc<Seat>> {
-        self.seat.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn lane_of(&self, operation: Uuid) -> &LaneHandle {
         let last = operation.as_bytes()[15];
         &self.lanes[usize::from(last) % self.lanes.len()]
@@ -181,6 +204,13 @@ impl Shared {
     }
 }
 
+/// Begins to ask for a duty whenever nobody else has it.
+fn take_on(shared: &Arc<Shared>, name: &'static str) -> Arc<Duty> {
+    let duty = Arc::new(Duty::new(name));
+    shared.tasks.spawn(duty::hold(Arc::clone(shared), Arc::clone(&duty)));
+    duty
+}
+
 /// The engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Engine {
@@ -207,21 +237,29 @@ impl Engine {
         let shared = Arc::new(Shared {
             jobsets: Jobsets::new(settings.limits, decode),
             store,
+            name: format!("{}.{}", settings.name, &Secret::random("").reveal()[..8]).into(),
             settings,
+            holder: clock.new_id(),
             clock,
             lanes: handles,
-            seat: RwLock::default(),
+            seats: Seats::default(),
             watches: Arc::default(),
             live: Live::default(),
             news: News::default(),
             admission: Notify::new(),
+            tokens: Tokens::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
         for (index, inbox) in inboxes.into_iter().enumerate() {
             shared.tasks.spawn(Lane::new(Arc::clone(&shared), index, inbox).work());
         }
-        shared.tasks.spawn(maintain::maintain(Arc::clone(&shared)));
+        let maintenance = take_on(&shared, maintain::MAINTENANCE);
+        shared.tasks.spawn(maintain::maintain(Arc::clone(&shared), maintenance));
+        if let Some(retention) = shared.settings.retention {
+            let duty = take_on(&shared, retention::RETENTION);
+            shared.tasks.spawn(retention::retain(Arc::clone(&shared), duty, retention));
+        }
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
         shared.tasks.spawn(admission::admit(Arc::clone(&shared)));

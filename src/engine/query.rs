@@ -7,6 +7,8 @@ use uuid::Uuid;
 use super::Engine;
 use super::error::EngineError;
 use super::jobsets::Compiled;
+use super::retention::Retention;
+use crate::domain::operation::created_at;
 use crate::domain::rollup::unhandled_among;
 use crate::domain::{OperationState, Run, Snapshot};
 use crate::store::{AttemptView, FindAsked, Keyset, OperationView};
@@ -52,12 +54,32 @@ impl Engine {
     /// One operation.
     ///
     /// # Errors
-    /// [`EngineError::NotFound`]; otherwise as for any question to the store.
+    /// [`EngineError::NotFound`], [`EngineError::Forgotten`]; otherwise as for any question to the
+    /// store.
     pub async fn operation(&self, id: Uuid) -> Result<Found, EngineError> {
-        let view = self.shared.store.operation(id).await?.ok_or(EngineError::NotFound)?;
+        let view = self.shared.store.operation(id).await?.ok_or_else(|| self.unknown(id))?;
         let mut found = vec![self.with_jobset(view).await?];
         self.add_failures(&mut found).await?;
         found.pop().ok_or(EngineError::NotFound)
+    }
+
+    /// One operation of which more than its outline is kept.
+    ///
+    /// # Errors
+    /// [`EngineError::Tombstone`]; otherwise as [`operation`](Self::operation).
+    pub async fn whole_operation(&self, id: Uuid) -> Result<Found, EngineError> {
+        let found = self.operation(id).await?;
+        if found.view.state == OperationState::Tombstone {
+            return Err(EngineError::Tombstone);
+        }
+        Ok(found)
+    }
+
+    /// Why there is no operation of that id.
+    fn unknown(&self, id: Uuid) -> EngineError {
+        let is_past = |kept: &Retention| kept.is_past(created_at(id), self.now());
+        let retention = self.shared.settings.retention.filter(is_past);
+        retention.map_or(EngineError::NotFound, EngineError::Forgotten)
     }
 
     /// A page of the operations that meet a question, and where the next one begins.

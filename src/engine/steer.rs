@@ -41,7 +41,7 @@ impl Engine {
         cascade: bool,
         edit: &Edit,
     ) -> Result<Option<(Uuid, DateTime<Utc>)>, EngineError> {
-        let found = self.operation(source).await?;
+        let found = self.whole_operation(source).await?;
         let run = found.run();
         let again = run.to_run_again(selection, cascade);
         if again.is_empty() {

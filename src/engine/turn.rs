@@ -1,6 +1,7 @@
 //! One turn of a lane: the decisions of a batch, what has to be stored for them, and what follows
 //! once it is stored.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -11,20 +12,20 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::command::{
-    Ask, Command, ContextPatch, Expire, Lose, Report, StopAnswer, StopAsked, Submit,
+    Ask, Command, ContextPatch, Expire, Held, Lease, Report, StopAnswer, StopAsked, Submit,
 };
-use super::ends::{cancellation, never_begun, stopped};
+use super::ends::{cancellation, given_up, never_begun, stopped};
 use super::error::EngineError;
 use super::idempotency::{Accepted, Keys};
 use super::lane::Cached;
 use super::live::{Span, Spans};
-use super::seat::{Assignment, Seat};
-use crate::domain::decide::{Claim, Stopped};
-use crate::domain::definition::Work;
+use super::place::{Place, assignment};
+use super::seat::Assignment;
+use crate::domain::decide::{Stale, Stopped};
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
     AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    HAS_TERMS, Known, NewOperation, OperationData, StoreError,
+    HAS_TERMS, Known, NewOperation, OperationData, Standing, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -52,10 +53,11 @@ pub(super) struct Turn {
     pub(super) data: HashMap<Uuid, Data>,
     /// Operations that were claimable but were not changed; their place in the queue is set anew.
     looked_at: Vec<Uuid>,
-    seat: Option<Arc<Seat>>,
-    taken: usize,
-    assignments: Vec<Assignment>,
+    /// The seats, with what this turn claimed for each.
+    places: Vec<Place>,
     compiled: Vec<Arc<super::jobsets::Compiled>>,
+    /// How workers stand, as far as it was asked.
+    standings: HashMap<Incarnation, Standing>,
     /// The workers that are ordered to end attempts.
     ordered: Vec<Incarnation>,
     /// The earliest time at which something can be claimed that cannot be now.
@@ -77,10 +79,9 @@ impl Turn {
             new: HashMap::new(),
             data: HashMap::new(),
             looked_at: Vec::new(),
-            seat: shared.seat(),
-            taken: 0,
-            assignments: Vec::new(),
+            places: shared.seats.all().into_iter().map(Place::new).collect(),
             compiled: Vec::new(),
+            standings: HashMap::new(),
             ordered: Vec::new(),
             next_due: None,
             left_over: false,
@@ -95,11 +96,12 @@ impl Turn {
     ) -> Result<(), EngineError> {
         match command {
             Command::Submit(ask) => self.submit(ask, runs),
-            Command::Settle(ask) => self.settle(ask, runs),
+            Command::Settle(ask) => return self.settle(ask, runs).await,
             Command::Stop(ask) => self.stop(ask, runs),
-            Command::Lose(ask) => self.lose(ask, runs),
+            Command::Lease(ask) => return self.lease(ask, runs).await,
             Command::Expire(ask) => self.expire(ask, runs),
             Command::Admit(ask) => self.admit(ask, runs),
+            Command::Held(ask) => held(ask, runs),
             Command::Patch(ask) => return self.patch(ask, runs).await,
             Command::Steer(ask) => return self.steer(ask, runs).await,
         }
@@ -156,15 +158,25 @@ impl Turn {
         let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
         let terms = terms.clone();
         self.new.insert(*id, NewOperation { jobset, alias, labels, resources, terms });
-        runs.insert(*id, Cached { run, flags, version: 0 });
+        runs.insert(*id, Cached { run, jobset, flags, version: 0 });
         self.touched.insert(*id);
     }
 
-    fn settle(&mut self, ask: &mut Ask<Report, ()>, runs: &mut HashMap<Uuid, Cached>) {
+    async fn settle(
+        &mut self,
+        ask: &mut Ask<Report, ()>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
         let report = &ask.input;
         let Some(cached) = runs.get_mut(&report.operation) else {
-            return ask.answer(Err(EngineError::NotFound));
+            ask.answer(Err(EngineError::NotFound));
+            return Ok(());
         };
+        if cached.run.is_lost(report.step) && !self.may_speak(report.worker).await? {
+            let Report { step, attempt, worker, .. } = *report;
+            ask.answer(Err(Stale { step, attempt, worker }.into()));
+            return Ok(());
+        }
         let started = cached.run.open().get(&report.step).map(|open| open.since);
         let Report { step, attempt, worker, ending, .. } = *report;
         let heard = report.heard.as_ref().map(Known::stamp);
@@ -186,6 +198,27 @@ impl Turn {
             }
         }
         ask.answer(settled.map_err(EngineError::from));
+        Ok(())
+    }
+
+    /// Whether what a worker says of an attempt that is Unresponsive counts. If so, the batch is stored
+    /// only while it does.
+    async fn may_speak(&mut self, worker: Incarnation) -> Result<bool, EngineError> {
+        let may = self.standing(worker).await? != Standing::Over;
+        if may {
+            self.batch.require_not_over(worker);
+        }
+        Ok(may)
+    }
+
+    /// How a worker stands, asked once per turn.
+    async fn standing(&mut self, worker: Incarnation) -> Result<Standing, EngineError> {
+        if let Some(standing) = self.standings.get(&worker) {
+            return Ok(*standing);
+        }
+        let standing = self.shared.store.standing(worker).await?;
+        self.standings.insert(worker, standing);
+        Ok(standing)
     }
 
     fn stop(&mut self, ask: &mut Ask<StopAsked, StopAnswer>, runs: &mut HashMap<Uuid, Cached>) {
@@ -219,20 +252,35 @@ impl Turn {
         StopAnswer { stopped, state: cached.run.state() }
     }
 
-    fn lose(&mut self, ask: &mut Ask<Lose, ()>, runs: &mut HashMap<Uuid, Cached>) {
-        let Lose { operation, worker, is_over } = ask.input;
-        if let Some(cached) = runs.get_mut(&operation) {
-            let before = cached.run.version();
-            if is_over {
-                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now);
-            } else {
-                cached.run.lose(worker, self.now);
+    /// Tells an operation how the worker of some of its attempts stands. That it is lost or back is
+    /// told only while it is so: the news may have been overtaken.
+    async fn lease(
+        &mut self,
+        ask: &mut Ask<Lease, ()>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
+        let Lease { operation, worker, standing } = ask.input;
+        ask.answer(Ok(()));
+        let is_over = standing == Standing::Over;
+        let Some(cached) = runs.get_mut(&operation) else { return Ok(()) };
+        if !is_over && self.standing(worker).await? != standing {
+            return Ok(());
+        }
+        let before = cached.run.version();
+        match standing {
+            Standing::Lost => cached.run.lose(worker, self.now),
+            Standing::Holds => cached.run.recover(worker, self.now),
+            Standing::Over => {
+                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now)
             }
-            if cached.run.version() != before {
-                self.touched.insert(operation);
+        };
+        if cached.run.version() != before {
+            self.touched.insert(operation);
+            if !is_over {
+                self.batch.require_lost(worker, standing == Standing::Lost);
             }
         }
-        ask.answer(Ok(()));
+        Ok(())
     }
 
     fn expire(
@@ -315,67 +363,47 @@ impl Turn {
     /// Gives free slots to what can be claimed: half of them to what has waited longest when there
     /// is a backlog, so that a large operation or a flood of new ones does not starve old work.
     pub(super) fn claim(&mut self, claimable: &[Claimable], runs: &mut HashMap<Uuid, Cached>) {
-        let Some(seat) = self.seat.clone() else { return };
+        let free: usize = self.places.iter().map(|place| place.seat.free()).sum();
+        if free == 0 {
+            return;
+        }
         let has_backlog = !claimable.is_empty() || self.shared.lanes[self.lane].has_backlog();
         let own: Vec<Uuid> = self.touched.iter().copied().collect();
         let queued: Vec<Uuid> = claimable.iter().map(|claimable| claimable.id).collect();
-        let share = if has_backlog { seat.free().div_ceil(2) } else { 0 };
+        let share = if has_backlog { free.div_ceil(2) } else { 0 };
         let mut given = 0;
         for id in &queued {
             if given >= share {
                 break;
             }
-            given += self.claim_of(*id, share - given, &seat, runs);
+            given += self.claim_of(*id, share - given, runs);
         }
         for id in own.iter().chain(&queued) {
             if has_backlog && self.new.contains_key(id) {
                 continue;
             }
-            self.claim_of(*id, usize::MAX, &seat, runs);
+            self.claim_of(*id, usize::MAX, runs);
         }
         self.looked_at = queued.into_iter().filter(|id| !self.touched.contains(id)).collect();
     }
 
-    fn claim_of(
-        &mut self,
-        id: Uuid,
-        limit: usize,
-        seat: &Seat,
-        runs: &mut HashMap<Uuid, Cached>,
-    ) -> usize {
+    /// Claims up to `limit` attempts of an operation, the first for the worker with the most free
+    /// slots; answers how many were claimed.
+    fn claim_of(&mut self, id: Uuid, limit: usize, runs: &mut HashMap<Uuid, Cached>) -> usize {
         let Some(cached) = runs.get_mut(&id) else { return 0 };
         cached.run.advance(self.now);
-        let wanted = cached.run.claimable().min(limit);
-        if wanted == 0 {
-            return 0;
+        self.places.sort_by_key(|place| Reverse(place.seat.free()));
+        let mut claimed = 0;
+        for place in &mut self.places {
+            let wanted = cached.run.claimable().min(limit - claimed);
+            let slots = place.seat.take(wanted);
+            if slots == 0 {
+                break;
+            }
+            self.touched.insert(id);
+            claimed += place.claim(cached, slots, self.now);
         }
-        let slots = seat.take(wanted);
-        self.taken += slots;
-        if slots == 0 {
-            return 0;
-        }
-        self.touched.insert(id);
-        let claims = cached.run.claim(slots, seat.incarnation, self.now);
-        // One claim may take from another step what its guard asks for.
-        let unused = slots - claims.len();
-        self.taken -= unused;
-        seat.give(unused);
-        for claim in &claims {
-            self.assignments.push(Assignment {
-                operation: id,
-                jobset: Arc::clone(cached.run.jobset()),
-                step: claim.step,
-                attempt: claim.attempt,
-                state: claim.state,
-                worker: seat.incarnation,
-                knows: known_by(&cached.run, claim),
-                has_context: cached.flags & HAS_DATA != 0,
-                has_results: cached.flags & HAS_RESULT != 0,
-                has_edits: cached.flags & HAS_EDITS != 0,
-                until: claim.until,
-            });
-        }
-        claims.len()
+        claimed
     }
 
     /// Collects what has to be stored.
@@ -385,6 +413,9 @@ impl Turn {
             self.ordered.extend(cached.run.kills().iter().map(|kill| kill.worker));
             for expired in &cached.run.changes().expired {
                 self.batch.add_attempt(never_begun(&cached.run, expired, self.now));
+            }
+            for lost in &cached.run.changes().given_up {
+                self.batch.add_attempt(given_up(&cached.run, lost, self.now));
             }
             if let Some(stopped) = stopped(&cached.run) {
                 cached.flags |= HAS_DATA;
@@ -398,6 +429,9 @@ impl Turn {
             }
             self.left_over |= cached.run.claimable() > 0;
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
+        }
+        for place in self.places.iter().filter(|place| !place.assignments.is_empty()) {
+            self.batch.require_lease(place.seat.incarnation, &self.shared.name);
         }
         for (id, data) in &mut self.data {
             self.batch.add_data(*id, std::mem::take(&mut data.stored));
@@ -417,8 +451,8 @@ impl Turn {
 
     /// Gives back what was taken for a batch that was not stored.
     pub(super) fn undo(&self) {
-        if let Some(seat) = &self.seat {
-            seat.give(self.taken);
+        for place in &self.places {
+            place.seat.give(place.assignments.len());
         }
     }
 
@@ -427,14 +461,14 @@ impl Turn {
         for compiled in &self.compiled {
             compiled.set_stored();
         }
-        if let Some(seat) = &self.seat {
-            seat.assign(self.assignments);
-            if self.ordered.contains(&seat.incarnation) {
-                seat.ordered.notify_one();
-            }
+        for place in self.places {
+            place.seat.assign(place.assignments);
         }
-        let own = self.seat.map(|seat| seat.incarnation);
-        let has_foreign_orders = self.ordered.iter().any(|worker| Some(*worker) != own);
+        let has_foreign_orders = !self.ordered.is_empty() && {
+            shared.seats.tell(|worker| self.ordered.contains(&worker));
+            let seated = shared.seats.incarnations();
+            self.ordered.iter().any(|worker| !seated.contains(worker))
+        };
         shared.watches.tell(&self.touched);
         shared.live.changed(&self.spans);
         shared.news.tell(&self.spans, self.left_over, has_foreign_orders);
@@ -450,15 +484,14 @@ impl Turn {
     }
 }
 
-/// What a claim knew, for work that can tell somebody something. A milestone cannot, so nothing is
-/// copied for it.
-fn known_by(run: &Run, claim: &Claim) -> Option<Known> {
-    match run.jobset().step(claim.step).work(claim.state) {
-        Work::Milestone => None,
-        Work::Command(_) | Work::Shell(_) | Work::Instruction(_) | Work::Function(_) => {
-            run.stamps().branches.get(&claim.step).map(|branch| Known::of(&branch.stamp.stamp()))
-        }
-    }
+/// What a worker was given of an operation and has not settled.
+fn held(ask: &mut Ask<Held, Vec<Assignment>>, runs: &HashMap<Uuid, Cached>) {
+    let Held { operation, worker } = ask.input;
+    let held = runs.get(&operation).map_or_else(Vec::new, |cached| {
+        let claims = cached.run.held(worker);
+        claims.iter().map(|claim| assignment(cached, claim, worker)).collect()
+    });
+    ask.answer(Ok(held));
 }
 
 /// RFC 7396: objects are merged, null takes away, anything else replaces.

@@ -1,7 +1,7 @@
-//! What a worker in this process asks of the engine.
+//! What a worker asks of the engine that gives it attempts.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -11,8 +11,9 @@ use super::command::{Ask, Command, Report};
 use super::error::EngineError;
 use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
-use crate::domain::Incarnation;
-use crate::store::{AttemptKey, NewWorker, Order, OutputPiece};
+use crate::domain::profile::Profile;
+use crate::domain::{Incarnation, LeaseTerms};
+use crate::store::{Heartbeat, NewWorker, Order, OutputPiece, SecretHash};
 
 /// What a worker that takes the seat is.
 #[derive(Clone, Debug)]
@@ -27,49 +28,101 @@ pub struct SeatSpec {
     pub slots: u32,
     /// How long it may act without a heartbeat.
     pub lease: Duration,
+    /// What it offers.
+    pub profile: Profile,
 }
 
-/// The seat of this process's worker: one incarnation, from its registration to its end.
+/// The seat of a worker: one incarnation, from its registration to its end. It is given nothing more
+/// when it has lost its lease, has left, or its seat is dropped.
 #[derive(Debug)]
 pub struct WorkerSeat {
     pub(super) shared: Arc<Shared>,
     pub(super) seat: Arc<Seat>,
-    lease: Duration,
+    terms: LeaseTerms,
     assignments: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<Assignment>>>,
 }
 
 impl Engine {
-    /// Registers a worker incarnation and begins to claim for it. The process has one seat: a new
-    /// one takes the place of the one before.
+    /// Registers a worker incarnation and begins to claim for it, beside those that sit here already.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
-        let SeatSpec { name, host, pid, slots, lease } = spec;
-        let worker = NewWorker { name, host, pid, slots, lease };
+        self.register(spec, None, false).await
+    }
+
+    /// As [`open_seat`](Self::open_seat), for a worker elsewhere that proves with a secret who it is
+    /// and may have been told already to take nothing.
+    pub(super) async fn register(
+        &self,
+        spec: SeatSpec,
+        secret: Option<SecretHash>,
+        drained: bool,
+    ) -> Result<WorkerSeat, EngineError> {
+        let SeatSpec { name, host, pid, slots, lease, profile } = spec;
+        let terms = LeaseTerms { lease, requeue_after: self.shared.settings.requeue_after };
+        let served_by = self.shared.name.to_string();
+        let worker =
+            NewWorker { name, host, pid, slots, terms, profile, served_by, secret, drained };
+        let asked = Instant::now();
         let incarnation = self.shared.store.register(&worker).await?;
+        let seat = self.sit(incarnation, worker.profile, slots, terms, asked + lease);
+        if drained {
+            seat.close();
+        }
+        seat.begin().await?;
+        Ok(seat)
+    }
+
+    /// Puts a worker on a seat; its lease runs out at `lease_until`, at the latest.
+    pub(super) fn sit(
+        &self,
+        incarnation: Incarnation,
+        profile: Profile,
+        slots: u32,
+        terms: LeaseTerms,
+        lease_until: Instant,
+    ) -> WorkerSeat {
         let (sender, receiver) = mpsc::unbounded_channel();
-        let seat = Arc::new(Seat::new(incarnation, slots as usize, sender));
-        let before = self
-            .shared
-            .seat
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(Arc::clone(&seat));
-        if let Some(before) = before {
-            before.close();
-        }
-        self.shared.news.set_peers(self.shared.store.peers(incarnation).await? > 0);
-        self.shared.news.join();
-        for lane in &self.shared.lanes {
-            lane.look();
-        }
-        Ok(WorkerSeat {
+        let slots = slots as usize;
+        let seat = Arc::new(Seat::new(incarnation, profile, slots, lease_until, sender));
+        self.shared.seats.add(Arc::clone(&seat));
+        // From here on it is taken out again whatever happens.
+        WorkerSeat {
             shared: Arc::clone(&self.shared),
             seat,
-            lease,
+            terms,
             assignments: tokio::sync::Mutex::new(receiver),
-        })
+        }
+    }
+}
+
+impl Shared {
+    /// Finds out whether workers sit elsewhere.
+    async fn look_for_peers(&self) -> Result<(), EngineError> {
+        let peers = self.store.peers(&self.seats.incarnations()).await?;
+        self.news.set_peers(peers > 0);
+        Ok(())
+    }
+
+    /// Closes the seats of workers whose incarnations are over or that sit elsewhere now, and lets
+    /// those that have no lease claim nothing until they have one again.
+    pub(super) async fn close_lost(&self) -> Result<(), EngineError> {
+        let asked = self.seats.incarnations();
+        let seated = self.store.seated(&asked, &self.name).await?;
+        self.seats.retain(|seat| {
+            if seated.get(&seat.incarnation) == Some(&false) {
+                seat.renew(Instant::now());
+            }
+            seated.contains_key(&seat.incarnation) || !asked.contains(&seat.incarnation)
+        });
+        Ok(())
+    }
+}
+
+impl Drop for WorkerSeat {
+    fn drop(&mut self) {
+        self.vacate();
     }
 }
 
@@ -78,6 +131,25 @@ impl WorkerSeat {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.seat.incarnation
+    }
+
+    /// The terms of its lease.
+    #[must_use]
+    pub const fn terms(&self) -> LeaseTerms {
+        self.terms
+    }
+
+    /// Makes known that it sits here, and looks for what it can be given.
+    pub(super) async fn begin(&self) -> Result<(), EngineError> {
+        self.shared.look_for_peers().await?;
+        self.shared.news.join();
+        self.shared.look();
+        Ok(())
+    }
+
+    /// Claims nothing more for it and tells it nothing more.
+    pub(super) fn vacate(&self) {
+        self.shared.seats.retain(|seat| !std::ptr::eq(seat, &raw const *self.seat));
     }
 
     /// The next attempts to run; waits until there are some.
@@ -90,6 +162,16 @@ impl WorkerSeat {
         }
     }
 
+    /// Attempts to run that are there already.
+    pub(super) fn assigned_already(&self) -> Option<Vec<Assignment>> {
+        self.assignments.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// Whether the worker sits here still.
+    pub(super) fn is_seated(&self) -> bool {
+        self.shared.seats.all().iter().any(|seat| Arc::ptr_eq(seat, &self.seat))
+    }
+
     /// Reports how attempts ended; each frees a slot. When this answers, it is durable.
     ///
     /// # Errors
@@ -97,11 +179,7 @@ impl WorkerSeat {
     /// any more, [`EngineError::Unavailable`] when it should be reported again by
     /// [`settle_again`](Self::settle_again).
     pub async fn settle(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
-        self.seat.give_ended(reports.iter().map(|report| AttemptKey {
-            operation: report.operation,
-            step: report.step,
-            attempt: report.attempt,
-        }));
+        self.seat.give_ended(reports.iter().map(Report::key));
         self.settle_again(reports).await
     }
 
@@ -125,21 +203,30 @@ impl WorkerSeat {
         results
     }
 
-    /// Renews the lease and asks for orders. `None`: the lease ran out; all its attempts are given
-    /// to others, so their processes must be ended at once.
+    /// Renews the lease, also one that ran out, and asks for orders; one that was told to drain is
+    /// given nothing more. `None`: the incarnation is over; all its attempts are given to others, so
+    /// their processes must be ended at once.
     ///
     /// # Errors
     /// As for any question to the store.
-    pub async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
+    pub async fn heartbeat(&self) -> Result<Option<Heartbeat>, EngineError> {
         let store = &self.shared.store;
-        let orders = store.heartbeat(self.seat.incarnation, self.lease).await?;
-        if orders.is_none() {
-            self.seat.close();
+        let asked = Instant::now();
+        let (worker, running) = (self.seat.incarnation, self.seat.running());
+        let heard = store.heartbeat(worker, self.terms.lease, running).await?;
+        match &heard {
+            None => self.vacate(),
+            Some(heard) => {
+                self.seat.renew(asked + self.terms.lease);
+                if heard.drained {
+                    self.close();
+                }
+            }
         }
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         self.shared.clock.set(store.now().await?, asked);
-        self.shared.news.set_peers(store.peers(self.seat.incarnation).await? > 0);
-        Ok(orders)
+        self.shared.look_for_peers().await?;
+        Ok(heard)
     }
 
     /// Ends when orders for this worker may have been stored.
@@ -218,12 +305,13 @@ impl WorkerSeat {
         self.seat.close();
     }
 
-    /// Gives the lease back. What the incarnation still holds (claimed just before it closed, or
-    /// given to it and never begun) is then taken from it like from a lost one.
+    /// Ends the incarnation. What it still holds (claimed just before it closed, or given to it and
+    /// never begun) is then taken from it like from a lost one.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn leave(&self) -> Result<(), EngineError> {
+        self.vacate();
         Ok(self.shared.store.give_back(self.seat.incarnation).await?)
     }
 }

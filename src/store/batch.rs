@@ -4,6 +4,8 @@
 //! compares and sets the version of each operation; when a single one was changed by another writer
 //! in between, the statement fails as a whole with [`StoreError::Conflict`] and nothing is stored.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
@@ -16,7 +18,7 @@ use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::columns::{
     Admissions, Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders,
-    Resources,
+    Resources, Standings,
 };
 use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
@@ -24,7 +26,7 @@ use super::packed::{CHUNK, pack_open, pack_steps};
 use super::record::{
     AttemptRecord, GATED, HAS_RESOURCES, HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
-use crate::domain::{Event, Fact, Kill, KillHow, OperationState, Run, Stop};
+use crate::domain::{Event, Fact, Incarnation, Kill, KillHow, OperationState, Run, Stop};
 
 /// The columns of an operation that never change.
 #[derive(Default)]
@@ -51,7 +53,11 @@ pub struct Batch {
     kept: Kept,
     resources: Resources,
     keys: NewKeys,
+    vouched: Standings,
+    watched: Standings,
     admissions: Admissions,
+    /// The process that gives attempts to workers.
+    served_by: Arc<str>,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -293,6 +299,24 @@ impl Batch {
         }
     }
 
+    /// Stores the batch only if that worker holds its lease and is given attempts by this process:
+    /// some are claimed for it.
+    pub fn require_lease(&mut self, worker: Incarnation, served_by: &Arc<str>) {
+        self.vouched.add(worker, true);
+        self.served_by = Arc::clone(served_by);
+    }
+
+    /// Stores the batch only if that worker may yet come back: what it says late counts.
+    pub fn require_not_over(&mut self, worker: Incarnation) {
+        self.vouched.add(worker, false);
+    }
+
+    /// Stores the batch only if the lease of that worker has run out, or only if it has not: so it is
+    /// told.
+    pub fn require_lost(&mut self, worker: Incarnation, is_lost: bool) {
+        self.watched.add(worker, is_lost);
+    }
+
     /// How many operations are not new.
     fn changed(&self) -> usize {
         self.operations.expected.iter().filter(|version| **version > 0).count()
@@ -301,12 +325,19 @@ impl Batch {
     /// The parts of the statement that have rows.
     fn statement(&self) -> String {
         let operations = self.operations.id.len();
-        let is_checked = self.changed() > 0;
+        let checked: Vec<&str> =
+            [(self.changed() > 0, "changed"), (!self.watched.worker.is_empty(), "watched")]
+                .into_iter()
+                .filter_map(|(is_needed, name)| is_needed.then_some(name))
+                .collect();
+        let vouches = !self.vouched.worker.is_empty();
         let has_new = self.changed() < operations;
         let has_attempts = !self.attempts.operation.is_empty();
         let parts = [
             (operations > 0, apply::OPERATIONS),
-            (is_checked, apply::CHANGED),
+            (checked.contains(&"changed"), apply::CHANGED),
+            (vouches, apply::VOUCHED),
+            (checked.contains(&"watched"), apply::WATCHED),
             (has_new, apply::MADE),
             (!self.chunks.operation.is_empty(), apply::CHUNKED),
             (!self.events.operation.is_empty(), apply::HAPPENED),
@@ -331,17 +362,18 @@ impl Batch {
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
-        apply::compose(&parts, is_checked)
+        apply::compose(&parts, &checked, vouches)
     }
 
     /// Stores it all, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when an operation has another version than expected; otherwise as
-    /// for any statement.
+    /// [`StoreError::Conflict`] when an operation has another version than expected or a worker does
+    /// not stand as it is told, [`StoreError::LeaseLost`] when the word of a worker does not count or
+    /// it has no lease to claim by; otherwise as for any statement.
     #[expect(clippy::too_many_lines, reason = "one line per column")]
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let changed = self.changed();
+        let checked = self.changed() + self.watched.worker.len();
         let (o, e, a) = (&self.operations, &self.events, &self.attempts);
         let t = &self.admissions.asked;
         sqlx::query(sqlx::AssertSqlSafe(self.statement()))
@@ -356,7 +388,7 @@ impl Batch {
             .bind(&o.open)
             .bind(&o.jobset)
             .bind(&o.labels)
-            .bind(i64::try_from(changed).unwrap_or(i64::MAX))
+            .bind(i64::try_from(checked).unwrap_or(i64::MAX))
             .bind(&self.chunks.operation)
             .bind(&self.chunks.chunk)
             .bind(&self.chunks.steps)
@@ -419,6 +451,11 @@ impl Batch {
             .bind(&self.keys.digest)
             .bind(&self.keys.operation)
             .bind(&self.keys.at)
+            .bind(&self.vouched.worker)
+            .bind(&self.vouched.is_asked)
+            .bind(&self.watched.worker)
+            .bind(&self.watched.is_asked)
+            .bind(&*self.served_by)
             .bind(&t.operation)
             .bind(&t.key)
             .bind(&t.places)

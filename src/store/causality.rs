@@ -171,7 +171,7 @@ impl Store {
                     order by id desc
                     limit $6 + 1) l) s
             join operation o on o.id = s.id
-            where o.id <> $1 and o.labels is not null
+            where o.id <> $1 and o.labels is not null and o.state <> 11
             order by o.id desc
             limit $6
             "#,

@@ -117,6 +117,24 @@ pub(super) struct Resources {
     pub(super) ended: Vec<Uuid>,
 }
 
+/// What is asked of workers, each once.
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    pub(super) worker: Vec<i64>,
+    pub(super) is_asked: Vec<bool>,
+}
+
+impl Standings {
+    pub(super) fn add(&mut self, worker: i64, is_asked: bool) {
+        if let Some(place) = self.worker.iter().position(|known| *known == worker) {
+            self.is_asked[place] |= is_asked;
+        } else {
+            self.worker.push(worker);
+            self.is_asked.push(is_asked);
+        }
+    }
+}
+
 /// What changes of the rows of `admission` with the operations themselves.
 #[derive(Debug, Default)]
 pub(super) struct Admissions {

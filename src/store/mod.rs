@@ -22,6 +22,7 @@ mod error;
 mod find;
 mod idempotency;
 mod known;
+mod lease;
 mod live;
 pub mod lower;
 mod message;
@@ -32,6 +33,9 @@ mod packed;
 mod prompt;
 mod read;
 mod record;
+mod remote;
+mod retention;
+mod token;
 mod worker;
 
 pub use admission::{
@@ -43,6 +47,7 @@ pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
 pub use idempotency::{KeyKind, KnownKey, SubmissionKey, own_id};
 pub use known::Known;
+pub use lease::Tenure;
 pub use live::{NewEvent, NewOutput, OutputPlace};
 pub use message::{
     AttemptKey, DueMessage, FROM_STEP, MessagePlace, MessageView, StepMessage, TO_STEP,
@@ -58,7 +63,10 @@ pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
-pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
+pub use remote::{HeldBy, KnownWorker, SeatTaken, WorkerView};
+pub use retention::{Buried, KeptDay};
+pub use token::{NewToken, SecretHash, TokenView};
+pub use worker::{Heartbeat, LiveWorkers, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -131,6 +139,8 @@ impl Store {
             ("enable_hashjoin", "off"),
             ("enable_mergejoin", "off"),
             ("statement_timeout", "60000"),
+            // A server that was stopped in the middle of a transaction must not keep others waiting.
+            ("idle_in_transaction_session_timeout", "10000"),
         ]);
         let pool = |connections| {
             PgPoolOptions::new()

@@ -27,6 +27,8 @@ pub struct OperationView {
     pub jobset: Uuid,
     /// Its state.
     pub state: OperationState,
+    /// Of a tombstone: the state it ended in.
+    pub ended_as: Option<OperationState>,
     /// Why it is being, or was, stopped.
     pub stop: Option<Stop>,
     /// The seq of its last event.
@@ -61,6 +63,12 @@ impl OperationView {
     pub fn shown_id(&self) -> String {
         shown_id(self.id, self.alias.as_deref())
     }
+
+    /// Its state, or the one that it ended in.
+    #[must_use]
+    pub fn outcome(&self) -> OperationState {
+        self.ended_as.unwrap_or(self.state)
+    }
 }
 
 /// The id that clients are shown: the one that a client chose, if one did.
@@ -75,6 +83,7 @@ pub(super) struct OperationRow {
     alias: Option<String>,
     jobset: Uuid,
     state: i16,
+    ended_as: Option<i16>,
     stop: Option<i16>,
     version: i32,
     entered: DateTime<Utc>,
@@ -90,7 +99,8 @@ pub(super) struct OperationRow {
 
 /// The columns of an [`OperationRow`], from `operation o`. At most 100 results are shown.
 pub(super) const OPERATION_COLUMNS: &str = r#"
-    o.id, o.alias, o.jobset, o.state, o.stop, o.version, o.entered, o.steps, o.labels, o.flags, o.open,
+    o.id, o.alias, o.jobset, o.state, o.ended_as, o.stop, o.version, o.entered, o.steps, o.labels,
+    o.flags, o.open,
     case when o.flags & 1 <> 0 then
         (select coalesce(d.forked_from_alias, d.forked_from::text)
          from operation_data d where d.operation = o.id)
@@ -119,6 +129,7 @@ impl OperationRow {
             alias: self.alias,
             jobset: self.jobset,
             state: state(self.id, self.state)?,
+            ended_as: self.ended_as.map(|code| state(self.id, code)).transpose()?,
             stop: stop(self.id, self.stop)?,
             version: self.version,
             entered: self.entered,

@@ -1,14 +1,20 @@
 //! Worker incarnations, their leases and the orders they are given.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::FromRow;
-use sqlx::postgres::types::PgInterval;
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
-use crate::domain::Incarnation;
+use super::lease::interval;
+use super::operation::held_by;
+use super::token::SecretHash;
+use crate::domain::profile::Profile;
+use crate::domain::{Incarnation, LeaseTerms};
 
 /// A worker process that wants to register.
 #[derive(Clone, Debug)]
@@ -21,8 +27,25 @@ pub struct NewWorker {
     pub pid: u32,
     /// How many attempts it runs at once.
     pub slots: u32,
-    /// How long it may act without a heartbeat.
-    pub lease: Duration,
+    /// How long it may act without a heartbeat, and what follows.
+    pub terms: LeaseTerms,
+    /// What it offers.
+    pub profile: Profile,
+    /// The process that gives it attempts.
+    pub served_by: String,
+    /// What it proves with that it is this incarnation, if it is asked to.
+    pub secret: Option<SecretHash>,
+    /// Whether it was told already to take nothing new.
+    pub drained: bool,
+}
+
+/// What a worker hears when it says that it lives.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// What it was ordered to do.
+    pub orders: Vec<Order>,
+    /// Whether it is to take nothing new.
+    pub drained: bool,
 }
 
 /// A worker whose lease ran out.
@@ -32,8 +55,21 @@ pub struct LostWorker {
     pub id: Incarnation,
     /// For people.
     pub name: String,
-    /// Whether it was lost so long ago that others may have what it had.
-    pub is_over: bool,
+    /// When its lease was found to have run out.
+    pub revoked: DateTime<Utc>,
+    /// Whether it has been heard of since.
+    pub is_back: bool,
+}
+
+/// What the word of an incarnation is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds its lease.
+    Holds,
+    /// Its lease has run out, but it may come back.
+    Lost,
+    /// Nothing that it says counts any more.
+    Over,
 }
 
 /// The workers that hold a lease, all together.
@@ -60,11 +96,6 @@ pub struct Order {
     pub force: bool,
 }
 
-fn interval(duration: Duration) -> PgInterval {
-    let microseconds = i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
-    PgInterval { months: 0, days: 0, microseconds }
-}
-
 impl Store {
     /// Registers an incarnation and grants it a lease.
     ///
@@ -74,8 +105,10 @@ impl Store {
         Ok(sqlx::query_scalar(
             r#"
             -- worker/register
-            insert into worker (name, host, pid, slots, lease_until)
-            values ($1, $2, $3, $4, clock_timestamp() + $5)
+            insert into worker (name, host, pid, slots, lease_until, requeue_after, labels, lanes,
+                served_by, secret, drained)
+            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7, $8, $9, $10,
+                case when $11 then clock_timestamp() end)
             returning id
             "#,
         )
@@ -83,12 +116,19 @@ impl Store {
         .bind(&worker.host)
         .bind(i32::try_from(worker.pid).unwrap_or(i32::MAX))
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
-        .bind(interval(worker.lease))
+        .bind(interval(worker.terms.lease))
+        .bind(interval(worker.terms.requeue_after))
+        .bind(Json(&worker.profile.labels))
+        .bind(worker.profile.lanes.as_ref().map(Vec::from_iter))
+        .bind(&worker.served_by)
+        .bind(worker.secret.as_ref().map(|hash| &hash[..]))
+        .bind(worker.drained)
         .fetch_one(&self.read)
         .await?)
     }
 
-    /// Renews a lease. `None`: it ran out, the incarnation must not act any more.
+    /// Renews a lease, also one that ran out, of a worker with so many attempts in hand. `None`: the
+    /// incarnation is over and must not act any more.
     ///
     /// # Errors
     /// As for any statement.
@@ -96,23 +136,24 @@ impl Store {
         &self,
         worker: Incarnation,
         lease: Duration,
-    ) -> Result<Option<Vec<Order>>, StoreError> {
-        let renewed = sqlx::query(
+        running: usize,
+    ) -> Result<Option<Heartbeat>, StoreError> {
+        let drained: Option<bool> = sqlx::query_scalar(
             r#"
             -- worker/heartbeat
             update worker
-            set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2
-            where id = $1 and lease_until > clock_timestamp()
+            set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2, running = $3
+            where id = $1 and over is null
+            returning drained is not null
             "#,
         )
         .bind(worker)
         .bind(interval(lease))
-        .execute(&self.read)
+        .bind(i32::try_from(running).unwrap_or(i32::MAX))
+        .fetch_optional(&self.read)
         .await?;
-        if renewed.rows_affected() == 0 {
-            return Ok(None);
-        }
-        self.orders(worker).await.map(Some)
+        let Some(drained) = drained else { return Ok(None) };
+        Ok(Some(Heartbeat { orders: self.orders(worker).await?, drained }))
     }
 
     /// The orders that a worker has not carried out yet.
@@ -129,63 +170,213 @@ impl Store {
     }
 
     /// Revokes the leases that ran out and answers whose they were, those revoked before and not
-    /// yet [forgotten](Self::forget_worker) too. From then on such a worker's heartbeat is refused.
-    /// It is over for those that were lost for so long.
+    /// yet [forgotten](Self::forget_worker) too; and who has renewed a lease that was revoked.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn revoke_expired(&self, lost_for: Duration) -> Result<Vec<LostWorker>, StoreError> {
+    pub async fn lost_workers(&self) -> Result<Vec<LostWorker>, StoreError> {
         Ok(sqlx::query_as(
             r#"
-            -- worker/revoke_expired
-            update worker
-            set lease_until = '-infinity', revoked = coalesce(revoked, clock_timestamp())
-            where lease_until <= clock_timestamp()
-            returning id, name, clock_timestamp() >= revoked + $1 as is_over
+            -- worker/lost
+            with lost as (
+                update worker
+                set revoked = case when revoked >= lease_until then revoked else clock_timestamp() end
+                where lease_until <= clock_timestamp()
+                returning id, name, revoked
+            )
+            select id, name, revoked, false as is_back from lost
+            union all
+            select id, name, revoked, true
+            from worker
+            where revoked is not null and lease_until > clock_timestamp()
             "#,
         )
-        .bind(interval(lost_for))
         .fetch_all(&self.read)
         .await?)
     }
 
-    /// Ends a lease before its time.
+    /// Ends the incarnation of a worker that has been lost for long enough; whether it is over now.
+    /// From then on its heartbeat is refused for ever. A heartbeat and this never both win: they
+    /// change the same row.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn end_incarnation(&self, worker: Incarnation) -> Result<bool, StoreError> {
+        let ended = sqlx::query(
+            r#"
+            -- worker/end
+            update worker
+            set over = coalesce(over, clock_timestamp())
+            where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
+                and (over is not null or revoked + requeue_after <= clock_timestamp())
+            "#,
+        )
+        .bind(worker)
+        .execute(&self.read)
+        .await?;
+        Ok(ended.rows_affected() > 0)
+    }
+
+    /// Notes that the attempts of a worker that was revoked at `revoked` were told to go on. Without
+    /// effect if it was lost again since.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn recovered(
+        &self,
+        worker: Incarnation,
+        revoked: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            r#"
+            -- worker/recovered
+            update worker
+            set revoked = null
+            where id = $1 and revoked = $2 and lease_until > clock_timestamp()
+            "#,
+        )
+        .bind(worker)
+        .bind(revoked)
+        .execute(&self.read)
+        .await?;
+        Ok(())
+    }
+
+    /// What the word of an incarnation is worth by now.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn standing(&self, worker: Incarnation) -> Result<Standing, StoreError> {
+        let found: Option<(bool, bool)> = sqlx::query_as(
+            r#"
+            -- worker/standing
+            select over is not null, lease_until <= clock_timestamp() from worker where id = $1
+            "#,
+        )
+        .bind(worker)
+        .fetch_optional(&self.read)
+        .await?;
+        Ok(match found {
+            None | Some((true, _)) => Standing::Over,
+            Some((false, true)) => Standing::Lost,
+            Some((false, false)) => Standing::Holds,
+        })
+    }
+
+    /// How long it is until the next lease runs out that is not renewed, or the next incarnation is
+    /// over that is not heard of; `None` if there are none.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn next_expiry(&self) -> Result<Option<Duration>, StoreError> {
+        let seconds: Option<f64> = sqlx::query_scalar(
+            r#"
+            -- worker/next_expiry
+            select extract(epoch from min(next) - clock_timestamp())::float8
+            from (
+                select case when lease_until > clock_timestamp() then lease_until
+                    else revoked + requeue_after end as next
+                from worker
+            ) w
+            where next > clock_timestamp()
+            "#,
+        )
+        .fetch_one(&self.read)
+        .await?;
+        Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
+    }
+
+    /// Ends an incarnation before its time, at its own wish: it runs nothing any more.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn give_back(&self, worker: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("update worker set lease_until = '-infinity' where id = $1")
-            .bind(worker)
-            .execute(&self.read)
-            .await?;
+        sqlx::query(
+            r#"
+            -- worker/give_back
+            update worker
+            set lease_until = '-infinity', revoked = clock_timestamp(), over = clock_timestamp()
+            where id = $1
+            "#,
+        )
+        .bind(worker)
+        .execute(&self.read)
+        .await?;
         Ok(())
     }
 
-    /// Takes out an incarnation that holds nothing any more, and the orders it was given.
+    /// Takes out an incarnation that is over, and the orders it was given, if it holds nothing any
+    /// more.
+    ///
+    /// Batches that give it attempts lock its row (`batch/apply`). So once the row is taken out, what
+    /// such a batch has stored is seen, and none that comes later finds the row: no attempt is left
+    /// with an incarnation that nobody knows.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("delete from worker where id = $1").bind(worker).execute(&self.read).await?;
+        let mut connection = self.read.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        sqlx::query("delete from worker where id = $1")
+            .bind(worker)
+            .execute(&mut *transaction)
+            .await?;
+        if !held_by(&mut transaction, worker).await?.is_empty() {
+            return Ok(transaction.rollback().await?);
+        }
         sqlx::query("delete from stop_order where worker = $1")
             .bind(worker)
-            .execute(&self.read)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 
-    /// How many other incarnations hold a lease.
+    /// The live operations with an attempt that `worker` holds.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn peers(&self, worker: Incarnation) -> Result<i64, StoreError> {
+    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
+        held_by(&mut *self.read.acquire().await?, worker).await
+    }
+
+    /// How many incarnations beside these hold a lease.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn peers(&self, workers: &[Incarnation]) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(
-            "select count(*) from worker where id <> $1 and lease_until > clock_timestamp()",
+            "select count(*) from worker where id <> all ($1) and lease_until > clock_timestamp()",
         )
-        .bind(worker)
+        .bind(workers)
         .fetch_one(&self.read)
         .await?)
     }
+
+    /// Those of some incarnations that are not over and are given attempts by `served_by`, and whether
+    /// they hold their leases.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn seated(
+        &self,
+        workers: &[Incarnation],
+        served_by: &str,
+    ) -> Result<HashMap<Incarnation, bool>, StoreError> {
+        let seated: Vec<(Incarnation, bool)> = sqlx::query_as(
+            r#"
+            -- worker/seated
+            select id, lease_until > clock_timestamp()
+            from worker
+            where id = any ($1) and over is null and served_by = $2
+            "#,
+        )
+        .bind(workers)
+        .bind(served_by)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(seated.into_iter().collect())
+    }
+
     /// Counts the workers that hold a lease and have slots, and their slots.
     ///
     /// # Errors

@@ -51,7 +51,7 @@ pub(super) async fn causes(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let query = query.only(&PARAMETERS)?;
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let jobset = &found.compiled.jobset;
     let model = event_model(jobset);
     let asked = Asked::of(&query, &headers, &state.settings, &model, state.engine.now())?;
@@ -107,7 +107,7 @@ pub(super) async fn concurrent(
     known.push("attempt");
     let query = query.only(&known)?;
     let attempt = query.number("attempt")?;
-    let found = state.engine.operation(path.operation).await?;
+    let found = state.engine.whole_operation(path.operation).await?;
     let model = attempt_model(&found.compiled.jobset);
     let asked = Asked::of(&query, &headers, &state.settings, &model, state.engine.now())?;
     let n = number(&found, &path.step)?;
@@ -176,7 +176,7 @@ pub(super) async fn picture(
     headers: HeaderMap,
 ) -> Result<Response, ApiError> {
     let format = graph::format(query, &headers, [Format::Mermaid, Format::Dot, Format::Svg])?;
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let etag = graph::etag(&found, format);
     if super::condition::is_known(&headers, &etag) {
         return Ok(graph::answer(None, etag));

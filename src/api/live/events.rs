@@ -37,7 +37,7 @@ pub(in crate::api) async fn follow(
         }
         None => query.number("after")?.unwrap_or(0),
     };
-    let found = state.engine.operation(id).await?;
+    let found = state.engine.whole_operation(id).await?;
     let filter = Filter::of(&query, state, &event_model(&found.compiled.jobset))?;
     let condition = filter.condition.iter().map(|condition| ("$filter", condition));
     let marks = Marks::named_by(condition, state, id).await?;

@@ -71,7 +71,7 @@ pub(super) async fn steer(
     let query = query.only(&["$filter"])?;
     let request = read(&bytes, query.get("$filter"))?;
     let expected = expected_version(&headers)?;
-    let found = state.engine.operation(path.operation).await?;
+    let found = state.engine.whole_operation(path.operation).await?;
     let done = carry_out(&state, found, &path.step, &request, expected).await?;
     match done {
         Done::Steered(steered) => Ok(Json(steered).into_response()),
@@ -121,7 +121,7 @@ async fn carry_out(
             Err(EngineError::Ended) if matches!(order, Order::Rerun { .. }) && !is_final => {}
             Err(error) => return Err(error.into()),
         }
-        found = state.engine.operation(found.view.id).await?;
+        found = state.engine.whole_operation(found.view.id).await?;
     }
     let message = "the operation changes faster than the filter can be asked; name steps or states";
     Err(ApiError::new(StatusCode::CONFLICT, "OperationChanged", message))
@@ -197,7 +197,7 @@ async fn fork(
     match state.engine.fork(id, selection, cascade, edit).await? {
         Some((id, _)) => {
             state.metrics.submitted();
-            Ok(Done::Forked(Box::new(state.engine.operation(id).await?)))
+            Ok(Done::Forked(Box::new(state.engine.whole_operation(id).await?)))
         }
         None => Ok(Done::Steered(wire::Steered::default())),
     }
@@ -240,7 +240,7 @@ pub(super) async fn other_method(
     State(state): State<ApiState>,
     path: StepPath,
 ) -> Result<Response, ApiError> {
-    let found = state.engine.operation(path.operation).await?;
+    let found = state.engine.whole_operation(path.operation).await?;
     verb_named(&path.step, &found.compiled.jobset)?;
     let message = "verbs are POSTed";
     let error = ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "MethodNotAllowed", message);

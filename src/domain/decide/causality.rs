@@ -140,7 +140,8 @@ impl Order {
         steps.remove(&step);
         let mut causes: Vec<i32> = steps.iter().filter_map(|n| self.last.get(n).copied()).collect();
         causes.extend(self.stop.filter(|_| action == Action::CANCEL));
-        causes.extend(self.context.filter(|_| to.class() == StepState::RUNNING));
+        let begins = to.class() == StepState::RUNNING && action != Action::RECOVER;
+        causes.extend(self.context.filter(|_| begins));
         causes
     }
 

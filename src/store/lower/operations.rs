@@ -75,14 +75,14 @@ pub fn operation_columns() -> &'static Columns {
             .value("name", "(select j.name from jobset j where j.id = o.jobset)")
             .add("createdDateTime", "o.id", Form::IdTime)
             .value("lastActionDateTime", "date_trunc('milliseconds', o.entered)")
-            .add("status", "o.state", Form::Codes(statuses.collect()))
+            .add("status", OUTCOME, Form::Codes(statuses.collect()))
             .add("state", "o.state", Form::Codes(states))
             .value("percentComplete", percent_complete())
             .value("paused", "o.flags & 4 <> 0")
             .value("awaitsAdmission", "o.flags & 64 <> 0")
             .value("forkedFrom", data("coalesce(d.forked_from_alias, d.forked_from::text)"))
-            .add("error", "error_code(o.state, o.stop) is not null", Form::Presence)
-            .value("error/code", "error_code(o.state, o.stop)")
+            .add("error", format!("{ERROR_CODE} is not null"), Form::Presence)
+            .value("error/code", ERROR_CODE)
             .value("error/message", ERROR_MESSAGE)
             .value("cancellation", data("d.cancellation"))
             .add("stepCounts", "true", Form::Presence)
@@ -124,9 +124,13 @@ const DIGITS: &str = "(case when o.flags & 8 = 0 \
          where c.operation = o.id) else o.steps end, 'hex') \
     else regexp_replace(encode(all_steps(o.id, o.steps), 'hex'), '.(.)', '0\\1', 'g') end)";
 
+/// The state, or, of a tombstone, the one that it ended in.
+const OUTCOME: &str = "coalesce(o.ended_as, o.state)";
+
 /// A call for each row would be slow, so the function is called for those with an error only.
 const ERROR_MESSAGE: &str = "case when o.state > 6 or o.stop = 1 \
-    then error_message(o.id, o.state, o.stop, o.steps) end";
+    then error_message(o.id, coalesce(o.ended_as, o.state), o.stop, o.steps) end";
+const ERROR_CODE: &str = "error_code(coalesce(o.ended_as, o.state), o.stop)";
 
 /// How many steps are in a state: how many digits remain without all others.
 fn step_count(state: StepState) -> String {
@@ -144,7 +148,7 @@ fn percent_complete() -> String {
     let open: String = StepState::DEFAULT.into_iter().filter(is_open).filter_map(digit).collect();
     let ended = format!("length(translate({DIGITS}, '{open}', ''))");
     format!(
-        "(case when o.state = 6 then 100 \
+        "(case when {OUTCOME} = 6 then 100 \
          else least(99, {ended} * 200::bigint / greatest(length({DIGITS}), 1)) end)::bigint"
     )
 }
@@ -157,7 +161,7 @@ pub(in crate::store) static SEARCH_TEXT: LazyLock<String> = LazyLock::new(|| {
          (select j.name from jobset j where j.id = o.jobset), \
          (select string_agg(l.key || e'\\n' || l.value, e'\\n') \
           from jsonb_each_text(odata_json_entries(o.labels)) l), \
-         error_code(o.state, o.stop), {ERROR_MESSAGE}))"
+         {ERROR_CODE}, {ERROR_MESSAGE}))"
     )
 });
 

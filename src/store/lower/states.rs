@@ -9,6 +9,8 @@ use crate::odata::{Comparison, Expr, Kind, Type, Value};
 type States = u16;
 
 const ALL: States = (1 << OperationState::ALL.len()) - 1;
+/// A tombstone has the status that it ended with, so what is said of a status may be true of it.
+const TOMBSTONE: States = bit(OperationState::Tombstone.code());
 
 /// The states for which `filter` may be true. Operations whose data is gone are left out unless the
 /// filter names their state.
@@ -24,6 +26,10 @@ pub(in crate::store) fn possible_states(
         .into_iter()
         .filter(|state| states & bit(state.code()) != 0 && (shows_hidden || !is_hidden(*state)))
         .collect()
+}
+
+const fn all_but(states: States) -> States {
+    ALL & !states | states & TOMBSTONE
 }
 
 const fn bit(code: i16) -> States {
@@ -43,7 +49,7 @@ fn possible(lowering: &Lowering<'_, '_>, expr: &Expr) -> (States, bool) {
             .map(|operand| possible(lowering, operand))
             .fold((0, true), |a, b| (a.0 | b.0, a.1 && b.1)),
         Kind::Not(operand) => match possible(lowering, operand) {
-            (states, true) => (ALL & !states, true),
+            (states, true) => (all_but(states), true),
             (_, false) => (ALL, false),
         },
         Kind::In(subject, members) => {
@@ -61,7 +67,7 @@ fn possible(lowering: &Lowering<'_, '_>, expr: &Expr) -> (States, bool) {
             };
             match states {
                 Some(states) if *comparison == Comparison::Eq => (states, true),
-                Some(states) => (ALL & !states, true),
+                Some(states) => (all_but(states), true),
                 None => (ALL, false),
             }
         }
@@ -72,8 +78,10 @@ fn possible(lowering: &Lowering<'_, '_>, expr: &Expr) -> (States, bool) {
 fn codes(lowering: &Lowering<'_, '_>, subject: &Expr, members: &[Value]) -> Option<States> {
     let (column, codes) = lowering.codes_of(subject, members)?;
     let has_null = members.iter().any(Value::is_null);
-    (matches!(column.form, Form::Codes(_)) && !has_null)
-        .then(|| codes.into_iter().map(bit).fold(0, |states, state| states | state))
+    let Form::Codes(known) = &column.form else { return None };
+    let is_known = |code: i16| known.iter().any(|(_, codes)| codes.contains(&code));
+    let hidden = if is_known(OperationState::Tombstone.code()) { 0 } else { TOMBSTONE };
+    (!has_null).then(|| codes.into_iter().map(bit).fold(hidden, |states, state| states | state))
 }
 
 /// Whether a state that is hidden otherwise is named anywhere.
