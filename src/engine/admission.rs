@@ -95,8 +95,8 @@ struct Passed {
     news: Vec<News>,
     /// The concurrency keys that may have places left for more than it looked at.
     more: BTreeSet<String>,
-    /// Whether it had anything to do. Else what is due is locked by
-    /// a batch, which says when it is stored.
+    /// Whether it had anything to do. Else what is due is locked by a batch, which says when it is
+    /// stored.
     has_decided: bool,
 }
 
@@ -126,7 +126,8 @@ impl Shared {
         let mut transaction = connection.begin().await.map_err(StoreError::from)?;
         let now = self.store.begin_admission(&mut transaction).await?;
         let mut pass = Pass::new(&self.store, now, more);
-        let due = pass.take_due(&mut transaction).await?;
+        let mut due = pass.take_due(&mut transaction).await?;
+        pass.supersede(&mut transaction, &mut due).await?;
         pass.give_places(&mut transaction, &due).await?;
         pass.give_turns(&mut transaction).await?;
         transaction.commit().await.map_err(StoreError::from)?;
@@ -180,22 +181,32 @@ impl<'a> Pass<'a> {
         Ok(due)
     }
 
-    /// Decides who loses, who gets a place and who gives way.
+    /// Decides who loses its place, or its hope of one, to a newer operation.
+    async fn supersede(
+        &mut self,
+        connection: &mut PgConnection,
+        due: &mut Vec<DueAdmission>,
+    ) -> Result<(), EngineError> {
+        let keys: BTreeSet<&str> = due.iter().filter_map(|row| row.key.as_deref()).collect();
+        let keys: Vec<&str> = keys.into_iter().collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let mut lost = BTreeSet::new();
+        for (operation, winner, key) in self.store.supersede(connection, &keys, self.now).await? {
+            lost.insert(operation);
+            self.tell(operation, What::Superseded(winner, key));
+        }
+        due.retain(|row| !lost.contains(&row.operation));
+        Ok(())
+    }
+
+    /// Decides who gets a place and who gives way.
     async fn give_places(
         &mut self,
         connection: &mut PgConnection,
         due: &[DueAdmission],
     ) -> Result<(), EngineError> {
-        let new: BTreeSet<&str> = due.iter().filter_map(|row| row.key.as_deref()).collect();
-        let new: Vec<&str> = new.into_iter().collect();
-        let mut lost = BTreeSet::new();
-        if !new.is_empty() {
-            for (operation, winner, key) in self.store.supersede(connection, &new, self.now).await?
-            {
-                lost.insert(operation);
-                self.tell(operation, What::Superseded(winner, key));
-            }
-        }
         let keys: Vec<&str> = self.keys.iter().map(String::as_str).collect();
         let line = if keys.is_empty() {
             Vec::new()
@@ -217,10 +228,7 @@ impl<'a> Pass<'a> {
                 decided.push(self.placed(row.operation, row.rate_key.as_deref()));
             }
         }
-        for row in due
-            .iter()
-            .filter(|row| !placed.contains(&row.operation) && !lost.contains(&row.operation))
-        {
+        for row in due.iter().filter(|row| !placed.contains(&row.operation)) {
             decided.push(match (row.state, row.key.as_deref()) {
                 (AdmissionState::Waits, Some(key)) => {
                     if self.passed.more.contains(key) {
@@ -272,9 +280,6 @@ impl<'a> Pass<'a> {
         let (mut decided, mut changes) = (Vec::new(), Vec::new());
         for (key, log) in logs {
             let line = lines.get(key.as_str()).copied().unwrap_or_default();
-            if line.is_empty() && log.is_empty() {
-                continue; // Nobody waits, and there is nothing to remember.
-            }
             let rates = line.iter().map(|row| row.rate);
             let (admitted, next) = RateLog::new(log).admit(rates.clone(), self.now);
             decided.extend(line[..admitted].iter().map(|row| self.admitted(row.operation)));
@@ -408,8 +413,13 @@ impl Engine {
                 let at = log.earliest(rate, ahead as usize, self.now());
                 Some(Gate::Turn { key, rate, at, ahead })
             }
-            (AdmissionState::Waits | AdmissionState::Placed, ..)
-            | (AdmissionState::Admitted | AdmissionState::Ended, ..) => None,
+            (
+                AdmissionState::Waits
+                | AdmissionState::Placed
+                | AdmissionState::Admitted
+                | AdmissionState::Ended,
+                ..,
+            ) => None,
         })
     }
 }
