@@ -63,6 +63,8 @@ pub struct HostSettings {
     pub lease: Duration,
     /// How long attempts of a worker that lost its lease are Unresponsive before others get them.
     pub requeue_after: Duration,
+    /// How often a step is given to another worker because its worker was lost.
+    pub infra_retries: u32,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
     /// The time between SIGTERM and SIGKILL where a step does not say.
@@ -120,6 +122,7 @@ impl HostSettings {
             repeatability_window: EngineSettings::default().repeatability_window,
             lease: Duration::from_secs(6),
             requeue_after: Duration::from_secs(2),
+            infra_retries: EngineSettings::default().infra_retries,
             heartbeat: Duration::from_secs(2),
             default_grace: Duration::from_secs(10),
             drain: Duration::from_secs(10),
@@ -238,6 +241,7 @@ impl Host {
             stamps: settings.stamps,
             repeatability_window: settings.repeatability_window,
             requeue_after: settings.requeue_after,
+            infra_retries: settings.infra_retries,
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;

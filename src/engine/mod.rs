@@ -91,7 +91,8 @@ pub struct EngineSettings {
     pub poll_interval: Duration,
     /// How often a step is given to another worker because its worker was lost.
     pub infra_retries: u32,
-    /// How long attempts of a worker that lost its lease are Unresponsive before others get them.
+    /// How long attempts of a worker that lost its lease are Unresponsive before others get them. Of
+    /// workers that register here.
     pub requeue_after: Duration,
     /// Whether the causal order of the events of new operations is kept.
     pub stamps: bool,

@@ -37,11 +37,11 @@ pub(super) const CHANGED: &str = r#"changed as (
     returning 1
 )"#;
 
-/// The workers that are given attempts or whose late word counts. The lock keeps them from being
-/// forgotten before what they hold can be seen, and is in nobody else's way.
+/// The workers that are given attempts or whose late word counts. The lock makes who ends an
+/// incarnation wait until what it holds can be seen, and is in nobody else's way.
 pub(super) const VOUCHED: &str = r#"vouched as (
     select w.id
-    from unnest($74::bigint[], $75::boolean[]) as u (id, claims)
+    from unnest($75::bigint[], $76::boolean[]) as u (id, claims)
     join worker w on w.id = u.id
     where w.over is null and (not u.claims or w.lease_until > clock_timestamp())
     for key share of w
@@ -51,7 +51,7 @@ pub(super) const VOUCHED: &str = r#"vouched as (
 /// until that is stored, so that whoever tells the opposite sees it.
 pub(super) const WATCHED: &str = r#"watched as (
     select w.id
-    from unnest($76::bigint[], $77::boolean[]) as u (id, is_lost)
+    from unnest($77::bigint[], $78::boolean[]) as u (id, is_lost)
     join worker w on w.id = u.id
     where (w.lease_until <= clock_timestamp()) = u.is_lost
     for share of w

@@ -11,7 +11,7 @@ use super::Store;
 use super::clock::{events_since, unpack_clock};
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
-use crate::domain::{OperationState, Snapshot, Stamps, Stop};
+use crate::domain::{Incarnation, OperationState, Snapshot, Stamps, Stop};
 
 /// An operation as it is stored.
 #[derive(Clone, Debug)]
@@ -207,6 +207,26 @@ impl Store {
     /// As for any statement.
     pub async fn next_ready(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
         Ok(sqlx::query_scalar("select min(due) from ready").fetch_one(&self.read).await?)
+    }
+
+    /// The live operations with an attempt that `worker` holds.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
+        // The bytes may be found by accident; the decision looks at the unpacked attempts.
+        Ok(sqlx::query_scalar(
+            r#"
+            -- operation/held_by
+            select o.id
+            from live l
+            join operation o on o.id = l.operation
+            where position(int8send($1) in o.open) > 0
+            "#,
+        )
+        .bind(worker)
+        .fetch_all(&self.read)
+        .await?)
     }
 
     /// Up to `limit` operations for which time is up.

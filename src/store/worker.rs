@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::FromRow;
 use sqlx::postgres::types::PgInterval;
-use sqlx::{FromRow, PgExecutor};
 use uuid::Uuid;
 
 use super::Store;
@@ -172,7 +172,8 @@ impl Store {
 
     /// Ends the incarnation of a worker that has been lost for long enough; whether it is over now.
     /// From then on its heartbeat is refused for ever. A heartbeat and this never both win: they
-    /// change the same row.
+    /// change the same row. Claims that were being stored for it are waited for, so that all that it
+    /// holds can be seen.
     ///
     /// # Errors
     /// As for any statement.
@@ -182,8 +183,12 @@ impl Store {
             -- worker/end
             update worker
             set over = coalesce(over, clock_timestamp())
-            where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
-                and (over is not null or revoked + requeue_after <= clock_timestamp())
+            where id = (
+                select id
+                from worker
+                where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
+                    and (over is not null or revoked + requeue_after <= clock_timestamp())
+                for update)
             "#,
         )
         .bind(worker)
@@ -257,38 +262,17 @@ impl Store {
         Ok(())
     }
 
-    /// Takes out an incarnation that is over, and the orders it was given, if it holds nothing any
-    /// more.
+    /// Takes out an incarnation that is over and holds nothing any more, and the orders it was given.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        let mut transaction = self.read.begin().await?;
-        // Waits for claims that were being stored for it; none can follow.
-        sqlx::query("select from worker where id = $1 for update")
+        sqlx::query("delete from worker where id = $1").bind(worker).execute(&self.read).await?;
+        sqlx::query("delete from stop_order where worker = $1")
             .bind(worker)
-            .execute(&mut *transaction)
+            .execute(&self.read)
             .await?;
-        if operations_held_by(&mut *transaction, worker).await?.is_empty() {
-            sqlx::query("delete from worker where id = $1")
-                .bind(worker)
-                .execute(&mut *transaction)
-                .await?;
-            sqlx::query("delete from stop_order where worker = $1")
-                .bind(worker)
-                .execute(&mut *transaction)
-                .await?;
-        }
-        transaction.commit().await?;
         Ok(())
-    }
-
-    /// The operations of which a worker has attempts, and perhaps others.
-    ///
-    /// # Errors
-    /// As for any statement.
-    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
-        Ok(operations_held_by(&self.read, worker).await?)
     }
 
     /// How many other incarnations hold a lease.
@@ -339,23 +323,4 @@ impl Store {
         .fetch_all(&self.read)
         .await?)
     }
-}
-
-async fn operations_held_by(
-    executor: impl PgExecutor<'_>,
-    worker: Incarnation,
-) -> Result<Vec<Uuid>, sqlx::Error> {
-    // The bytes may be found by accident; the decision looks at the unpacked attempts.
-    sqlx::query_scalar(
-        r#"
-        -- worker/held
-        select o.id
-        from live l
-        join operation o on o.id = l.operation
-        where position(int8send($1) in o.open) > 0
-        "#,
-    )
-    .bind(worker)
-    .fetch_all(executor)
-    .await
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod repeated;
+mod stopped;
 mod zombie;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,7 @@ mod functions;
 #[path = "../support/history.rs"]
 mod history;
 mod idempotency;
+mod leases;
 mod live;
 mod support;
 
@@ -41,7 +42,7 @@ fn chain(length: usize) -> Value {
     json!({"name": "chain", "steps": steps, "successPairs": pairs})
 }
 
-fn report(assignment: &Assignment, ending: Ending) -> Report {
+pub(crate) fn report(assignment: &Assignment, ending: Ending) -> Report {
     let Assignment { operation, step, attempt, worker, .. } = *assignment;
     Report { operation, step, attempt, worker, ending, heard: None, record: None }
 }
@@ -146,8 +147,22 @@ async fn a_server_that_shuts_down_gives_its_steps_back() {
 }
 
 /// Takes the next assignment.
-async fn next(seat: &sutbot::engine::WorkerSeat) -> Assignment {
+pub(crate) async fn next(seat: &sutbot::engine::WorkerSeat) -> Assignment {
     within(seat.assignments()).await.remove(0)
+}
+
+/// Takes the next assignment, saying until then that it lives.
+pub(crate) async fn next_alive(seat: &sutbot::engine::WorkerSeat) -> Assignment {
+    let lives = async {
+        loop {
+            seat.heartbeat().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        assignment = next(seat) => assignment,
+        () = lives => unreachable!("it lives on"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -162,7 +177,7 @@ async fn a_lost_worker_is_replaced_and_what_it_says_later_changes_nothing() {
     let other = engine.open_seat(seat(1, Duration::from_mins(1))).await.unwrap();
     let after = next(&other).await;
     assert_eq!((after.operation, after.attempt), (id, 2));
-    assert_eq!(lost.heartbeat().await.unwrap(), None, "a revoked lease is not renewed");
+    assert_eq!(lost.heartbeat().await.unwrap(), None, "what is over stays over");
     let late = lost.settle(vec![report(&before, Ending::Succeeded)]).await;
     assert!(matches!(late[0], Err(EngineError::Stale(_))), "{late:?}");
     let found = engine.operation(id).await.unwrap();
@@ -182,7 +197,7 @@ async fn a_step_whose_workers_are_always_lost_fails_in_the_end() {
     let id = submit(&engine, &json!({"steps": [{"name": "a"}]})).await;
     for attempt in 1..=4 {
         let seat = engine.open_seat(seat(1, Duration::from_millis(200))).await.unwrap();
-        assert_eq!(next(&seat).await.attempt, attempt);
+        assert_eq!(next_alive(&seat).await.attempt, attempt);
     }
     let found = ended(&engine, id).await;
     assert_eq!(found.view.state, OperationState::Failed);

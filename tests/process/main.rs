@@ -14,7 +14,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Tree, capture, parent_of, read_all, shell, spec, within, zygote};
-use sutbot::runner::process::{Exit, PASSED_MAX, SpawnError, StartError, Stdin, Zygote};
+use sutbot::runner::process::{
+    Exit, PASSED_MAX, SpawnError, StartError, Stdin, Zygote, since_boot,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinSet;
 
@@ -43,6 +45,28 @@ async fn the_end_is_told_as_it_was() {
         assert!(ended.max_rss_bytes > 0 && ended.wall > Duration::ZERO);
         assert_eq!(process.wait().await, ended, "the same answer again");
     }
+}
+
+#[tokio::test]
+async fn the_fence_ends_what_nobody_puts_off() {
+    let zygote = zygote();
+    let fence = zygote.fence();
+    let mut tree = Tree::new();
+    let script = r#"exec 9>"$1"; (trap '' TERM; setsid sleep 1000 & echo up >&9); exec sleep 1000"#;
+    let process = zygote.spawn(tree.shell(script)).await.unwrap();
+    tree.wait_for(1).await;
+    let hour = Duration::from_hours(1);
+    assert!(fence.set(since_boot().unwrap() + hour).unwrap(), "it can be put off");
+    assert!(!fence.has_passed());
+    assert!(fence.set(since_boot().unwrap()).unwrap());
+    let ended = within(process.wait()).await;
+    assert_eq!((ended.status, ended.signalled), (Exit::Signal(libc::SIGKILL), true));
+    within(fence.passed()).await;
+    tree.assert_dead().await;
+    assert!(!fence.set(since_boot().unwrap() + hour).unwrap(), "what has passed stays so");
+    assert!(fence.has_passed());
+    let refused = zygote.spawn(shell("exit 0")).await.unwrap_err();
+    assert!(refused.to_string().contains("while the lease lasts"), "{refused}");
 }
 
 #[tokio::test]
