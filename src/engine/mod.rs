@@ -11,6 +11,13 @@
 //! in the transaction that settles what was finished, in the one that stores a new operation, and
 //! otherwise from the queue of operations with something to claim.
 //!
+//! A worker that is not heard of for its lease is lost: its attempts are Unresponsive. Until its
+//! incarnation is ended, by one statement, it may come back and they go on; after that they are given
+//! to others and nothing that it says counts. Who counts which time says
+//! [`LeaseTerms`](crate::domain::LeaseTerms). The whole protocol, from the submission of an operation to
+//! its end under crashes, stops and lost messages, is a model that is walked through in every order in
+//! `tests/protocol/model.rs`: what is changed here is changed there first.
+//!
 //! Rejected: a transaction per request (a tenth of the throughput), and a lock per operation held by
 //! the process that runs it (recovery would have to wait for its lease).
 

@@ -371,7 +371,7 @@ impl Protocol {
                 world.was_late |= world.standing(by).was_over;
                 world.outcomes.push((step, attempt));
                 world.outcomes.sort_unstable();
-                answer(world, by, step, attempt);
+                // The answer is lost: the worker asks again, and is told that it is stale.
             }
             Decision::Submit => world.answered[0] = true,
             Decision::Cancel => world.answered[1] = true,
