@@ -10,13 +10,14 @@ mod model;
 use model::{Mutation, Protocol};
 use stateright::{Checker, HasDiscoveries, Model};
 
-/// Two workers, one step, and a worker that may crash.
+/// Two workers, one step; who is stopped for ever has crashed.
 const SMALL: Protocol = Protocol { steps: 1, incarnations: 2, crashes: 0, without: None };
 
 #[test]
 fn the_protocol_holds() {
     let mut worlds = vec![SMALL];
     if std::env::var("SUTBOT_PROTOCOL").is_ok_and(|size| size == "large") {
+        worlds.push(Protocol { crashes: 1, ..SMALL });
         worlds.push(Protocol { incarnations: 3, ..SMALL });
         worlds.push(Protocol { steps: 2, ..SMALL });
     }
