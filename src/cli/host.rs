@@ -73,6 +73,8 @@ pub struct HostSettings {
     /// By how much longer an operation must have waited than one whose priority is higher by 1, to go
     /// before it.
     pub ageing: Duration,
+    /// How often a step is given to another worker because its worker was lost.
+    pub infra_retries: u32,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
     /// How long a process that is not heard of keeps a duty that one process has for all.
@@ -138,6 +140,7 @@ impl HostSettings {
             lease: Duration::from_secs(6),
             requeue_after: Duration::from_secs(2),
             ageing: EngineSettings::default().ageing,
+            infra_retries: EngineSettings::default().infra_retries,
             heartbeat: Duration::from_secs(2),
             duty_lease: EngineSettings::default().duty_lease,
             retention: None,
@@ -274,6 +277,7 @@ impl Host {
             retention: settings.retention,
             name: own_name(),
             ageing: settings.ageing,
+            infra_retries: settings.infra_retries,
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;

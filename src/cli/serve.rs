@@ -81,7 +81,7 @@ pub(super) struct WorkerArgs {
     /// The folder with the values of secrets: of the secret NAME the file NAME
     #[arg(long, value_name = "DIR", env = "MOTHER_SECRETS_DIR", hide_env_values = true)]
     secrets_dir: Option<PathBuf>,
-    /// After how long without a heartbeat a worker's steps are given to others
+    /// After how long without a heartbeat a worker's steps are Unresponsive
     #[arg(
         long,
         value_name = "DURATION",
@@ -91,7 +91,7 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     lease: Duration,
-    /// How long a lost worker's steps are Unresponsive before others get them
+    /// How long they are Unresponsive, and the worker may come back, before others get them
     #[arg(
         long,
         value_name = "DURATION",
@@ -112,6 +112,10 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     ageing: Duration,
+    /// How often a step is given to another worker because its worker was lost; then it fails
+    #[arg(long, value_name = "N", env = "MOTHER_INFRA_RETRIES", hide_env_values = true)]
+    #[arg(default_value_t = 3)]
+    infra_retries: u32,
     /// How often a worker says that it lives
     #[arg(
         long,
@@ -460,6 +464,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
         lease: worker.lease,
         requeue_after: worker.requeue_after,
         ageing: worker.ageing,
+        infra_retries: worker.infra_retries,
         heartbeat: worker.heartbeat,
         duty_lease: worker.duty_lease,
         default_grace: worker.default_grace,

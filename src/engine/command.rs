@@ -220,7 +220,7 @@ pub struct SteerAnswer {
     pub paused: bool,
 }
 
-/// A worker lost its lease, or was heard of again.
+/// A worker lost its lease, or was heard of again. The answer is how many attempts it holds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Lease {
     pub(super) operation: Uuid,
@@ -258,7 +258,7 @@ pub(super) enum Command {
     Stop(Ask<StopAsked, StopAnswer>),
     Patch(Ask<ContextPatch, (Value, i32)>),
     Steer(Ask<SteerAsked, SteerAnswer>),
-    Lease(Ask<Lease, ()>),
+    Lease(Ask<Lease, usize>),
     Expire(Ask<Expire, Option<DateTime<Utc>>>),
     Admit(Ask<Admit, ()>),
     Held(Ask<Held, Vec<Assignment>>),

@@ -99,7 +99,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Tells the operations of which a worker has attempts how it stands; answers how many there are.
+    /// Tells the operations of which a worker has attempts how it stands; answers how many attempts
+    /// those are.
     async fn tell(&self, worker: Incarnation, standing: Standing) -> Result<usize, EngineError> {
         let operations = self.store.held_by(worker).await?;
         let mut answers = Vec::with_capacity(operations.len());
@@ -108,9 +109,9 @@ impl Shared {
             self.send(Command::Lease(ask)).await?;
             answers.push(answer);
         }
-        let count = answers.len();
+        let mut count = 0;
         for answer in answers {
-            answer.await.map_err(|_| EngineError::ShuttingDown)??;
+            count += answer.await.map_err(|_| EngineError::ShuttingDown)??;
         }
         Ok(count)
     }

@@ -12,6 +12,13 @@
 //! was finished, in the one that stores a new operation, and otherwise from the queue of operations
 //! with something to claim. Each makes sure that the workers it gives attempts to hold their leases.
 //!
+//! A worker that is not heard of for its lease is lost: its attempts are Unresponsive. Until its
+//! incarnation is ended, by one statement, it may come back and they go on; after that they are given
+//! to others and nothing that it says counts. Who counts which time says
+//! [`LeaseTerms`](crate::domain::LeaseTerms). The whole protocol, from the submission of an operation to
+//! its end under crashes, stops and lost messages, is a model that is walked through in every order in
+//! `tests/protocol/model.rs`: what is changed here is changed there first.
+//!
 //! Rejected: a transaction per request (a tenth of the throughput), and a lock per operation held by
 //! the process that runs it (recovery would have to wait for its lease).
 
@@ -107,7 +114,8 @@ pub struct EngineSettings {
     pub poll_interval: Duration,
     /// How often a step is given to another worker because its worker was lost.
     pub infra_retries: u32,
-    /// How long attempts of a worker that lost its lease are Unresponsive before others get them.
+    /// How long attempts of a worker that lost its lease are Unresponsive before others get them. Of
+    /// workers that register here.
     pub requeue_after: Duration,
     /// Whether the causal order of the events of new operations is kept.
     pub stamps: bool,

@@ -258,24 +258,25 @@ impl Turn {
     /// told only while it is so: the news may have been overtaken.
     async fn lease(
         &mut self,
-        ask: &mut Ask<Lease, ()>,
+        ask: &mut Ask<Lease, usize>,
         runs: &mut HashMap<Uuid, Cached>,
     ) -> Result<(), EngineError> {
         let Lease { operation, worker, standing } = ask.input;
-        ask.answer(Ok(()));
+        ask.answer(Ok(0));
         let is_over = standing == Standing::Over;
         let Some(cached) = runs.get_mut(&operation) else { return Ok(()) };
         if !is_over && self.standing(worker).await? != standing {
             return Ok(());
         }
         let before = cached.run.version();
-        match standing {
+        let held = match standing {
             Standing::Lost => cached.run.lose(worker, self.now),
             Standing::Holds => cached.run.recover(worker, self.now),
             Standing::Over => {
                 cached.run.rescue(worker, self.shared.settings.infra_retries, self.now)
             }
         };
+        ask.answer(Ok(held));
         if cached.run.version() != before {
             self.touched.insert(operation);
             if !is_over {

@@ -45,10 +45,10 @@ pub(super) const CHANGED: &str = r#"changed as (
     returning 1
 )"#;
 
-/// The workers that are given attempts or whose late word counts. The lock keeps them from being
-/// forgotten ([`forget_worker`](super::Store::forget_worker)) or taken over by another server
-/// ([`take_seat`](super::Store::take_seat)) before what they hold can be seen, and is in nobody else's
-/// way: heartbeats go on.
+/// The workers that are given attempts or whose late word counts. The lock makes who ends an
+/// incarnation ([`end_incarnation`](super::Store::end_incarnation)) or takes it over for another
+/// server ([`take_seat`](super::Store::take_seat)) wait until what it holds can be seen, and is in
+/// nobody else's way: heartbeats go on.
 pub(super) const VOUCHED: &str = r#"vouched as (
     select w.id
     from unnest($75::bigint[], $76::boolean[]) as u (id, claims)

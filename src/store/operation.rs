@@ -127,31 +127,6 @@ async fn stamps(
     Ok(rebuilt.collect())
 }
 
-/// The live operations with an attempt that `worker` holds.
-pub(super) async fn held_by(
-    connection: &mut PgConnection,
-    worker: Incarnation,
-) -> Result<Vec<Uuid>, StoreError> {
-    // The bytes may be found by accident, but not at the place of a holder in what is no note
-    // (`store::packed`).
-    Ok(sqlx::query_scalar(
-        r#"
-        -- operation/held_by
-        select o.id
-        from live l
-        join operation o on o.id = l.operation
-        where position(int8send($1) in o.open) > 0
-          and exists (
-              select from generate_series(0, octet_length(o.open) - 32, 32) as record (at)
-              where substring(o.open from at + 17 for 8) = int8send($1)
-                and substring(o.open from at + 5 for 4) <> '\xffffffff')
-        "#,
-    )
-    .bind(worker)
-    .fetch_all(connection)
-    .await?)
-}
-
 impl Store {
     /// The operations of these ids; unknown ones are left out.
     ///
@@ -182,6 +157,26 @@ impl Store {
         let mut chunks = chunked_steps(connection, &chunked).await?;
         let mut stamps = stamps(connection, &rows).await?;
         rows.into_iter().map(|row| row.into_run(&mut chunks, &mut stamps)).collect()
+    }
+
+    /// The live operations with an attempt that `worker` holds.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
+        // The bytes may be found by accident; the decision looks at the unpacked attempts.
+        Ok(sqlx::query_scalar(
+            r#"
+            -- operation/held_by
+            select o.id
+            from live l
+            join operation o on o.id = l.operation
+            where position(int8send($1) in o.open) > 0
+            "#,
+        )
+        .bind(worker)
+        .fetch_all(&self.read)
+        .await?)
     }
 
     /// Up to `limit` operations for which time is up.

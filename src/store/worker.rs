@@ -4,14 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::FromRow;
 use sqlx::types::Json;
-use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
 use super::lease::interval;
-use super::operation::held_by;
 use super::token::SecretHash;
 use crate::domain::explain::Crew;
 use crate::domain::needs::Labels;
@@ -190,7 +189,8 @@ impl Store {
 
     /// Ends the incarnation of a worker that has been lost for long enough; whether it is over now.
     /// From then on its heartbeat is refused for ever. A heartbeat and this never both win: they
-    /// change the same row.
+    /// change the same row. Claims that were being stored for it are waited for, so that all that it
+    /// holds can be seen.
     ///
     /// # Errors
     /// As for any statement.
@@ -200,8 +200,12 @@ impl Store {
             -- worker/end
             update worker
             set over = coalesce(over, clock_timestamp())
-            where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
-                and (over is not null or revoked + requeue_after <= clock_timestamp())
+            where id = (
+                select id
+                from worker
+                where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
+                    and (over is not null or revoked + requeue_after <= clock_timestamp())
+                for update)
             "#,
         )
         .bind(worker)
@@ -298,38 +302,17 @@ impl Store {
         Ok(())
     }
 
-    /// Takes out an incarnation that is over, and the orders it was given, if it holds nothing any
-    /// more.
-    ///
-    /// Batches that give it attempts lock its row (`batch/apply`). So once the row is taken out, what
-    /// such a batch has stored is seen, and none that comes later finds the row: no attempt is left
-    /// with an incarnation that nobody knows.
+    /// Takes out an incarnation that is over and holds nothing any more, and the orders it was given.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        let mut connection = self.read.acquire().await?;
-        let mut transaction = connection.begin().await?;
-        sqlx::query("delete from worker where id = $1")
-            .bind(worker)
-            .execute(&mut *transaction)
-            .await?;
-        if !held_by(&mut transaction, worker).await?.is_empty() {
-            return Ok(transaction.rollback().await?);
-        }
+        sqlx::query("delete from worker where id = $1").bind(worker).execute(&self.read).await?;
         sqlx::query("delete from stop_order where worker = $1")
             .bind(worker)
-            .execute(&mut *transaction)
+            .execute(&self.read)
             .await?;
-        Ok(transaction.commit().await?)
-    }
-
-    /// The live operations with an attempt that `worker` holds.
-    ///
-    /// # Errors
-    /// As for any statement.
-    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
-        held_by(&mut *self.read.acquire().await?, worker).await
+        Ok(())
     }
 
     /// How many incarnations beside these hold a lease.

@@ -7,6 +7,7 @@ mod admission;
 mod repeated;
 #[path = "../support/serve.rs"]
 mod serve;
+mod stopped;
 mod zombie;
 
 use std::collections::BTreeMap;

@@ -7,12 +7,13 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::Server;
+use super::stopped::actions;
 
 /// A worker beside a server, killed with its test.
-struct Worker(Child);
+pub(super) struct Worker(Child);
 
 impl Worker {
-    fn start(data_dir: &Path) -> Self {
+    pub(super) fn start(data_dir: &Path) -> Self {
         let child = Command::new(env!("CARGO_BIN_EXE_mother"))
             .args(["worker", "--lease", "1s", "--heartbeat", "300ms", "--data-dir"])
             .arg(data_dir)
@@ -29,8 +30,16 @@ impl Drop for Worker {
     }
 }
 
+/// Submits a jobset; answers where its operation is.
+pub(super) async fn submit(server: &Server, jobset: &Value) -> String {
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let jobsets = format!("{}/v1.0/jobsets", server.url);
+    let answer = reqwest::Client::new().post(jobsets).json(jobset).send().await.unwrap();
+    answer.headers()["operation-location"].to_str().unwrap().to_owned()
+}
+
 /// The operation once it is in that state, with the answer's `Retry-After`.
-async fn in_state(url: &str, state: &str) -> (Value, Option<String>) {
+pub(super) async fn in_state(url: &str, state: &str) -> (Value, Option<String>) {
     let http = reqwest::Client::new();
     let deadline = Instant::now() + Duration::from_mins(1);
     let mut known = String::new();
@@ -59,9 +68,8 @@ async fn row_050_a_lost_worker_makes_a_zombie_that_runs_again() {
     let worker = Worker::start(folder.path());
     let first_only = "[ $SUT_ATTEMPT -gt 1 ] || exec sleep 1000";
     let jobset = json!({"steps": [{"name": "a", "run": {"shell": first_only}}]});
+    let url = submit(&server, &jobset).await;
     let http = reqwest::Client::new();
-    let answer = http.post(format!("{}/v1.0/jobsets", server.url)).json(&jobset).send().await;
-    let url = answer.unwrap().headers()["operation-location"].to_str().unwrap().to_owned();
     in_state(&url, "Running").await;
     drop(worker);
     let (zombie, retry) = in_state(&url, "Zombie").await;
@@ -80,4 +88,28 @@ async fn row_050_a_lost_worker_makes_a_zombie_that_runs_again() {
     let states: Vec<&str> =
         page["value"].as_array().unwrap().iter().filter_map(|e| e["state"].as_str()).collect();
     assert_eq!(states, ["NotStarted", "Running", "Zombie", "Running", "Succeeded"]);
+}
+
+#[tokio::test]
+async fn a_step_whose_workers_are_lost_too_often_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let server = Server::with(folder.path(), &["--no-worker", "--infra-retries", "1"]);
+    // Its own retries are for its own failures.
+    let step =
+        json!({"name": "a", "run": {"command": ["sleep", "1000"]}, "retry": {"maxAttempts": 5}});
+    let url = submit(&server, &json!({"steps": [step]})).await;
+    for attempt in 1..=2 {
+        let worker = Worker::start(folder.path());
+        while actions(&url).await.last() != Some(&("run".to_owned(), attempt)) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        drop(worker);
+        in_state(&url, "Zombie").await;
+    }
+    let (failed, _) = in_state(&url, "Failed").await;
+    let told = &failed["error"]["details"][0];
+    assert_eq!((&told["code"], &told["target"]), (&json!("Unresponsive"), &json!("a")), "{failed}");
+    let step: Value = reqwest::get(format!("{url}/steps/a")).await.unwrap().json().await.unwrap();
+    assert_eq!((&step["state"], &step["attempt"]), (&json!("Failed"), &json!(2)));
+    assert_eq!(step["exception"]["type"], "Unresponsive", "{step}");
 }

@@ -12,6 +12,7 @@ mod functions;
 #[path = "../support/history.rs"]
 mod history;
 mod idempotency;
+mod leases;
 mod live;
 mod scheduling;
 mod seats;
@@ -47,7 +48,7 @@ fn chain(length: usize) -> Value {
     json!({"name": "chain", "steps": steps, "successPairs": pairs})
 }
 
-fn report(assignment: &Assignment, ending: Ending) -> Report {
+pub(crate) fn report(assignment: &Assignment, ending: Ending) -> Report {
     let Assignment { operation, step, attempt, worker, .. } = *assignment;
     Report { operation, step, attempt, worker, ending, heard: None, record: None }
 }
@@ -152,8 +153,22 @@ async fn a_server_that_shuts_down_gives_its_steps_back() {
 }
 
 /// Takes the next assignment.
-async fn next(seat: &sutbot::engine::WorkerSeat) -> Assignment {
+pub(crate) async fn next(seat: &sutbot::engine::WorkerSeat) -> Assignment {
     within(seat.assignments()).await.remove(0)
+}
+
+/// Takes the next assignment, saying until then that it lives.
+pub(crate) async fn next_alive(seat: &sutbot::engine::WorkerSeat) -> Assignment {
+    let lives = async {
+        loop {
+            seat.heartbeat().await.unwrap();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        assignment = next(seat) => assignment,
+        () = lives => unreachable!("it lives on"),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -168,7 +183,7 @@ async fn a_lost_worker_is_replaced_and_what_it_says_later_changes_nothing() {
     let other = engine.open_seat(seat(1, Duration::from_mins(1))).await.unwrap();
     let after = next(&other).await;
     assert_eq!((after.operation, after.attempt), (id, 2));
-    assert!(lost.heartbeat().await.unwrap().is_none(), "a revoked lease is not renewed");
+    assert!(lost.heartbeat().await.unwrap().is_none(), "what is over stays over");
     let late = lost.settle(vec![report(&before, Ending::Succeeded)]).await;
     assert!(matches!(late[0], Err(EngineError::Stale(_))), "{late:?}");
     let found = engine.operation(id).await.unwrap();

@@ -63,9 +63,16 @@ pub(crate) async fn host(url: &str, slots: u32) -> Host {
 
 /// An engine without a worker, on a schema that it brings up to date.
 pub(crate) async fn engine(url: &str) -> Engine {
+    // What is lost goes to others at once: the seats of tests have short leases.
+    engine_with(url, Duration::ZERO).await
+}
+
+/// As [`engine`], where lost workers have some time to come back.
+pub(crate) async fn engine_with(url: &str, requeue_after: Duration) -> Engine {
     let store = Store::new(&StoreSettings::new(url)).unwrap();
     store.migrate().await.unwrap();
-    Engine::start(store, settings(), wire::decode_definition).await.unwrap()
+    let settings = EngineSettings { requeue_after, ..settings() };
+    Engine::start(store, settings, wire::decode_definition).await.unwrap()
 }
 
 /// What is lost goes to others at once: the seats of tests have short leases.

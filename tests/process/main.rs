@@ -48,6 +48,28 @@ async fn the_end_is_told_as_it_was() {
 }
 
 #[tokio::test]
+async fn the_fence_ends_what_nobody_puts_off() {
+    let zygote = zygote();
+    let fence = zygote.fence();
+    let mut tree = Tree::new();
+    let script = r#"exec 9>"$1"; (trap '' TERM; setsid sleep 1000 & echo up >&9); exec sleep 1000"#;
+    let process = zygote.spawn(tree.shell(script)).await.unwrap();
+    tree.wait_for(1).await;
+    let hour = Duration::from_hours(1);
+    assert!(fence.set(since_boot().unwrap() + hour).unwrap(), "it can be put off");
+    assert!(!fence.has_passed());
+    assert!(fence.set(since_boot().unwrap()).unwrap());
+    let ended = within(process.wait()).await;
+    assert_eq!((ended.status, ended.signalled), (Exit::Signal(libc::SIGKILL), true));
+    within(fence.passed()).await;
+    tree.assert_dead().await;
+    assert!(!fence.set(since_boot().unwrap() + hour).unwrap(), "what has passed stays so");
+    assert!(fence.has_passed());
+    let refused = zygote.spawn(shell("exit 0")).await.unwrap_err();
+    assert!(refused.to_string().contains("while the lease lasts"), "{refused}");
+}
+
+#[tokio::test]
 async fn both_pipes_are_captured_byte_by_byte() {
     let zygote = zygote();
     let script = r"printf '\000\377\n'; head -c 300000 /dev/zero; printf 'bad\000' >&2";
