@@ -31,6 +31,7 @@ mod processes;
 mod query;
 #[path = "../support/resist.rs"]
 mod resist;
+mod scheduling;
 mod steer;
 #[path = "../support/steering.rs"]
 mod steering;
