@@ -142,7 +142,10 @@ impl Batch {
         }
         let lane = run.jobset().scheduling.lane.as_deref();
         for (labels, due) in demands {
-            self.ready.push(run.id(), class(lane, labels), rank, due);
+            self.ready.operation.push(run.id());
+            self.ready.class.push(class(lane, labels));
+            self.ready.rank.push(rank);
+            self.ready.due.push(due);
         }
         if run.jobset().needs.count() > 1 {
             self.trimmed.push(run.id());

@@ -88,9 +88,13 @@ impl Moments {
     }
 }
 
-columns! {
-    /// The queue. Without `due` something can be claimed at once.
-    Ready { operation: Uuid, class: String, rank: DateTime<Utc>, due: Option<DateTime<Utc>> }
+/// The queue. Without `due` something can be claimed at once.
+#[derive(Debug, Default)]
+pub(super) struct Ready {
+    pub(super) operation: Vec<Uuid>,
+    pub(super) class: Vec<String>,
+    pub(super) rank: Vec<DateTime<Utc>>,
+    pub(super) due: Vec<Option<DateTime<Utc>>>,
 }
 
 #[derive(Debug, Default)]

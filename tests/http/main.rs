@@ -35,6 +35,7 @@ mod query;
 #[path = "../support/resist.rs"]
 mod resist;
 mod retention;
+mod scheduling;
 mod steer;
 #[path = "../support/steering.rs"]
 mod steering;

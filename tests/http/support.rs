@@ -177,6 +177,14 @@ pub(crate) async fn own_service(adapt: impl FnOnce(&mut HostSettings)) -> OwnSer
 
 /// Two services on one empty database.
 pub(crate) async fn two_services(adapt: impl Fn(&mut HostSettings)) -> [OwnService; 2] {
+    two_services_apart(adapt, |_| {}).await
+}
+
+/// Two services on one empty database, of which the second one has settings of its own.
+pub(crate) async fn two_services_apart(
+    adapt: impl Fn(&mut HostSettings),
+    adapt_other: impl Fn(&mut HostSettings),
+) -> [OwnService; 2] {
     let ground = ground();
     let mut places = Arc::clone(&ground.places).acquire_many_owned(2).await.expect("never closed");
     let other_place = places.split(1).expect("two places");
@@ -184,6 +192,7 @@ pub(crate) async fn two_services(adapt: impl Fn(&mut HostSettings)) -> [OwnServi
     adapt(&mut settings);
     let mut other = settings.clone();
     other.data_dir.push("other");
+    adapt_other(&mut other);
     [own_service_of(settings, places).await, own_service_of(other, other_place).await]
 }
 

@@ -20,11 +20,13 @@ pub(super) fn words(run: &Run, set: u32, around: &Around) -> String {
     let slots = if slots == 1 { "1 slot".to_owned() } else { format!("{slots} slots") };
     match live {
         0 if unfit.is_empty() => {
-            let options: String =
-                labels.iter().map(|(key, value)| format!(" --label {key}={value}")).collect();
+            let options = labels.iter().map(|(key, value)| format!("--label {key}={value}"));
+            let command: Vec<String> =
+                std::iter::once("mother worker".to_owned()).chain(options).collect();
+            let command = command.join(" ");
             format!(
                 " for a worker with {wanted}a free slot; no worker is registered: start one by \
-                 `mother worker{options}`"
+                 `{command}`"
             )
         }
         0 => format!(": {}", nobody(labels, lane, &unfit)),
