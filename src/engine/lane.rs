@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use sqlx::Connection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
 use tokio::sync::{Notify, mpsc};
@@ -125,14 +124,14 @@ impl Lane {
                         return fail(commands, || EngineError::Overloaded);
                     }
                 }
-                Err(EngineError::Unavailable) => {
+                Err(error) if error.is_outage() => {
                     self.connection = None;
                     self.runs.clear();
                     failures += 1;
                     if failures > FAILURES_MAX || began.elapsed() > FAILURE_PATIENCE {
                         self.shared.lanes[self.index].look();
                         self.shared.look_again();
-                        return fail(commands, || EngineError::Unavailable);
+                        return fail(commands, || outage(&error));
                     }
                     tokio::time::sleep(FAILURE_WAIT).await;
                 }
@@ -171,15 +170,10 @@ impl Lane {
             self.connection = Some(connection);
             return Ok(());
         }
-        let outcome = if wants {
-            let mut transaction = connection.begin().await.map_err(StoreError::from)?;
-            let limit = free.min(BATCH_MAX);
-            let claimable = self
-                .shared
-                .store
-                .lock_claimable(&mut transaction, self.shared.lanes.len(), self.index, limit)
-                .await?;
-            self.shared.lanes[self.index].ready.store(claimable.len() >= limit, Ordering::Relaxed);
+        let outcome = if wants || self.shared.store.is_pooled() {
+            let mut transaction = self.shared.store.begin(&mut connection).await?;
+            let claimable =
+                if wants { self.claimable(free, &mut transaction).await? } else { vec![] };
             let turn = self.decide(commands, &claimable, &mut transaction, again).await?;
             match turn.store(&mut transaction).await {
                 Ok(()) => match transaction.commit().await {
@@ -213,6 +207,19 @@ impl Lane {
                 Err(error.into())
             }
         }
+    }
+
+    /// What the free slots could have from the queue.
+    async fn claimable(
+        &self,
+        free: usize,
+        connection: &mut sqlx::PgConnection,
+    ) -> Result<Vec<Claimable>, EngineError> {
+        let (store, lanes) = (&self.shared.store, &self.shared.lanes);
+        let limit = free.min(BATCH_MAX);
+        let found = store.lock_claimable(connection, lanes.len(), self.index, limit).await?;
+        lanes[self.index].ready.store(found.len() >= limit, Ordering::Relaxed);
+        Ok(found)
     }
 
     async fn decide(
@@ -282,6 +289,14 @@ impl Lane {
             self.runs.clear();
         }
     }
+}
+
+/// The same outage, for each of many.
+fn outage(error: &EngineError) -> EngineError {
+    if let EngineError::ReadOnly(bar) = error {
+        return EngineError::ReadOnly(*bar);
+    }
+    EngineError::Unavailable
 }
 
 fn fail(commands: Vec<Command>, mut error: impl FnMut() -> EngineError) {

@@ -49,6 +49,8 @@ pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
 impl Shared {
     /// Does what is to be done now; answers when to look again.
     async fn look_after(self: &Arc<Self>, duty: &Duty) -> Result<Duration, EngineError> {
+        // Also finds out that the address leads to another database now.
+        self.store.check_writable().await?;
         match self.store.next_ready().await? {
             Some(due) if due <= self.clock.now() => self.look(),
             Some(_) | None => {}

@@ -284,8 +284,7 @@ impl Store {
             sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&self.read).await?;
         let Some(row) = row else { return Ok(None) };
         let chunks = if row.steps.is_empty() {
-            let mut connection = self.read.acquire().await?;
-            chunked_steps(&mut connection, &[id]).await?.remove(&id)
+            chunked_steps(&self.read, &[id]).await?.remove(&id)
         } else {
             None
         };

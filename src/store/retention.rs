@@ -189,7 +189,9 @@ impl Store {
             .await;
         match dropped {
             Ok(_) => Ok(true),
-            Err(sqlx::Error::Database(error)) if error.code() == Some(LOCK_NOT_AVAILABLE.into()) => {
+            Err(sqlx::Error::Database(error))
+                if error.code() == Some(LOCK_NOT_AVAILABLE.into()) =>
+            {
                 Ok(false)
             }
             Err(error) => Err(error.into()),

@@ -36,11 +36,8 @@ async fn holder_after(database: &mut PgConnection, duty: &str, before: Option<Uu
 
 /// An engine in a runtime of its own, which goes away like a process that is killed.
 async fn mortal(url: &str) -> (tokio::runtime::Runtime, Engine) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let url = url.to_owned();
     let engine = runtime.spawn(async move { engine(&url).await }).await.unwrap();
     (runtime, engine)
@@ -178,7 +175,10 @@ async fn definitions_that_nobody_uses_are_forgotten() {
     let named = |name: &str| json!({"name": name, "start": "manual", "steps": [{"name": name}]});
     let used = submit(&engine, &named("used")).await;
     let gone = submit(&engine, &named("gone")).await;
-    sqlx::raw_sql("update jobset set used = used - interval '100 days'").execute(&mut rows).await.unwrap();
+    sqlx::raw_sql("update jobset set used = used - interval '100 days'")
+        .execute(&mut rows)
+        .await
+        .unwrap();
     engine.stop(stop(gone, sutbot::domain::Stop::Cancel)).await.unwrap();
     sqlx::query("delete from operation where id = $1").bind(gone).execute(&mut rows).await.unwrap();
     let retention = Retention { every: Duration::from_millis(20), ..Retention::default() };

@@ -69,14 +69,18 @@ async fn row_179_what_ended_long_ago_is_a_tombstone() {
 
     let mut after = tombstone(&service, &good).await;
     assert!(after["lastActionDateTime"].as_str() > before["lastActionDateTime"].as_str());
-    for gone in ["id", "createdDateTime", "lastActionDateTime", "resourceLocation", "state", "result"]
+    for gone in
+        ["id", "createdDateTime", "lastActionDateTime", "resourceLocation", "state", "result"]
     {
         before.as_object_mut().expect("an object").remove(gone);
         after.as_object_mut().expect("an object").remove(gone);
     }
     assert_eq!(after, before, "status, name, labels and counts are kept");
     let failed = tombstone(&service, &bad).await;
-    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("StepFailed")));
+    assert_eq!(
+        (&failed["status"], &failed["error"]["code"]),
+        (&json!("failed"), &json!("StepFailed"))
+    );
 
     until_dropped(&mut database, "event", good_id).await;
     for table in ["attempt", "output", "operation_data", "step_chunk", "prompt", "message", "tie"] {
@@ -84,9 +88,19 @@ async fn row_179_what_ended_long_ago_is_a_tombstone() {
     }
     assert!(has_day(&mut database, "operation", good_id).await);
 
-    for below in ["/steps", "/steps/only", "/events", "/context", "/steps/only/output",
-        "/steps/only/explain", "/explain", "/graph", "/prompts", "/messages", "/causality"]
-    {
+    for below in [
+        "/steps",
+        "/steps/only",
+        "/events",
+        "/context",
+        "/steps/only/output",
+        "/steps/only/explain",
+        "/explain",
+        "/graph",
+        "/prompts",
+        "/messages",
+        "/causality",
+    ] {
         let answer = service.get(&format!("{good}{below}")).await;
         if answer.status != 405 {
             assert_eq!(answer.error(410)["code"], "OperationTombstone", "{below}");
@@ -100,13 +114,28 @@ async fn row_179_what_ended_long_ago_is_a_tombstone() {
     service.get(&format!("/v1.0/jobsets/{good_id}")).await.expect(200);
 
     let (good_id, bad_id) = (good_id.to_string(), bad_id.to_string());
-    assert_eq!(listed(&service, "status eq 'succeeded'").await, [recent.rsplit('/').next().expect("an id")]);
+    assert_eq!(
+        listed(&service, "status eq 'succeeded'").await,
+        [recent.rsplit('/').next().expect("an id")]
+    );
     assert_eq!(service.count().await, 1);
     assert_eq!(listed(&service, "state eq 'Tombstone'").await, [bad_id.clone(), good_id.clone()]);
-    assert_eq!(listed(&service, "state eq 'tombstone' and status eq 'failed'").await, [bad_id.clone()]);
-    assert_eq!(listed(&service, "state eq 'Tombstone' and status ne 'failed'").await, [good_id.clone()]);
-    assert_eq!(listed(&service, "state eq 'Tombstone' and error/code eq 'StepFailed'").await, [bad_id]);
-    assert_eq!(listed(&service, "state eq 'Tombstone' and percentComplete eq 100").await, [good_id.clone()]);
+    assert_eq!(
+        listed(&service, "state eq 'tombstone' and status eq 'failed'").await,
+        [bad_id.clone()]
+    );
+    assert_eq!(
+        listed(&service, "state eq 'Tombstone' and status ne 'failed'").await,
+        [good_id.clone()]
+    );
+    assert_eq!(
+        listed(&service, "state eq 'Tombstone' and error/code eq 'StepFailed'").await,
+        [bad_id]
+    );
+    assert_eq!(
+        listed(&service, "state eq 'Tombstone' and percentComplete eq 100").await,
+        [good_id.clone()]
+    );
 
     // The same request again makes nothing new.
     let again = service.submit_with(&job, &key).await;
@@ -150,7 +179,10 @@ async fn what_is_live_on_an_old_day_keeps_what_it_needs() {
     let (over, id) = aged(&mut database, &over, 3).await;
     let (live, _) = aged(&mut database, &live, 3).await;
     tombstone(&service, &over).await;
-    assert_eq!(service.get(&format!("{over}/events")).await.error(410)["code"], "OperationTombstone");
+    assert_eq!(
+        service.get(&format!("{over}/events")).await.error(410)["code"],
+        "OperationTombstone"
+    );
     assert_eq!(service.get(&live).await.expect(200).json()["state"], "NotStarted");
     let start = service.send("POST", &format!("{live}/start"), &[], Some(b"{}".into())).await;
     start.expect(200);

@@ -10,8 +10,10 @@ pub(crate) async fn age(database: &mut PgConnection, id: Uuid, days: u32) -> Uui
         "select (left(first_id_at(created_at('{id}') - interval '{days} days')::text, 13)
                  || right('{id}', 23))::uuid"
     );
-    let older: Uuid =
-        sqlx::query_scalar(sqlx::AssertSqlSafe(older)).fetch_one(&mut *database).await.expect("an id");
+    let older: Uuid = sqlx::query_scalar(sqlx::AssertSqlSafe(older))
+        .fetch_one(&mut *database)
+        .await
+        .expect("an id");
     let moved = format!(
         r#"
         do $$
