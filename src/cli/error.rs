@@ -12,6 +12,7 @@ use super::output::Output;
 use crate::client::ClientError;
 use crate::domain::Problem;
 use crate::postgres::{ClusterError, FetchError};
+use crate::store::StoreError;
 use crate::wire::{Detail, ErrorBody, ErrorEnvelope};
 
 /// The input was rejected.
@@ -42,6 +43,13 @@ pub(super) enum CliError {
     Host(#[from] HostError),
     #[error("there is no private PostgreSQL in {0} yet: `mother serve` or `mother run` makes one")]
     NoCluster(String),
+    #[error(
+        "there is a database with data in {0}, and nothing is ever restored over data: name an empty \
+         folder with --data-dir"
+    )]
+    HasData(String),
+    #[error("cannot use the database")]
+    Store(#[from] StoreError),
     #[error("the server ended before the operation did; nothing is lost: start `mother serve`")]
     HostEnded,
     #[error("interrupted")]
@@ -87,6 +95,8 @@ impl CliError {
             | Self::Fetch(_)
             | Self::Host(_)
             | Self::NoCluster(_)
+            | Self::HasData(_)
+            | Self::Store(_)
             | Self::HostEnded
             | Self::Io(_) => NOT_POSSIBLE,
         }
@@ -103,9 +113,12 @@ impl CliError {
             Self::Unreadable { file, .. } => ("UnreadableFile", Some(file.clone()), Vec::new()),
             Self::BadSetting(_) => ("BadSetting", None, Vec::new()),
             Self::Client(_) | Self::HostEnded => ("Unreachable", None, Vec::new()),
-            Self::Cluster(_) | Self::Fetch(_) | Self::Host(_) | Self::NoCluster(_) => {
-                ("CannotStart", None, Vec::new())
-            }
+            Self::Cluster(_)
+            | Self::Fetch(_)
+            | Self::Host(_)
+            | Self::NoCluster(_)
+            | Self::HasData(_)
+            | Self::Store(_) => ("CannotStart", None, Vec::new()),
             Self::Interrupted => ("Interrupted", None, Vec::new()),
             Self::Io(_) => ("InputOutput", None, Vec::new()),
         };

@@ -19,6 +19,8 @@ pub(super) fn start(cli: &Cli) -> Result<(), CliError> {
         | Command::Op(_)
         | Command::Interactive(_)
         | Command::Db(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Doctor(_)
         | Command::Completions(_) => "warn",
     };

@@ -12,6 +12,7 @@
 //!
 //! Deliberately absent: an abstraction over databases. PostgreSQL is part of the design.
 
+mod anew;
 mod apply;
 mod batch;
 mod causality;
