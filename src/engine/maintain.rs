@@ -21,6 +21,8 @@ pub(super) const MAINTENANCE: &str = "maintenance";
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 /// Deadlines dealt with at once.
 const OVERDUE_MAX: i64 = 500;
+/// A queue with so many dead rows is made anew. Vacuum keeps it below that where it can.
+const DEAD_MIN: i64 = 200_000;
 
 /// Maintains until the engine stops.
 pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
@@ -62,6 +64,7 @@ impl Shared {
         self.rescue().await?;
         self.expire().await?;
         self.forget_keys().await?;
+        self.store.compact_queues(DEAD_MIN).await?;
         // A worker is lost the moment its lease runs out.
         let expiry = self.store.next_expiry().await?.map(|left| left + Duration::from_millis(1));
         Ok(expiry.map_or(usual, |expiry| expiry.min(usual)))

@@ -30,7 +30,8 @@ impl Store {
         sqlx::query("select pg_advisory_xact_lock(hashtext('sutbot.migrate'))")
             .execute(&mut *transaction)
             .await?;
-        MIGRATOR.run(&mut *transaction).await?;
+        // Not `run`: a future that calls that with a connection cannot be sent to another thread.
+        MIGRATOR.run_direct(None, &mut *transaction, false).await?;
         transaction.commit().await?;
         self.ensure_partitions().await
     }

@@ -8,6 +8,7 @@
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sqlx::FromRow;
+use sqlx::postgres::PgQueryResult;
 use uuid::Uuid;
 
 use super::Store;
@@ -19,6 +20,8 @@ use crate::domain::OperationState;
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The table of the tombstones; the days of all others go first.
 const OPERATIONS: &str = "operation";
+/// Tables that a row is in for a short time.
+const QUEUES: [&str; 2] = ["ready", "live"];
 
 /// A day of operations that are kept, in whatever form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
@@ -46,6 +49,17 @@ pub struct Buried {
     pub buried: i64,
     /// How many are not tombstones yet.
     pub kept: i64,
+}
+
+/// Whether something was done, or its lock could not be had in time.
+fn is_done(outcome: Result<PgQueryResult, sqlx::Error>) -> Result<bool, StoreError> {
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.code() == Some(LOCK_NOT_AVAILABLE.into()) => {
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn start(day: NaiveDate) -> DateTime<Utc> {
@@ -187,15 +201,25 @@ impl Store {
             .bind(day)
             .execute(&self.write)
             .await;
-        match dropped {
-            Ok(_) => Ok(true),
-            Err(sqlx::Error::Database(error))
-                if error.code() == Some(LOCK_NOT_AVAILABLE.into()) =>
-            {
-                Ok(false)
+        is_done(dropped)
+    }
+
+    /// Makes the queues anew that have this many dead rows, which nobody could clear away.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn compact_queues(&self, dead_min: i64) -> Result<(), StoreError> {
+        for queue in QUEUES {
+            let compacted = sqlx::query("call compact($1, $2)")
+                .bind(queue)
+                .bind(dead_min)
+                .execute(&self.write)
+                .await;
+            if !is_done(compacted)? {
+                tracing::debug!(queue, "store.compact.busy");
             }
-            Err(error) => Err(error.into()),
         }
+        Ok(())
     }
 
     /// Forgets definitions that no operation was made of since `used` and that no operation has.

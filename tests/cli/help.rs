@@ -21,7 +21,7 @@ fn every_command_explains_itself() {
                     op causes|op causality|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|\
-                    interactive|db|db fetch|db url|doctor|completions";
+                    interactive|db|db fetch|db url|backup|restore|doctor|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");
