@@ -24,23 +24,3 @@ begin
     set local lock_timeout = '100ms';
     execute format('drop table if exists %I', parent || to_char(day, '_YYYYMMDD'));
 end $$;
-
--- Makes a table anew that has few rows and very many dead ones. Vacuum does that as long as nobody keeps
--- a transaction open; when somebody does, whoever looks for the first row reads all dead ones before it.
--- Gives up soon where the lock cannot be had, as above; a copy that is under way has it.
-create procedure compact(queue text, dead_min bigint)
-    language plpgsql as $$
-declare
-    dead bigint := pg_stat_get_dead_tuples(queue::regclass);
-    living bigint := pg_stat_get_live_tuples(queue::regclass);
-begin
-    if dead < greatest(dead_min, 2 * living) then
-        return;
-    end if;
-    set local lock_timeout = '100ms';
-    execute format('lock table %I in access exclusive mode', queue);
-    execute format('create temporary table compacted on commit drop as select * from %I', queue);
-    execute format('truncate %I', queue);
-    execute format('insert into %I select * from compacted', queue);
-    drop table compacted;
-end $$;

@@ -82,6 +82,7 @@ async fn around(state: &ApiState, found: &Found) -> Result<Around, ApiError> {
         now: state.engine.now(),
         deadline: after.and_then(|after| begun.checked_add_signed(after)),
         workers: Workers { live: count(workers.live), slots: count(workers.slots) },
+        gate: if found.view.gated { state.engine.gate(found.view.id).await? } else { None },
     })
 }
 

@@ -45,6 +45,7 @@ pub(super) fn operation(found: &Found, base: &BaseUrl) -> wire::Operation {
         state: view.state.name().to_owned(),
         percent_complete: percent_complete(view.outcome(), &counts),
         paused: view.paused,
+        awaits_admission: view.gated,
         forked_from: view.forked_from.clone(),
         resource_location: view.state.is_final().then(|| base.jobset(view.shown_id())),
         result: view.results.as_ref().map(|results| by_name(jobset, results)),
@@ -182,8 +183,10 @@ fn detail(found: &Found, n: u32) -> wire::Detail {
             Some(_) | None => "StepTimedOut",
         },
         StepState::BLOCKED => "StepBlocked",
+        _ if kind == Some("Unresponsive") => "Unresponsive",
         // The attempts of a tombstone are gone, which says nothing about its workers.
         _ if found.view.state == OperationState::Tombstone => "StepFailed",
+        // As it was stored before it had a record of its own.
         StepState::FAILED if !state.is_own() && attempt.is_none() => "Unresponsive",
         _ => "StepFailed",
     };
@@ -267,6 +270,7 @@ pub(super) const fn kind(view: &EventView) -> &'static str {
         6 => "resumed",
         7 => "attemptEnded",
         8 => "abortRequested",
+        9 => "admitted",
         _ => "unknown",
     }
 }

@@ -106,6 +106,7 @@ fn of_event(model: Model, own_states: &[&str], own_actions: &[String]) -> Model 
         "paused",
         "resumed",
         "attemptEnded",
+        "admitted",
     ];
     let states = OperationState::ALL.map(OperationState::name);
     let mut actions = Action::BUILT_IN.map(Action::name).to_vec();

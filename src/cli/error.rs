@@ -41,6 +41,8 @@ pub(super) enum CliError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Host(#[from] HostError),
+    #[error("cannot use the database")]
+    Store(#[from] StoreError),
     #[error("there is no private PostgreSQL in {0} yet: `mother serve` or `mother run` makes one")]
     NoCluster(String),
     #[error(
@@ -48,8 +50,6 @@ pub(super) enum CliError {
          folder with --data-dir"
     )]
     HasData(String),
-    #[error("cannot use the database")]
-    Store(#[from] StoreError),
     #[error("the server ended before the operation did; nothing is lost: start `mother serve`")]
     HostEnded,
     #[error("interrupted")]
@@ -94,9 +94,9 @@ impl CliError {
             | Self::Cluster(_)
             | Self::Fetch(_)
             | Self::Host(_)
+            | Self::Store(_)
             | Self::NoCluster(_)
             | Self::HasData(_)
-            | Self::Store(_)
             | Self::HostEnded
             | Self::Io(_) => NOT_POSSIBLE,
         }

@@ -1,5 +1,6 @@
 //! `mother serve` and `mother worker`.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -10,12 +11,13 @@ use std::time::Duration;
 use clap::Args;
 use tokio::sync::oneshot;
 
-use super::args::Global;
+use super::args::{Global, pair};
 use super::error::CliError;
 use super::output::Output;
 use super::retention::RetentionArgs;
 use super::signals::Signals;
-use super::{Host, HostSettings};
+use super::{Host, HostSettings, TokenRule};
+use crate::domain::profile::Profile;
 use crate::domain::{Limits, duration};
 use crate::itc;
 use crate::odata;
@@ -48,15 +50,28 @@ pub(super) struct ServeArgs {
     /// Do not keep the causal order of events; `suspects` and `causes` have no answer then
     #[arg(long)]
     no_stamps: bool,
-    /// Let everybody in who reaches an address that is not loopback
-    #[arg(long)]
+    /// Ask for a token also on loopback and on the socket
+    #[arg(long, env = "MOTHER_REQUIRE_TOKEN", hide_env_values = true)]
+    require_token: bool,
+    /// Ask nobody for a token: whoever reaches the address can run commands here
+    #[arg(long, conflicts_with = "require_token")]
     insecure: bool,
+    #[command(flatten)]
+    offer: OfferArgs,
     #[command(flatten)]
     worker: WorkerArgs,
     #[command(flatten)]
     retention: RetentionArgs,
     #[command(flatten)]
     limits: LimitArgs,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct WorkerCommandArgs {
+    #[command(flatten)]
+    offer: OfferArgs,
+    #[command(flatten)]
+    worker: WorkerArgs,
 }
 
 #[derive(Debug, Args)]
@@ -159,6 +174,34 @@ pub(super) struct WorkerArgs {
     )]
     #[arg(value_parser = duration::parse)]
     keep_workspaces: Duration,
+}
+
+/// What a worker that stays offers.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Worker options")]
+pub(super) struct OfferArgs {
+    /// What the worker has or is, for steps that require it; may be given many times
+    #[arg(long = "label", value_name = "KEY=VALUE", env = "MOTHER_LABELS", hide_env_values = true)]
+    #[arg(value_delimiter = ',', value_parser = pair)]
+    labels: Vec<(String, String)>,
+    /// Take operations of this lane only; may be given many times [default: all lanes]
+    #[arg(long = "worker-lane", value_name = "NAME", env = "MOTHER_WORKER_LANES")]
+    #[arg(hide_env_values = true, value_delimiter = ',')]
+    lanes: Vec<String>,
+}
+
+impl OfferArgs {
+    pub(super) fn profile(&self) -> Result<Profile, CliError> {
+        let mut labels = BTreeMap::new();
+        for (key, value) in &self.labels {
+            if let Some(before) = labels.insert(key.clone(), value.clone()) {
+                let message = format!("--label {key} has one value: `{before}` or `{value}`");
+                return Err(CliError::BadSetting(message));
+            }
+        }
+        let lanes = self.lanes.iter().cloned().collect();
+        Ok(Profile { labels, lanes: Some(lanes).filter(|lanes: &BTreeSet<_>| !lanes.is_empty()) })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -333,12 +376,14 @@ pub(super) async fn serve(
     if args.no_worker {
         settings.slots = 0;
     }
+    let tokens = token_rule(args.require_token, args.insecure);
     let settings = HostSettings {
+        profile: args.offer.profile()?,
         listen: args.listen.or_else(|| global.socket().is_none().then_some(LISTEN)),
         socket: global.socket().map(Path::to_owned),
         public_url: args.public_url,
         cors_origins: args.cors_origins,
-        insecure: args.insecure,
+        tokens,
         max_body_bytes: args.limits.body_bytes,
         max_page_size: args.limits.page_size,
         max_followers: args.limits.followers as usize,
@@ -352,11 +397,19 @@ pub(super) async fn serve(
         statement_timeout: args.limits.statement_timeout,
         ..settings
     };
-    host(settings, |host| announce(host, output)).await
+    host(settings, |host| announce(host, tokens, output)).await
+}
+
+const fn token_rule(require: bool, insecure: bool) -> TokenRule {
+    match (require, insecure) {
+        (true, _) => TokenRule::Always,
+        (false, true) => TokenRule::Never,
+        (false, false) => TokenRule::FromElsewhere,
+    }
 }
 
 /// Tells where the API listens.
-fn announce(host: &Host, output: Output) -> io::Result<()> {
+fn announce(host: &Host, tokens: TokenRule, output: Output) -> io::Result<()> {
     let url = host.address().map(|address| format!("http://{address}"));
     if output.is_json() {
         let mut document = serde_json::Map::new();
@@ -371,12 +424,16 @@ fn announce(host: &Host, output: Output) -> io::Result<()> {
     if let Some(path) = host.socket() {
         output.line(&format!("listening on the socket {}", path.display()))?;
     }
+    if tokens.asks(host.address()) {
+        output.line("clients need a token; `mother token create` makes one")?;
+    }
     Ok(())
 }
 
 /// `mother worker`: steps for the servers on the same database.
-pub(super) async fn worker(global: &Global, args: WorkerArgs) -> Result<ExitCode, CliError> {
-    host(settings(global, &args)?, |_| Ok(())).await
+pub(super) async fn worker(global: &Global, args: WorkerCommandArgs) -> Result<ExitCode, CliError> {
+    let profile = args.offer.profile()?;
+    host(HostSettings { profile, ..settings(global, &args.worker)? }, |_| Ok(())).await
 }
 
 /// The settings of a host that only works.

@@ -61,12 +61,14 @@ impl Action {
     pub const UNHOLD: Self = Self(25);
     /// An operator ends the wait of a step in back-off.
     pub const RUN_NOW: Self = Self(26);
+    /// The worker of a lost attempt is heard of again before others may have it.
+    pub const RECOVER: Self = Self(27);
 
     /// The actions that have a meaning of their own, in the order of their codes.
-    pub const BUILT_IN: [Self; 27] = {
-        let mut all = [Self(0); 27];
+    pub const BUILT_IN: [Self; 28] = {
+        let mut all = [Self(0); 28];
         let mut code = 0;
-        while code < 27 {
+        while code < 28 {
             all[code as usize] = Self(code);
             code += 1;
         }
@@ -111,7 +113,7 @@ impl Action {
     /// The name of a built-in action on the wire; that of another knows only its jobset.
     #[must_use]
     pub fn name(self) -> &'static str {
-        const NAMES: [&str; 27] = [
+        const NAMES: [&str; 28] = [
             "start",
             "run",
             "succeed",
@@ -139,6 +141,7 @@ impl Action {
             "hold",
             "unhold",
             "run-now",
+            "recover",
         ];
         NAMES.get(usize::from(self.0)).copied().unwrap_or("own")
     }
@@ -166,7 +169,7 @@ pub enum Actor {
     Engine,
     /// The worker that holds the attempt, by reporting its outcome.
     Worker,
-    /// The engine, because a lease ran out.
+    /// The engine, because a lease ran out or was renewed after that.
     Lease,
     /// A client.
     Operator,
@@ -183,7 +186,7 @@ mod tests {
             assert_eq!(Action::from_code(action.code()), Some(action));
             assert_eq!(Action::parse(action.name()), Some(action));
         }
-        assert_eq!(Action::from_code(27), None);
+        assert_eq!(Action::from_code(28), None);
         assert_eq!(Action::own(Action::OWN_MAX - 1).and_then(Action::own_index), Some(191));
         assert_eq!(Action::own(Action::OWN_MAX), None);
     }

@@ -53,6 +53,8 @@ pub enum Fact {
     Paused,
     /// A client takes that back.
     Resumed,
+    /// What it asked before it may begin was granted.
+    Admitted,
     /// The process of an attempt whose step had moved on is gone.
     AttemptEnded {
         /// The number of the step.
@@ -121,6 +123,19 @@ pub struct Expired {
     pub timeout: Timeout,
 }
 
+/// An attempt that nobody gets any more, because too many of its step were lost with their workers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GivenUp {
+    /// The number of the step.
+    pub step: u32,
+    /// The number of the attempt.
+    pub attempt: u32,
+    /// The worker that was lost last.
+    pub worker: Incarnation,
+    /// When the attempt had begun.
+    pub since: DateTime<Utc>,
+}
+
 /// The times that a step may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Timeout {
@@ -168,4 +183,6 @@ pub struct Changes {
     pub cut: Vec<(u32, Cut)>,
     /// The steps whose time was up while they waited.
     pub expired: Vec<Expired>,
+    /// The attempts that were lost once too often.
+    pub given_up: Vec<GivenUp>,
 }

@@ -6,6 +6,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::scheduling::Scheduling;
+
 /// What a client asks to be run.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Definition {
@@ -31,6 +33,8 @@ pub struct Definition {
     pub machines: BTreeMap<String, MachineDefinition>,
     /// The state that steps with the default machine begin in; `None` for its own.
     pub initial_state: Option<String>,
+    /// When its operations get their turn among others.
+    pub scheduling: Scheduling,
 }
 
 /// One step as it was written.
@@ -78,6 +82,8 @@ pub struct StepDefinition {
     pub sandbox: bool,
     /// The walls without which it must not run.
     pub containment: Vec<Wall>,
+    /// The labels that a worker must have to run it.
+    pub requires: BTreeMap<String, String>,
     /// The variables whose values the worker knows and nobody else gets to see.
     pub secrets: Vec<String>,
 }

@@ -13,6 +13,7 @@ use super::limits::Limits;
 use super::machine::{Machine, On};
 use super::order::{renumber, topological};
 use super::problem::{PROBLEMS_MAX, Problem, hint};
+use super::scheduling::Scheduling;
 use super::state::StepState;
 use super::validate;
 
@@ -86,6 +87,8 @@ pub struct Jobset {
     pub cancellable: bool,
     /// What follows when it does.
     pub on_cancel: OnCancel,
+    /// When its operations get their turn among others.
+    pub scheduling: Scheduling,
     /// The steps in topological order.
     pub steps: Vec<Step>,
     /// The guards: those with the number of a step are entry guards, the pairs and `when` of that
@@ -176,6 +179,7 @@ impl Jobset {
             cancellable: definition.cancellable,
             secrets: secrets_of(&steps),
             on_cancel: definition.on_cancel,
+            scheduling: definition.scheduling,
             for_end,
             steps,
             guards,
@@ -283,13 +287,11 @@ impl Jobset {
         own.map_or_else(|| action.name(), String::as_str)
     }
 
-    /// The action of that name, built in or of one of its machines.
+    /// The action of that name, of one of its machines or built in.
     #[must_use]
     pub fn action(&self, name: &str) -> Option<Action> {
-        Action::parse(name).or_else(|| {
-            let index = self.actions.iter().position(|action| action == name)?;
-            Action::own(index)
-        })
+        let own = self.actions.iter().position(|action| action == name).and_then(Action::own);
+        own.or_else(|| Action::parse(name))
     }
 
     /// The names of the actions that its machines name themselves.

@@ -13,7 +13,9 @@
 //! Considered and rejected: a row per step with the guard evaluated in SQL. It was measured at a
 //! third of the throughput, and its rules could be tested only against a database.
 
+pub mod access;
 pub mod action;
+pub mod admission;
 pub mod decide;
 pub mod definition;
 pub mod duration;
@@ -23,7 +25,9 @@ pub mod limits;
 pub mod machine;
 pub mod operation;
 pub mod problem;
+pub mod profile;
 pub mod rollup;
+pub mod scheduling;
 pub mod schema;
 pub mod size;
 pub mod state;
@@ -33,6 +37,7 @@ mod changes;
 mod declared;
 mod follow;
 mod jobset;
+mod lease;
 mod order;
 mod queue;
 mod resource;
@@ -43,9 +48,10 @@ mod testing;
 mod validate;
 
 pub use action::{Action, Actor};
-pub use changes::{Changes, Cut, Event, Expired, Fact, Kill, KillHow, Timeout};
+pub use changes::{Changes, Cut, Event, Expired, Fact, GivenUp, Kill, KillHow, Timeout};
 pub use definition::Definition;
 pub use jobset::{Jobset, Role, Step};
+pub use lease::LeaseTerms;
 pub use limits::Limits;
 pub use operation::{OperationState, Status, Stop};
 pub use problem::Problem;

@@ -99,6 +99,8 @@ pub struct Snapshot {
     pub notes: BTreeMap<u32, Note>,
     /// Whether nothing new is started.
     pub paused: bool,
+    /// Whether it has not been admitted yet: nothing at all is started.
+    pub gated: bool,
     /// What the stamps of further events are made from; `None` if there was no event yet.
     pub stamps: Option<Stamps>,
 }
@@ -116,6 +118,7 @@ impl Snapshot {
             open: BTreeMap::new(),
             notes: BTreeMap::new(),
             paused: false,
+            gated: false,
             stamps: None,
         }
     }
@@ -135,6 +138,7 @@ pub struct Run {
     pub(super) open: BTreeMap<u32, OpenAttempt>,
     pub(super) notes: BTreeMap<u32, Note>,
     pub(super) paused: bool,
+    pub(super) gated: bool,
     pub(super) stamps: Stamps,
     /// How many attempts workers have.
     pub(super) in_hands: u32,
@@ -185,6 +189,7 @@ impl Run {
             open: snapshot.open,
             notes: snapshot.notes,
             paused: snapshot.paused,
+            gated: snapshot.gated,
             stamps,
             in_hands: u32::try_from(in_hands).unwrap_or(u32::MAX),
             counts,
@@ -269,6 +274,12 @@ impl Run {
         self.paused
     }
 
+    /// Whether it has not been admitted yet.
+    #[must_use]
+    pub const fn is_gated(&self) -> bool {
+        self.gated
+    }
+
     /// How many attempts workers have.
     #[must_use]
     pub const fn in_hands(&self) -> u32 {
@@ -312,7 +323,7 @@ impl Run {
 
     /// Whether it gives attempts to workers. A pause holds nothing back that belongs to a stop.
     pub(super) fn gives_work(&self) -> bool {
-        !self.state.is_final() && (!self.paused || self.stop.is_some())
+        !self.state.is_final() && !self.gated && (!self.paused || self.stop.is_some())
     }
 
     /// When the next back-off passes.

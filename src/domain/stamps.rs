@@ -226,8 +226,10 @@ impl Run {
         if self.stop.is_some() && rule.action == super::Action::CANCEL {
             known.push(self.stamps.trunk.peek().into());
         }
+        // Who recovers has read the context before.
         if let Some(context) = &self.stamps.context
             && self.target(n, rule).class() == StepState::RUNNING
+            && rule.action != super::Action::RECOVER
         {
             known.push(context.clone().into());
         }

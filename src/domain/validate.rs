@@ -48,6 +48,7 @@ impl<'a> Check<'a> {
             self.add("maxConcurrency", "must be at least 1");
         }
         self.positive("deadline", definition.deadline);
+        self.found.extend(definition.scheduling.problems(self.limits.name_bytes));
         if definition.steps.is_empty() {
             self.add("steps", "a jobset needs at least one step");
         }
@@ -103,6 +104,7 @@ impl<'a> Check<'a> {
             self.add(format!("{path}.stdin"), message);
         }
         self.map(&format!("{path}.tags"), &step.tags);
+        self.map(&format!("{path}.requires"), &step.requires);
         self.map(&format!("{path}.env"), &step.env);
         for name in step.env.keys().filter(|name| name.is_empty() || name.contains('=')) {
             let message = format!("`{}` cannot name a variable", name.escape_debug());

@@ -11,9 +11,10 @@ use uuid::Uuid;
 use super::error::EngineError;
 use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
+use crate::domain::admission::Terms;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
-use crate::store::{AttemptReport, Known};
+use crate::store::{AttemptReport, Known, Standing};
 
 /// A question with the way back for its answer. The answer is sent only when what it tells is
 /// durable; until then it is kept here, and thrown away when the decision has to be made again.
@@ -59,6 +60,8 @@ pub(super) struct Submit {
     pub(super) context: Option<Value>,
     /// Where it begins, if it takes over what another operation got done.
     pub(super) fork: Option<Box<Fork>>,
+    /// What it asks before it may begin.
+    pub(super) terms: Option<Terms>,
     /// By what its repetition is recognised, if the client says so.
     pub(super) identity: Option<Identity>,
 }
@@ -199,19 +202,34 @@ pub struct SteerAnswer {
     pub paused: bool,
 }
 
-/// A worker lost its lease.
+/// A worker lost its lease, or was heard of again.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Lose {
+pub(super) struct Lease {
     pub(super) operation: Uuid,
     pub(super) worker: Incarnation,
-    /// Whether others may have its attempts by now.
-    pub(super) is_over: bool,
+    pub(super) standing: Standing,
 }
 
 /// Time may be up for an operation or some of its steps. The answer is when it is up next.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Expire {
     pub(super) operation: Uuid,
+}
+
+/// Something was decided on the admission of an operation.
+#[derive(Clone, Debug)]
+pub(super) struct Admit {
+    pub(super) operation: Uuid,
+    pub(super) verdict: Verdict,
+}
+
+/// What was decided.
+#[derive(Clone, Debug)]
+pub(super) enum Verdict {
+    /// It may begin, since then.
+    Admitted(DateTime<Utc>),
+    /// It is cancelled, with this record.
+    Cancelled(Value),
 }
 
 /// What a lane is asked.
@@ -222,8 +240,9 @@ pub(super) enum Command {
     Stop(Ask<StopAsked, StopAnswer>),
     Patch(Ask<ContextPatch, (Value, i32)>),
     Steer(Ask<SteerAsked, SteerAnswer>),
-    Lose(Ask<Lose, ()>),
+    Lease(Ask<Lease, ()>),
     Expire(Ask<Expire, Option<DateTime<Utc>>>),
+    Admit(Ask<Admit, ()>),
 }
 
 impl Command {
@@ -235,8 +254,9 @@ impl Command {
             Self::Stop(ask) => ask.input.operation,
             Self::Patch(ask) => ask.input.operation,
             Self::Steer(ask) => ask.input.operation,
-            Self::Lose(ask) => ask.input.operation,
+            Self::Lease(ask) => ask.input.operation,
             Self::Expire(ask) => ask.input.operation,
+            Self::Admit(ask) => ask.input.operation,
         }
     }
 
@@ -253,8 +273,9 @@ impl Command {
             Self::Stop(ask) => ask.publish(),
             Self::Patch(ask) => ask.publish(),
             Self::Steer(ask) => ask.publish(),
-            Self::Lose(ask) => ask.publish(),
+            Self::Lease(ask) => ask.publish(),
             Self::Expire(ask) => ask.publish(),
+            Self::Admit(ask) => ask.publish(),
         }
     }
 
@@ -266,8 +287,9 @@ impl Command {
             Self::Stop(ask) => ask.fail(error),
             Self::Patch(ask) => ask.fail(error),
             Self::Steer(ask) => ask.fail(error),
-            Self::Lose(ask) => ask.fail(error),
+            Self::Lease(ask) => ask.fail(error),
             Self::Expire(ask) => ask.fail(error),
+            Self::Admit(ask) => ask.fail(error),
         }
     }
 }

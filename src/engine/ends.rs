@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde_json::{Map, Value, json};
 
 use super::command::StopAsked;
-use crate::domain::{Expired, Run, Stop};
+use crate::domain::{Expired, GivenUp, Run, Stop};
 use crate::store::{AttemptRecord, AttemptReport};
 
 /// Who asked for a cancellation, when and why; of an abort, `forced` tells the same. What was asked
@@ -26,6 +26,16 @@ pub(super) fn never_begun(run: &Run, expired: &Expired, now: DateTime<Utc>) -> A
     let exception = Some(json!({"type": timeout.name(), "message": message}));
     let report = AttemptReport { exception, ..AttemptReport::default() };
     let (operation, worker, started, ended) = (run.id(), 0, since, now);
+    AttemptRecord { operation, step, attempt, worker, started, ended, report }
+}
+
+/// The record of the last attempt of a step that was lost once too often.
+pub(super) fn given_up(run: &Run, lost: &GivenUp, now: DateTime<Utc>) -> AttemptRecord {
+    let GivenUp { step, attempt, worker, since } = *lost;
+    let message = "its workers were lost too often";
+    let exception = Some(json!({"type": "Unresponsive", "message": message}));
+    let report = AttemptReport { exception, ..AttemptReport::default() };
+    let (operation, started, ended) = (run.id(), since, now);
     AttemptRecord { operation, step, attempt, worker, started, ended, report }
 }
 

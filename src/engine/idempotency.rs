@@ -21,6 +21,7 @@ use sha2::{Digest, Sha256};
 use sqlx::PgConnection;
 use uuid::Uuid;
 
+use super::admission::terms;
 use super::command::{Ask, Command, Submit};
 use super::error::EngineError;
 use super::jobsets::Compiled;
@@ -162,7 +163,8 @@ impl Engine {
     /// answers, the operation and the keys are durable.
     ///
     /// # Errors
-    /// [`EngineError::KeyTaken`] if a key stands for another request; otherwise as
+    /// [`EngineError::KeyTaken`] if a key stands for another request; [`EngineError::Invalid`] if its
+    /// labels and context do not make the keys that the jobset asks for; otherwise as
     /// [`submit`](Self::submit).
     pub async fn submit_once(
         &self,
@@ -172,7 +174,9 @@ impl Engine {
         identity: Option<Identity>,
     ) -> Result<Accepted, EngineError> {
         let id = self.shared.clock.new_id();
-        let (ask, answer) = Ask::new(Submit { id, jobset, labels, context, fork: None, identity });
+        let terms = terms(&jobset, labels.as_ref(), context.as_ref())?;
+        let submit = Submit { id, jobset, labels, context, fork: None, terms, identity };
+        let (ask, answer) = Ask::new(submit);
         self.shared.try_send(Command::Submit(ask))?;
         answer.await.map_err(|_| EngineError::ShuttingDown)?
     }

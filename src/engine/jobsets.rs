@@ -55,6 +55,7 @@ impl Compiled {
             stopped: None,
             results: None,
             paused: false,
+            gated: self.jobset.scheduling.asks(),
             open: BTreeMap::new(),
             notes: BTreeMap::new(),
             forked_from: None,

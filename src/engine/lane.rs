@@ -117,7 +117,9 @@ impl Lane {
                     }
                     return;
                 }
-                Err(EngineError::Store(StoreError::Conflict(error))) => {
+                Err(EngineError::Store(
+                    StoreError::Conflict(error) | StoreError::LeaseLost(error),
+                )) => {
                     conflicts += 1;
                     tracing::debug!(%error, conflicts, "engine.lane.conflict");
                     if conflicts > CONFLICTS_MAX {
@@ -163,8 +165,8 @@ impl Lane {
             Some(connection) => connection,
             None => self.shared.store.writer().await?,
         };
-        let seat = self.shared.seat();
-        let free = seat.as_ref().map_or(0, |seat| seat.free());
+        let seats = self.shared.seats.all();
+        let free = seats.iter().map(|seat| seat.free()).sum::<usize>();
         let wants = free > 0 && self.shared.lanes[self.index].has_backlog();
         if commands.is_empty() && !wants {
             self.connection = Some(connection);
@@ -203,6 +205,9 @@ impl Lane {
                 turn.undo();
                 for id in &turn.touched {
                     self.runs.remove(id);
+                }
+                if matches!(error, StoreError::LeaseLost(_)) {
+                    self.shared.close_lost().await?;
                 }
                 Err(error.into())
             }

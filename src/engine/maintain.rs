@@ -11,14 +11,18 @@ use std::time::Duration;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use super::Shared;
-use super::command::{Ask, Command, Expire, Lose};
+use super::command::{Ask, Command, Expire, Lease};
 use super::duty::Duty;
 use super::error::EngineError;
+use crate::domain::Incarnation;
+use crate::store::{LostWorker, Standing};
 
 /// What the duty is called in the database.
 pub(super) const MAINTENANCE: &str = "maintenance";
 
 const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
+/// Rate limits forgotten at once.
+const FORGOTTEN_MAX: i64 = 10_000;
 /// Deadlines dealt with at once.
 const OVERDUE_MAX: i64 = 500;
 /// A queue with so many dead rows is made anew. Vacuum keeps it below that where it can.
@@ -38,7 +42,7 @@ pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
                 done.map(drop)
             }
             _ = rarely.tick(), if duty.is_held() => {
-                shared.store.ensure_partitions().await.map_err(EngineError::from)
+                shared.look_ahead().await
             }
             () = shared.stopped.cancelled() => return,
         };
@@ -57,6 +61,7 @@ impl Shared {
             Some(due) if due <= self.clock.now() => self.look(),
             Some(_) | None => {}
         }
+        self.note_used_tokens().await?;
         let usual = self.settings.poll_interval;
         if !duty.is_held() {
             return Ok(usual);
@@ -65,35 +70,55 @@ impl Shared {
         self.expire().await?;
         self.forget_keys().await?;
         self.store.compact_queues(DEAD_MIN).await?;
-        // A worker is lost the moment its lease runs out.
+        // A worker is lost the moment its lease runs out, and over as soon as it may be.
         let expiry = self.store.next_expiry().await?.map(|left| left + Duration::from_millis(1));
         Ok(expiry.map_or(usual, |expiry| expiry.min(usual)))
     }
 
-    /// Tells what workers had whose leases ran out and, a while later, gives it to others.
+    async fn look_ahead(&self) -> Result<(), EngineError> {
+        self.store.ensure_partitions().await?;
+        Ok(self.store.forget_rates(FORGOTTEN_MAX).await?)
+    }
+
+    /// Tells what workers had whose leases ran out and, a while later, gives it to others; or tells
+    /// that they are back.
     async fn rescue(&self) -> Result<(), EngineError> {
-        for worker in self.store.revoke_expired(self.settings.requeue_after).await? {
-            // First, so that the attempts that follow find every reply that was taken.
-            self.store.close_prompts_of(worker.id).await?;
-            let operations = self.store.held_by(worker.id).await?;
-            let (count, is_over) = (operations.len(), worker.is_over);
-            if count > 0 && is_over {
-                tracing::warn!(worker = worker.id, name = worker.name, count, "engine.worker.lost");
+        for worker in self.store.lost_workers().await? {
+            let LostWorker { id, name, revoked, is_back } = worker;
+            if is_back {
+                self.tell(id, Standing::Holds).await?;
+                self.store.recovered(id, revoked).await?;
+                continue;
             }
-            let mut answers = Vec::with_capacity(count);
-            for operation in operations {
-                let (ask, answer) = Ask::new(Lose { operation, worker: worker.id, is_over });
-                self.send(Command::Lose(ask)).await?;
-                answers.push(answer);
-            }
-            for answer in answers {
-                answer.await.map_err(|_| EngineError::ShuttingDown)??;
-            }
-            if is_over || count == 0 {
-                self.store.forget_worker(worker.id).await?;
+            self.tell(id, Standing::Lost).await?;
+            // Only when all that it has is Unresponsive: its word is asked for from then on.
+            if self.store.end_incarnation(id).await? {
+                // First, so that the attempts that follow find every reply that was taken.
+                self.store.close_prompts_of(id).await?;
+                let count = self.tell(id, Standing::Over).await?;
+                if count > 0 {
+                    tracing::warn!(worker = id, name, count, "engine.worker.lost");
+                }
+                self.store.forget_worker(id).await?;
             }
         }
         Ok(())
+    }
+
+    /// Tells the operations of which a worker has attempts how it stands; answers how many there are.
+    async fn tell(&self, worker: Incarnation, standing: Standing) -> Result<usize, EngineError> {
+        let operations = self.store.held_by(worker).await?;
+        let mut answers = Vec::with_capacity(operations.len());
+        for operation in operations {
+            let (ask, answer) = Ask::new(Lease { operation, worker, standing });
+            self.send(Command::Lease(ask)).await?;
+            answers.push(answer);
+        }
+        let count = answers.len();
+        for answer in answers {
+            answer.await.map_err(|_| EngineError::ShuttingDown)??;
+        }
+        Ok(count)
     }
 
     /// Ends what has run out of time.

@@ -7,13 +7,15 @@
 //! decides who was first, the other loads it afresh and decides again. Nothing but the rows is needed
 //! to go on after a crash.
 //!
-//! One process has one *seat*, the place of its own worker. Claims are made where the free slots are:
-//! in the transaction that settles what was finished, in the one that stores a new operation, and
-//! otherwise from the queue of operations with something to claim.
+//! A process has a *seat* for each worker that it gives attempts to: its own, and those that talk to
+//! it from elsewhere. Claims are made where the free slots are: in the transaction that settles what
+//! was finished, in the one that stores a new operation, and otherwise from the queue of operations
+//! with something to claim. Each makes sure that the workers it gives attempts to hold their leases.
 //!
 //! Rejected: a transaction per request (a tenth of the throughput), and a lock per operation held by
 //! the process that runs it (recovery would have to wait for its lease).
 
+mod admission;
 mod causality;
 mod clock;
 mod command;
@@ -27,10 +29,12 @@ mod live;
 mod maintain;
 mod news;
 mod people;
+mod place;
 mod query;
 mod retention;
 mod seat;
 mod steer;
+mod tokens;
 mod turn;
 mod watch;
 mod work;
@@ -41,7 +45,8 @@ pub use crate::store::{
     AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
     Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf,
     OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked,
-    ReplyView, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, own_id, shown_id,
+    ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, TokenView,
+    own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -58,15 +63,16 @@ pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
 pub use retention::Retention;
 pub use seat::Assignment;
+pub use tokens::{Secret, TOKENS_FRESH, TOKENS_MAX, create_token};
 pub use watch::Watch;
 pub use work::{SeatSpec, WorkerSeat};
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -78,7 +84,8 @@ use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
 use self::live::Live;
 use self::news::News;
-use self::seat::Seat;
+use self::seat::Seats;
+use self::tokens::Tokens;
 use self::watch::Watches;
 use crate::domain::{Definition, Limits};
 
@@ -141,19 +148,18 @@ struct Shared {
     holder: Uuid,
     jobsets: Jobsets,
     lanes: Vec<LaneHandle>,
-    seat: RwLock<Option<Arc<Seat>>>,
+    seats: Seats,
     watches: Arc<Watches>,
     live: Live,
     news: News,
+    /// Something may have to be admitted.
+    admission: Notify,
+    tokens: Tokens,
     stopped: CancellationToken,
     tasks: TaskTracker,
 }
 
 impl Shared {
-    fn seat(&self) -> Option<Arc<Seat>> {
-        self.seat.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
     fn lane_of(&self, operation: Uuid) -> &LaneHandle {
         let last = operation.as_bytes()[15];
         &self.lanes[usize::from(last) % self.lanes.len()]
@@ -228,10 +234,12 @@ impl Engine {
             holder: clock.new_id(),
             clock,
             lanes: handles,
-            seat: RwLock::default(),
+            seats: Seats::default(),
             watches: Arc::default(),
             live: Live::default(),
             news: News::default(),
+            admission: Notify::new(),
+            tokens: Tokens::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });
@@ -246,6 +254,7 @@ impl Engine {
         }
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
+        shared.tasks.spawn(admission::admit(Arc::clone(&shared)));
         shared.tasks.spawn(live::feed(Arc::clone(&shared)));
         Ok(Self { shared })
     }

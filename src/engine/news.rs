@@ -224,7 +224,7 @@ impl Shared {
         let (word, items) = payload.split_once(' ').unwrap_or((payload, ""));
         match word {
             READY => self.look(),
-            ORDERS => self.look_for_orders(),
+            ORDERS => self.seats.tell(|_| true),
             JOINED => self.news.set_peers(true),
             CHANGED if items.is_empty() => self.look_again(),
             CHANGED => {
@@ -239,7 +239,7 @@ impl Shared {
 
     fn look_everywhere(&self) {
         self.look();
-        self.look_for_orders();
+        self.seats.tell(|_| true);
         self.look_again();
     }
 
@@ -252,12 +252,6 @@ impl Shared {
     pub(super) fn look(&self) {
         for lane in &self.lanes {
             lane.look();
-        }
-    }
-
-    fn look_for_orders(&self) {
-        if let Some(seat) = self.seat() {
-            seat.ordered.notify_one();
         }
     }
 }

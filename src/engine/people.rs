@@ -70,9 +70,7 @@ pub struct Receiver {
 impl Shared {
     /// Tells the workers that there is something to pass on.
     fn tell_workers(&self) {
-        if let Some(seat) = self.seat() {
-            seat.ordered.notify_one();
-        }
+        self.seats.tell(|_| true);
         self.news.tell(&Spans::new(), false, true);
     }
 

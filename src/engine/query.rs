@@ -40,6 +40,7 @@ impl Found {
             open: view.open.clone(),
             notes: view.notes.clone(),
             paused: view.paused,
+            gated: view.gated,
             stamps: None,
         };
         Run::restore(view.id, Arc::clone(&self.compiled.jobset), snapshot)

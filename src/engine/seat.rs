@@ -1,14 +1,17 @@
-//! The seat of a worker in this process: how many attempts it can take, and the way to it.
+//! The seats of the workers that are given attempts by this process: how many each can take, and the
+//! way to it.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Instant;
 
 use chrono::{DateTime, Utc};
 use tokio::sync::{Notify, mpsc};
 use uuid::Uuid;
 
 use super::lock;
+use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, Jobset, StepState};
 use crate::store::{AttemptKey, Known};
 
@@ -39,14 +42,18 @@ pub struct Assignment {
     pub until: Option<DateTime<Utc>>,
 }
 
-/// What the engine knows of a worker in this process.
+/// What the engine knows of a worker that it gives attempts to.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) incarnation: Incarnation,
+    /// What it may be given.
+    pub(super) profile: Profile,
     free: AtomicUsize,
     /// The attempts that gave their slot back before their end.
     resting: Mutex<HashSet<AttemptKey>>,
     closed: AtomicBool,
+    /// When its lease runs out, at the latest; counted from before it was asked for.
+    lease_until: Mutex<Instant>,
     sender: mpsc::UnboundedSender<Vec<Assignment>>,
     /// Told when orders to stop attempts were stored for it.
     pub(super) ordered: Notify,
@@ -55,14 +62,18 @@ pub(super) struct Seat {
 impl Seat {
     pub(super) fn new(
         incarnation: Incarnation,
+        profile: Profile,
         slots: usize,
+        lease_until: Instant,
         sender: mpsc::UnboundedSender<Vec<Assignment>>,
     ) -> Self {
         Self {
             incarnation,
+            profile,
             free: AtomicUsize::new(slots),
             resting: Mutex::default(),
             closed: AtomicBool::new(false),
+            lease_until: Mutex::new(lease_until),
             sender,
             ordered: Notify::new(),
         }
@@ -70,12 +81,12 @@ impl Seat {
 
     /// How many attempts it could take now.
     pub(super) fn free(&self) -> usize {
-        if self.closed.load(Ordering::Relaxed) { 0 } else { self.free.load(Ordering::Relaxed) }
+        if self.may_claim() { self.free.load(Ordering::Relaxed) } else { 0 }
     }
 
     /// Takes up to `wanted` slots; answers how many were taken.
     pub(super) fn take(&self, wanted: usize) -> usize {
-        if self.closed.load(Ordering::Relaxed) {
+        if !self.may_claim() {
             return 0;
         }
         let before = self
@@ -107,6 +118,17 @@ impl Seat {
         self.give(slots);
     }
 
+    /// Whether attempts may be claimed for it. Its word may count for longer, but what it claims after
+    /// its lease would be Unresponsive at once.
+    fn may_claim(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed) && Instant::now() < *lock(&self.lease_until)
+    }
+
+    /// Notes that the lease was renewed.
+    pub(super) fn renew(&self, lease_until: Instant) {
+        *lock(&self.lease_until) = lease_until;
+    }
+
     /// Takes no more: the worker is shutting down or lost its lease.
     pub(super) fn close(&self) {
         self.closed.store(true, Ordering::Relaxed);
@@ -117,6 +139,44 @@ impl Seat {
     pub(super) fn assign(&self, assignments: Vec<Assignment>) {
         if !assignments.is_empty() && self.sender.send(assignments).is_err() {
             tracing::warn!(worker = self.incarnation, "assigned attempts to a worker that is gone");
+        }
+    }
+}
+
+/// The seats of this process.
+#[derive(Debug, Default)]
+pub(super) struct Seats(RwLock<Vec<Arc<Seat>>>);
+
+impl Seats {
+    /// All of them as they are now.
+    pub(super) fn all(&self) -> Vec<Arc<Seat>> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The workers that sit here.
+    pub(super) fn incarnations(&self) -> Vec<Incarnation> {
+        self.all().iter().map(|seat| seat.incarnation).collect()
+    }
+
+    pub(super) fn add(&self, seat: Arc<Seat>) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(seat);
+    }
+
+    /// Closes the seats of workers that do not stay, and takes them out.
+    pub(super) fn retain(&self, stays: impl Fn(Incarnation) -> bool) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|seat| {
+            let stays = stays(seat.incarnation);
+            if !stays {
+                seat.close();
+            }
+            stays
+        });
+    }
+
+    /// Tells the workers of `which` that there may be orders or mail for them.
+    pub(super) fn tell(&self, which: impl Fn(Incarnation) -> bool) {
+        for seat in self.all().iter().filter(|seat| which(seat.incarnation)) {
+            seat.ordered.notify_one();
         }
     }
 }

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::Engine;
+use super::admission::terms;
 use super::command::{Ask, Command, Edit, Fork, SteerAnswer, SteerAsked, SteerOrder, Submit};
 use super::error::EngineError;
 use super::lane::Cached;
@@ -32,7 +33,7 @@ impl Engine {
     /// over the others as they are. `None`: no step would be run again.
     ///
     /// # Errors
-    /// As for [`submit`](Self::submit); [`EngineError::NotFound`].
+    /// As for [`submit_once`](Self::submit_once); [`EngineError::NotFound`].
     pub async fn fork(
         &self,
         source: Uuid,
@@ -69,7 +70,8 @@ impl Engine {
         });
         let (jobset, labels) = (Arc::clone(&found.compiled), found.view.labels.clone());
         let fork = Some(fork);
-        let submit = Submit { id, jobset, labels, context, fork, identity: None };
+        let terms = terms(&jobset, labels.as_ref(), context.as_ref())?;
+        let submit = Submit { id, jobset, labels, context, fork, terms, identity: None };
         let (ask, answer) = Ask::new(submit);
         self.shared.send(Command::Submit(ask)).await?;
         let made = answer.await.map_err(|_| EngineError::ShuttingDown)??;

@@ -1,6 +1,7 @@
 //! One turn of a lane: the decisions of a batch, what has to be stored for them, and what follows
 //! once it is stored.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -11,20 +12,19 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::command::{
-    Ask, Command, ContextPatch, Expire, Lose, Report, StopAnswer, StopAsked, Submit,
+    Ask, Command, ContextPatch, Expire, Lease, Report, StopAnswer, StopAsked, Submit,
 };
-use super::ends::{cancellation, never_begun, stopped};
+use super::ends::{cancellation, given_up, never_begun, stopped};
 use super::error::EngineError;
 use super::idempotency::{Accepted, Keys};
 use super::lane::Cached;
 use super::live::{Span, Spans};
-use super::seat::{Assignment, Seat};
-use crate::domain::decide::{Claim, Stopped};
-use crate::domain::definition::Work;
+use super::place::Place;
+use crate::domain::decide::{Stale, Stopped};
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
     AttemptRecord, Batch, Claimable, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    Known, NewOperation, OperationData, StoreError,
+    HAS_TERMS, Known, NewOperation, OperationData, Standing, StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -52,10 +52,11 @@ pub(super) struct Turn {
     pub(super) data: HashMap<Uuid, Data>,
     /// Operations that were claimable but were not changed; their place in the queue is set anew.
     looked_at: Vec<Uuid>,
-    seat: Option<Arc<Seat>>,
-    taken: usize,
-    assignments: Vec<Assignment>,
+    /// The seats, with what this turn claimed for each.
+    places: Vec<Place>,
     compiled: Vec<Arc<super::jobsets::Compiled>>,
+    /// How workers stand, as far as it was asked.
+    standings: HashMap<Incarnation, Standing>,
     /// The workers that are ordered to end attempts.
     ordered: Vec<Incarnation>,
     /// The earliest time at which something can be claimed that cannot be now.
@@ -77,10 +78,9 @@ impl Turn {
             new: HashMap::new(),
             data: HashMap::new(),
             looked_at: Vec::new(),
-            seat: shared.seat(),
-            taken: 0,
-            assignments: Vec::new(),
+            places: shared.seats.all().into_iter().map(Place::new).collect(),
             compiled: Vec::new(),
+            standings: HashMap::new(),
             ordered: Vec::new(),
             next_due: None,
             left_over: false,
@@ -95,10 +95,11 @@ impl Turn {
     ) -> Result<(), EngineError> {
         match command {
             Command::Submit(ask) => self.submit(ask, runs),
-            Command::Settle(ask) => self.settle(ask, runs),
+            Command::Settle(ask) => return self.settle(ask, runs).await,
             Command::Stop(ask) => self.stop(ask, runs),
-            Command::Lose(ask) => self.lose(ask, runs),
+            Command::Lease(ask) => return self.lease(ask, runs).await,
             Command::Expire(ask) => self.expire(ask, runs),
+            Command::Admit(ask) => self.admit(ask, runs),
             Command::Patch(ask) => return self.patch(ask, runs).await,
             Command::Steer(ask) => return self.steer(ask, runs).await,
         }
@@ -110,7 +111,7 @@ impl Turn {
             return ask.answer(answer);
         }
         ask.answer(Ok(Accepted { id: ask.input.id, at: self.now, is_repeated: false }));
-        let Submit { id, jobset, labels, context, fork, identity } = &ask.input;
+        let Submit { id, jobset, labels, context, fork, terms, identity } = &ask.input;
         if runs.contains_key(id) {
             return; // Stored by a try whose answer was lost.
         }
@@ -139,6 +140,10 @@ impl Turn {
         if !self.shared.settings.stamps {
             run.forget_stamps();
         }
+        if terms.is_some() {
+            flags |= HAS_TERMS;
+            run.gate();
+        }
         if context.is_some() || fork.is_some() {
             flags |= HAS_DATA;
             self.data.insert(*id, Data { stored, version: 1 });
@@ -149,16 +154,27 @@ impl Turn {
         flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
         let (jobset, labels) = (jobset.record.id, labels.clone());
         let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
-        self.new.insert(*id, NewOperation { jobset, alias, labels, resources });
+        let terms = terms.clone();
+        self.new.insert(*id, NewOperation { jobset, alias, labels, resources, terms });
         runs.insert(*id, Cached { run, flags, version: 0 });
         self.touched.insert(*id);
     }
 
-    fn settle(&mut self, ask: &mut Ask<Report, ()>, runs: &mut HashMap<Uuid, Cached>) {
+    async fn settle(
+        &mut self,
+        ask: &mut Ask<Report, ()>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
         let report = &ask.input;
         let Some(cached) = runs.get_mut(&report.operation) else {
-            return ask.answer(Err(EngineError::NotFound));
+            ask.answer(Err(EngineError::NotFound));
+            return Ok(());
         };
+        if cached.run.is_lost(report.step) && !self.may_speak(report.worker).await? {
+            let Report { step, attempt, worker, .. } = *report;
+            ask.answer(Err(Stale { step, attempt, worker }.into()));
+            return Ok(());
+        }
         let started = cached.run.open().get(&report.step).map(|open| open.since);
         let Report { step, attempt, worker, ending, .. } = *report;
         let heard = report.heard.as_ref().map(Known::stamp);
@@ -180,6 +196,27 @@ impl Turn {
             }
         }
         ask.answer(settled.map_err(EngineError::from));
+        Ok(())
+    }
+
+    /// Whether what a worker says of an attempt that is Unresponsive counts. If so, the batch is stored
+    /// only while it does.
+    async fn may_speak(&mut self, worker: Incarnation) -> Result<bool, EngineError> {
+        let may = self.standing(worker).await? != Standing::Over;
+        if may {
+            self.batch.require_not_over(worker);
+        }
+        Ok(may)
+    }
+
+    /// How a worker stands, asked once per turn.
+    async fn standing(&mut self, worker: Incarnation) -> Result<Standing, EngineError> {
+        if let Some(standing) = self.standings.get(&worker) {
+            return Ok(*standing);
+        }
+        let standing = self.shared.store.standing(worker).await?;
+        self.standings.insert(worker, standing);
+        Ok(standing)
     }
 
     fn stop(&mut self, ask: &mut Ask<StopAsked, StopAnswer>, runs: &mut HashMap<Uuid, Cached>) {
@@ -194,6 +231,12 @@ impl Turn {
         if asked.reason != Stop::Deadline && !cached.run.jobset().cancellable {
             return ask.answer(Err(EngineError::NotCancellable));
         }
+        let answer = self.stop_run(asked, cached);
+        ask.answer(Ok(answer));
+    }
+
+    /// Stops a run, and keeps who asked for it.
+    pub(super) fn stop_run(&mut self, asked: &StopAsked, cached: &mut Cached) -> StopAnswer {
         let before = cached.run.stop();
         let stopped = cached.run.stop_for(asked.reason, self.now);
         if matches!(stopped, Stopped::Began(_)) {
@@ -204,24 +247,38 @@ impl Turn {
                 data.stored.cancellation = cancellation(before, asked);
             }
         }
-        let state = cached.run.state();
-        ask.answer(Ok(StopAnswer { stopped, state }));
+        StopAnswer { stopped, state: cached.run.state() }
     }
 
-    fn lose(&mut self, ask: &mut Ask<Lose, ()>, runs: &mut HashMap<Uuid, Cached>) {
-        let Lose { operation, worker, is_over } = ask.input;
-        if let Some(cached) = runs.get_mut(&operation) {
-            let before = cached.run.version();
-            if is_over {
-                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now);
-            } else {
-                cached.run.lose(worker, self.now);
+    /// Tells an operation how the worker of some of its attempts stands. That it is lost or back is
+    /// told only while it is so: the news may have been overtaken.
+    async fn lease(
+        &mut self,
+        ask: &mut Ask<Lease, ()>,
+        runs: &mut HashMap<Uuid, Cached>,
+    ) -> Result<(), EngineError> {
+        let Lease { operation, worker, standing } = ask.input;
+        ask.answer(Ok(()));
+        let is_over = standing == Standing::Over;
+        let Some(cached) = runs.get_mut(&operation) else { return Ok(()) };
+        if !is_over && self.standing(worker).await? != standing {
+            return Ok(());
+        }
+        let before = cached.run.version();
+        match standing {
+            Standing::Lost => cached.run.lose(worker, self.now),
+            Standing::Holds => cached.run.recover(worker, self.now),
+            Standing::Over => {
+                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now)
             }
-            if cached.run.version() != before {
-                self.touched.insert(operation);
+        };
+        if cached.run.version() != before {
+            self.touched.insert(operation);
+            if !is_over {
+                self.batch.require_lost(worker, standing == Standing::Lost);
             }
         }
-        ask.answer(Ok(()));
+        Ok(())
     }
 
     fn expire(
@@ -304,67 +361,47 @@ impl Turn {
     /// Gives free slots to what can be claimed: half of them to what has waited longest when there
     /// is a backlog, so that a large operation or a flood of new ones does not starve old work.
     pub(super) fn claim(&mut self, claimable: &[Claimable], runs: &mut HashMap<Uuid, Cached>) {
-        let Some(seat) = self.seat.clone() else { return };
+        let free: usize = self.places.iter().map(|place| place.seat.free()).sum();
+        if free == 0 {
+            return;
+        }
         let has_backlog = !claimable.is_empty() || self.shared.lanes[self.lane].has_backlog();
         let own: Vec<Uuid> = self.touched.iter().copied().collect();
         let queued: Vec<Uuid> = claimable.iter().map(|claimable| claimable.id).collect();
-        let share = if has_backlog { seat.free().div_ceil(2) } else { 0 };
+        let share = if has_backlog { free.div_ceil(2) } else { 0 };
         let mut given = 0;
         for id in &queued {
             if given >= share {
                 break;
             }
-            given += self.claim_of(*id, share - given, &seat, runs);
+            given += self.claim_of(*id, share - given, runs);
         }
         for id in own.iter().chain(&queued) {
             if has_backlog && self.new.contains_key(id) {
                 continue;
             }
-            self.claim_of(*id, usize::MAX, &seat, runs);
+            self.claim_of(*id, usize::MAX, runs);
         }
         self.looked_at = queued.into_iter().filter(|id| !self.touched.contains(id)).collect();
     }
 
-    fn claim_of(
-        &mut self,
-        id: Uuid,
-        limit: usize,
-        seat: &Seat,
-        runs: &mut HashMap<Uuid, Cached>,
-    ) -> usize {
+    /// Claims up to `limit` attempts of an operation, the first for the worker with the most free
+    /// slots; answers how many were claimed.
+    fn claim_of(&mut self, id: Uuid, limit: usize, runs: &mut HashMap<Uuid, Cached>) -> usize {
         let Some(cached) = runs.get_mut(&id) else { return 0 };
         cached.run.advance(self.now);
-        let wanted = cached.run.claimable().min(limit);
-        if wanted == 0 {
-            return 0;
+        self.places.sort_by_key(|place| Reverse(place.seat.free()));
+        let mut claimed = 0;
+        for place in &mut self.places {
+            let wanted = cached.run.claimable().min(limit - claimed);
+            let slots = place.seat.take(wanted);
+            if slots == 0 {
+                break;
+            }
+            self.touched.insert(id);
+            claimed += place.claim(cached, slots, self.now);
         }
-        let slots = seat.take(wanted);
-        self.taken += slots;
-        if slots == 0 {
-            return 0;
-        }
-        self.touched.insert(id);
-        let claims = cached.run.claim(slots, seat.incarnation, self.now);
-        // One claim may take from another step what its guard asks for.
-        let unused = slots - claims.len();
-        self.taken -= unused;
-        seat.give(unused);
-        for claim in &claims {
-            self.assignments.push(Assignment {
-                operation: id,
-                jobset: Arc::clone(cached.run.jobset()),
-                step: claim.step,
-                attempt: claim.attempt,
-                state: claim.state,
-                worker: seat.incarnation,
-                knows: known_by(&cached.run, claim),
-                has_context: cached.flags & HAS_DATA != 0,
-                has_results: cached.flags & HAS_RESULT != 0,
-                has_edits: cached.flags & HAS_EDITS != 0,
-                until: claim.until,
-            });
-        }
-        claims.len()
+        claimed
     }
 
     /// Collects what has to be stored.
@@ -374,6 +411,9 @@ impl Turn {
             self.ordered.extend(cached.run.kills().iter().map(|kill| kill.worker));
             for expired in &cached.run.changes().expired {
                 self.batch.add_attempt(never_begun(&cached.run, expired, self.now));
+            }
+            for lost in &cached.run.changes().given_up {
+                self.batch.add_attempt(given_up(&cached.run, lost, self.now));
             }
             if let Some(stopped) = stopped(&cached.run) {
                 cached.flags |= HAS_DATA;
@@ -387,6 +427,9 @@ impl Turn {
             }
             self.left_over |= cached.run.claimable() > 0;
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
+        }
+        for place in self.places.iter().filter(|place| !place.assignments.is_empty()) {
+            self.batch.require_lease(place.seat.incarnation);
         }
         for (id, data) in &mut self.data {
             self.batch.add_data(*id, std::mem::take(&mut data.stored));
@@ -406,8 +449,8 @@ impl Turn {
 
     /// Gives back what was taken for a batch that was not stored.
     pub(super) fn undo(&self) {
-        if let Some(seat) = &self.seat {
-            seat.give(self.taken);
+        for place in &self.places {
+            place.seat.give(place.assignments.len());
         }
     }
 
@@ -416,33 +459,25 @@ impl Turn {
         for compiled in &self.compiled {
             compiled.set_stored();
         }
-        if let Some(seat) = &self.seat {
-            seat.assign(self.assignments);
-            if self.ordered.contains(&seat.incarnation) {
-                seat.ordered.notify_one();
-            }
+        for place in self.places {
+            place.seat.assign(place.assignments);
         }
-        let own = self.seat.map(|seat| seat.incarnation);
-        let has_foreign_orders = self.ordered.iter().any(|worker| Some(*worker) != own);
+        let has_foreign_orders = !self.ordered.is_empty() && {
+            shared.seats.tell(|worker| self.ordered.contains(&worker));
+            let seated = shared.seats.incarnations();
+            self.ordered.iter().any(|worker| !seated.contains(worker))
+        };
         shared.watches.tell(&self.touched);
         shared.live.changed(&self.spans);
         shared.news.tell(&self.spans, self.left_over, has_foreign_orders);
+        if self.batch.stirs_admission() {
+            shared.admission.notify_one();
+        }
         if self.left_over {
             shared.lanes[self.lane].look();
         }
         if let Some(due) = self.next_due {
             shared.look_at(self.lane, due);
-        }
-    }
-}
-
-/// What a claim knew, for work that can tell somebody something. A milestone cannot, so nothing is
-/// copied for it.
-fn known_by(run: &Run, claim: &Claim) -> Option<Known> {
-    match run.jobset().step(claim.step).work(claim.state) {
-        Work::Milestone => None,
-        Work::Command(_) | Work::Shell(_) | Work::Instruction(_) | Work::Function(_) => {
-            run.stamps().branches.get(&claim.step).map(|branch| Known::of(&branch.stamp.stamp()))
         }
     }
 }

@@ -1,7 +1,7 @@
-//! What a worker in this process asks of the engine.
+//! What a worker asks of the engine that gives it attempts.
 
-use std::sync::{Arc, PoisonError};
-use std::time::Duration;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -11,8 +11,9 @@ use super::command::{Ask, Command, Report};
 use super::error::EngineError;
 use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
-use crate::domain::Incarnation;
-use crate::store::{AttemptKey, NewWorker, Order, OutputPiece};
+use crate::domain::profile::Profile;
+use crate::domain::{Incarnation, LeaseTerms};
+use crate::store::{AttemptKey, NewWorker, Order, OutputPiece, Standing};
 
 /// What a worker that takes the seat is.
 #[derive(Clone, Debug)]
@@ -27,49 +28,80 @@ pub struct SeatSpec {
     pub slots: u32,
     /// How long it may act without a heartbeat.
     pub lease: Duration,
+    /// What it offers.
+    pub profile: Profile,
 }
 
-/// The seat of this process's worker: one incarnation, from its registration to its end.
+/// The seat of a worker: one incarnation, from its registration to its end. It is given nothing more
+/// when it has lost its lease, has left, or its seat is dropped.
 #[derive(Debug)]
 pub struct WorkerSeat {
     pub(super) shared: Arc<Shared>,
     pub(super) seat: Arc<Seat>,
-    lease: Duration,
+    terms: LeaseTerms,
     assignments: tokio::sync::Mutex<mpsc::UnboundedReceiver<Vec<Assignment>>>,
 }
 
 impl Engine {
-    /// Registers a worker incarnation and begins to claim for it. The process has one seat: a new
-    /// one takes the place of the one before.
+    /// Registers a worker incarnation and begins to claim for it, beside those that sit here already.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
-        let SeatSpec { name, host, pid, slots, lease } = spec;
-        let worker = NewWorker { name, host, pid, slots, lease };
+        let SeatSpec { name, host, pid, slots, lease, profile } = spec;
+        let terms = LeaseTerms { lease, requeue_after: self.shared.settings.requeue_after };
+        let worker = NewWorker { name, host, pid, slots, terms, profile };
+        let asked = Instant::now();
         let incarnation = self.shared.store.register(&worker).await?;
         let (sender, receiver) = mpsc::unbounded_channel();
-        let seat = Arc::new(Seat::new(incarnation, slots as usize, sender));
-        let before = self
-            .shared
-            .seat
-            .write()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(Arc::clone(&seat));
-        if let Some(before) = before {
-            before.close();
-        }
-        self.shared.news.set_peers(self.shared.store.peers(incarnation).await? > 0);
-        self.shared.news.join();
-        for lane in &self.shared.lanes {
-            lane.look();
-        }
-        Ok(WorkerSeat {
+        let slots = slots as usize;
+        let seat = Seat::new(incarnation, worker.profile, slots, asked + lease, sender);
+        let seat = Arc::new(seat);
+        self.shared.seats.add(Arc::clone(&seat));
+        // From here on it is taken out again whatever happens.
+        let seat = WorkerSeat {
             shared: Arc::clone(&self.shared),
             seat,
-            lease,
+            terms,
             assignments: tokio::sync::Mutex::new(receiver),
-        })
+        };
+        self.shared.look_for_peers().await?;
+        self.shared.news.join();
+        self.shared.look();
+        Ok(seat)
+    }
+}
+
+impl Shared {
+    /// Finds out whether workers sit elsewhere.
+    async fn look_for_peers(&self) -> Result<(), EngineError> {
+        let peers = self.store.peers(&self.seats.incarnations()).await?;
+        self.news.set_peers(peers > 0);
+        Ok(())
+    }
+
+    /// Closes the seats of workers whose incarnations are over, and lets those that have no lease
+    /// claim nothing until they have one again.
+    pub(super) async fn close_lost(&self) -> Result<(), EngineError> {
+        let seated = self.seats.incarnations();
+        let standings = self.store.standings(&seated).await?;
+        for seat in self.seats.all() {
+            match standings.get(&seat.incarnation) {
+                Some(Standing::Holds) => {}
+                Some(Standing::Lost) => seat.renew(Instant::now()),
+                Some(Standing::Over) | None if seated.contains(&seat.incarnation) => {
+                    self.seats.retain(|worker| worker != seat.incarnation);
+                }
+                Some(Standing::Over) | None => {} // It came in between.
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for WorkerSeat {
+    fn drop(&mut self) {
+        self.vacate();
     }
 }
 
@@ -78,6 +110,17 @@ impl WorkerSeat {
     #[must_use]
     pub fn incarnation(&self) -> Incarnation {
         self.seat.incarnation
+    }
+
+    /// The terms of its lease.
+    #[must_use]
+    pub const fn terms(&self) -> LeaseTerms {
+        self.terms
+    }
+
+    /// Claims nothing more for it and tells it nothing more.
+    fn vacate(&self) {
+        self.shared.seats.retain(|worker| worker != self.seat.incarnation);
     }
 
     /// The next attempts to run; waits until there are some.
@@ -125,20 +168,22 @@ impl WorkerSeat {
         results
     }
 
-    /// Renews the lease and asks for orders. `None`: the lease ran out; all its attempts are given
-    /// to others, so their processes must be ended at once.
+    /// Renews the lease, also one that ran out, and asks for orders. `None`: the incarnation is over;
+    /// all its attempts are given to others, so their processes must be ended at once.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
         let store = &self.shared.store;
-        let orders = store.heartbeat(self.seat.incarnation, self.lease).await?;
-        if orders.is_none() {
-            self.seat.close();
+        let asked = Instant::now();
+        let orders = store.heartbeat(self.seat.incarnation, self.terms.lease).await?;
+        match &orders {
+            Some(_) => self.seat.renew(asked + self.terms.lease),
+            None => self.vacate(),
         }
-        let asked = std::time::Instant::now();
+        let asked = Instant::now();
         self.shared.clock.set(store.now().await?, asked);
-        self.shared.news.set_peers(store.peers(self.seat.incarnation).await? > 0);
+        self.shared.look_for_peers().await?;
         Ok(orders)
     }
 
@@ -218,12 +263,13 @@ impl WorkerSeat {
         self.seat.close();
     }
 
-    /// Gives the lease back. What the incarnation still holds (claimed just before it closed, or
-    /// given to it and never begun) is then taken from it like from a lost one.
+    /// Ends the incarnation. What it still holds (claimed just before it closed, or given to it and
+    /// never begun) is then taken from it like from a lost one.
     ///
     /// # Errors
     /// As for any question to the store.
     pub async fn leave(&self) -> Result<(), EngineError> {
+        self.vacate();
         Ok(self.shared.store.give_back(self.seat.incarnation).await?)
     }
 }

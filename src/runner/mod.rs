@@ -3,7 +3,8 @@
 //! A worker registers an incarnation with a lease, is given attempts, runs each in a process that it
 //! can always contain ([`process`]), stores what it writes as it comes (without the values of
 //! `secrets`) and reports how it ended. The wait status of the process is the only authority on its
-//! end. A worker that cannot renew its lease kills everything before anybody else may start it again.
+//! end. What a worker started ends before anybody else may start it again, even if the worker cannot see to
+//! it: the moment is reckoned by [`LeaseTerms`](crate::domain::LeaseTerms) and kept by the kernel.
 //! What a step wrote outlives the worker that is killed (`spool`).
 //!
 //! A step that people do is an attempt too (`instruct`), but it gives its slot back while it waits. A
@@ -44,6 +45,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::domain::profile::Profile;
+
 /// How a worker works.
 #[derive(Clone, Debug)]
 pub struct WorkerSettings {
@@ -53,7 +56,10 @@ pub struct WorkerSettings {
     pub host: String,
     /// How many attempts it runs at once.
     pub slots: u32,
-    /// How long it may act without a heartbeat.
+    /// What it offers.
+    pub profile: Profile,
+    /// How long it may act without a heartbeat. How long it may yet come back after that, its
+    /// registration tells.
     pub lease: Duration,
     /// The time between two heartbeats.
     pub heartbeat: Duration,
@@ -97,6 +103,9 @@ pub enum RunnerError {
         #[source]
         source: std::io::Error,
     },
+    /// The clock or a timer of the system does not work.
+    #[error("the clock of this machine cannot be used")]
+    Clock(#[source] std::io::Error),
     /// A thread could not be started.
     #[error("a thread could not be started")]
     Thread(#[source] std::io::Error),

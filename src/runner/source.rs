@@ -8,7 +8,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::domain::Incarnation;
+use crate::domain::{Incarnation, LeaseTerms};
 use crate::engine::{
     Assignment, AttemptKey, Engine, EngineError, Mail, NewPrompt, Order, OutputPiece, ReplyView,
     Report, SeatSpec, StepMessage, WorkerSeat,
@@ -21,6 +21,9 @@ pub trait WorkSource: Send + Sync + 'static {
     /// The incarnation that works here.
     fn incarnation(&self) -> Incarnation;
 
+    /// The terms of its lease, as they were set when it registered.
+    fn terms(&self) -> LeaseTerms;
+
     /// The next attempts to run; waits until there are some.
     fn assignments(&self) -> impl Future<Output = Vec<Assignment>> + Send;
 
@@ -32,7 +35,8 @@ pub trait WorkSource: Send + Sync + 'static {
         again: bool,
     ) -> impl Future<Output = Vec<Result<(), EngineError>>> + Send;
 
-    /// Renews the lease and asks for orders; `None` when the lease ran out.
+    /// Renews the lease, also one that ran out, and asks for orders; `None` when the incarnation is
+    /// over.
     fn heartbeat(&self) -> impl Future<Output = Result<Option<Vec<Order>>, EngineError>> + Send;
 
     /// Ends when orders, replies or messages for this worker may exist.
@@ -44,7 +48,7 @@ pub trait WorkSource: Send + Sync + 'static {
     /// Gives the slot of an attempt back before its end, because it only waits for a person.
     fn rest(&self, attempt: AttemptKey);
 
-    /// Puts a question to people. `false`: the lease ran out. Asking again changes nothing.
+    /// Puts a question to people. `false`: the incarnation is over. Asking again changes nothing.
     fn ask(&self, prompt: &NewPrompt) -> impl Future<Output = Result<bool, EngineError>> + Send;
 
     /// The reply to an instruction that an earlier attempt was given after its worker was lost.
@@ -134,6 +138,10 @@ impl WorkPlace for Engine {
 impl WorkSource for WorkerSeat {
     fn incarnation(&self) -> Incarnation {
         self.incarnation()
+    }
+
+    fn terms(&self) -> LeaseTerms {
+        self.terms()
     }
 
     async fn assignments(&self) -> Vec<Assignment> {

@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -14,7 +13,7 @@ use super::RunnerError;
 use super::WorkerSettings;
 use super::attempt::{self, Bench, StopReason};
 use super::output::Outbox;
-use super::process::{GroundSettings, Zygote};
+use super::process::{GroundSettings, Zygote, since_boot};
 use super::settle::{Desk, settle};
 use super::source::{WorkPlace, WorkSource};
 use super::spool::{Recovery, Spools};
@@ -46,9 +45,11 @@ pub async fn work<P: WorkPlace>(
             pid: std::process::id(),
             slots: settings.slots,
             lease: settings.lease,
+            profile: settings.profile.clone(),
         };
+        let asked = since_boot().map_err(RunnerError::Clock)?;
         match place.register(spec).await {
-            Ok(source) => incarnation(source, settings.clone(), &stop).await?,
+            Ok(source) => incarnation(source, asked, settings.clone(), &stop).await?,
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "runner.register.failed");
                 tokio::select! {
@@ -61,9 +62,11 @@ pub async fn work<P: WorkPlace>(
     Ok(())
 }
 
-/// The life of one incarnation, until it loses its lease or `stop` is cancelled.
+/// The life of one incarnation, until it loses its lease or `stop` is cancelled. `asked`: when it
+/// asked to be registered, since boot.
 async fn incarnation<S: WorkSource>(
     source: Arc<S>,
+    asked: Duration,
     settings: WorkerSettings,
     stop: &CancellationToken,
 ) -> Result<(), RunnerError> {
@@ -81,6 +84,7 @@ async fn incarnation<S: WorkSource>(
     };
     let zygote = Zygote::start_with(&settings.zygote_exe, &groups, Some(held));
     let zygote = zygote.map_err(RunnerError::Zygote)?;
+    zygote.fence().set(asked + source.terms().fence_after()).map_err(RunnerError::Clock)?;
     let bench = Arc::new(Bench {
         spools,
         zygote,
@@ -205,7 +209,10 @@ impl<S: WorkSource> Shift<S> {
         self.attempts.spawn(async move {
             let report = attempt::run(&bench, &assignment, post).await;
             under_way.remove(key);
-            reports.report(report);
+            // What the fence has killed did not fail: it is given to others.
+            if !bench.zygote.fence().has_passed() {
+                reports.report(report);
+            }
         });
     }
 
@@ -224,31 +231,36 @@ impl<S: WorkSource> Shift<S> {
         }
     }
 
-    /// Ends when the lease is lost: when the database says so or, because it may not be able to, when
-    /// so much time has passed since the last heartbeat that it would. Time is monotonic and counts
-    /// from before the heartbeat was sent; the margin is for ending the processes.
+    /// Ends when the incarnation is over: when the database says so or, because it may not be able to,
+    /// when the fence passes, which every answered heartbeat puts off.
     async fn keep_lease(&self) {
-        let settings = &self.bench.settings;
-        let safe = settings.lease.saturating_sub(settings.lease / 6);
-        let mut fence_at = Instant::now() + safe;
+        tokio::select! {
+            biased;
+            () = self.bench.zygote.fence().passed() => {}
+            () = self.renew() => {}
+        }
+    }
+
+    /// Sends heartbeats until one is refused or its answer comes too late.
+    async fn renew(&self) {
+        let (source, fence) = (&self.bench.source, self.bench.zygote.fence());
+        let mut wait = self.bench.settings.heartbeat;
         loop {
-            tokio::time::sleep(settings.heartbeat).await;
-            let sent = Instant::now();
-            let answer = tokio::time::timeout_at(fence_at, self.bench.source.heartbeat()).await;
-            match answer {
-                Ok(Ok(Some(orders))) => {
-                    fence_at = sent + safe;
+            tokio::time::sleep(wait).await;
+            wait = RETRY;
+            // Before it is sent: the database counts from later on.
+            let Ok(sent) = since_boot() else { continue };
+            match source.heartbeat().await {
+                Ok(Some(orders)) => {
+                    if !fence.set(sent + source.terms().fence_after()).unwrap_or(false) {
+                        return;
+                    }
+                    wait = self.bench.settings.heartbeat;
                     self.under_way.obey(&orders);
                     self.bench.wake.notify_one(); // Mail is looked for beside this, not in its way.
                 }
-                Ok(Ok(None)) | Err(_) => return,
-                Ok(Err(error)) => {
-                    tracing::warn!(%error, "runner.heartbeat.failed");
-                    if Instant::now() + RETRY >= fence_at {
-                        return;
-                    }
-                    tokio::time::sleep(RETRY).await;
-                }
+                Ok(None) => return,
+                Err(error) => tracing::warn!(%error, "runner.heartbeat.failed"),
             }
         }
     }

@@ -8,14 +8,24 @@
 
 /// The name and the end of the statement, around its parts.
 const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
-const CHECK: &str = "\nselect require_rows((select count(*) from changed), $12)";
-const NO_CHECK: &str = "\nselect true";
+const END: &str = "\nselect true";
+const ALL_VOUCHED: &str =
+    ", require_leases((select count(*) from vouched), cardinality($75::bigint[]))";
 
-/// Composes the parts. `is_checked`: [`CHANGED`] is one of them.
-pub(super) fn compose(parts: &[&str], is_checked: bool) -> String {
-    let end = if is_checked { CHECK } else { NO_CHECK };
+/// Composes the parts. The rows of those in `checked` must be $12 together; `vouches`: [`VOUCHED`] is
+/// one of the parts.
+pub(super) fn compose(parts: &[&str], checked: &[&str], vouches: bool) -> String {
     let with = if parts.is_empty() { "" } else { "with\n" };
-    [HEAD, with, &parts.join(",\n"), end].concat()
+    let mut statement = [HEAD, with, &parts.join(",\n"), END].concat();
+    if !checked.is_empty() {
+        let counts: Vec<String> =
+            checked.iter().map(|name| format!("(select count(*) from {name})")).collect();
+        statement.push_str(&format!(", require_rows({}, $12)", counts.join(" + ")));
+    }
+    if vouches {
+        statement.push_str(ALL_VOUCHED);
+    }
+    statement
 }
 
 pub(super) const OPERATIONS: &str = r#"op as (
@@ -33,6 +43,26 @@ pub(super) const CHANGED: &str = r#"changed as (
     from op u
     where o.id = u.id and o.version = u.expected and u.expected > 0
     returning 1
+)"#;
+
+/// The workers that are given attempts or whose late word counts. The lock keeps them from being
+/// forgotten before what they hold can be seen, and is in nobody else's way.
+pub(super) const VOUCHED: &str = r#"vouched as (
+    select w.id
+    from unnest($75::bigint[], $76::boolean[]) as u (id, claims)
+    join worker w on w.id = u.id
+    where w.over is null and (not u.claims or w.lease_until > clock_timestamp())
+    for key share of w
+)"#;
+
+/// The workers of which it is told that they are lost, or are back. The lock makes a heartbeat wait
+/// until that is stored, so that whoever tells the opposite sees it.
+pub(super) const WATCHED: &str = r#"watched as (
+    select w.id
+    from unnest($77::bigint[], $78::boolean[]) as u (id, is_lost)
+    join worker w on w.id = u.id
+    where (w.lease_until <= clock_timestamp()) = u.is_lost
+    for share of w
 )"#;
 
 pub(super) const MADE: &str = r#"made as (
@@ -171,6 +201,24 @@ pub(super) const KEPT: &str = r#"kept as (
         order by a.attempt desc
         limit 1
     ) a
+)"#;
+
+pub(super) const ASKED: &str = r#"asked as (
+    insert into admission (operation, key, places, on_conflict, rate_key, rate, per, priority,
+        cancellable)
+    select * from unnest($79::uuid[], $80::text[], $81::int[], $82::smallint[], $83::text[],
+        $84::int[], $85::bigint[], $86::smallint[], $87::boolean[])
+)"#;
+
+pub(super) const TOUCHED: &str = r#"touched as (
+    update admission a
+    set paused = u.paused, is_due = true
+    from unnest($88::uuid[], $89::boolean[]) as u (operation, paused)
+    where a.operation = u.operation
+)"#;
+
+pub(super) const LEFT: &str = r#"gone as (
+    update admission set state = 3, is_due = true where operation = any ($90::uuid[])
 )"#;
 
 /// In one order, so that two batches with the same keys do not wait for each other.

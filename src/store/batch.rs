@@ -15,13 +15,16 @@ use uuid::Uuid;
 use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::columns::{
-    Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders, Resources,
+    Admissions, Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders,
+    Resources, Standings,
 };
 use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
-use super::record::{AttemptRecord, HAS_RESOURCES, NewJobset, NewOperation, OperationData, PAUSED};
-use crate::domain::{Event, Fact, Kill, KillHow, OperationState, Run, Stop};
+use super::record::{
+    AttemptRecord, GATED, HAS_RESOURCES, HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
+};
+use crate::domain::{Event, Fact, Incarnation, Kill, KillHow, OperationState, Run, Stop};
 
 /// The columns of an operation that never change.
 #[derive(Default)]
@@ -48,6 +51,9 @@ pub struct Batch {
     kept: Kept,
     resources: Resources,
     keys: NewKeys,
+    vouched: Standings,
+    watched: Standings,
+    admissions: Admissions,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -89,6 +95,9 @@ impl Batch {
             self.resources.operation.push(run.id());
             self.resources.name.push(name);
         }
+        if let Some(terms) = new.terms {
+            self.admissions.ask(run, terms);
+        }
     }
 
     /// Stores what changed in a run since version `expected`.
@@ -100,7 +109,14 @@ impl Batch {
             if flags & HAS_RESOURCES != 0 {
                 self.resources.ended.push(run.id());
             }
+            if flags & HAS_TERMS != 0 {
+                self.admissions.ended.push(run.id());
+            }
         } else {
+            if run.is_gated() {
+                self.admissions.touched.push(run.id());
+                self.admissions.paused.push(run.is_paused());
+            }
             self.queue(run);
         }
     }
@@ -121,6 +137,12 @@ impl Batch {
             }
             None => self.not_ready.push(run.id()),
         }
+    }
+
+    /// Whether there is something to be admitted, or room for others.
+    #[must_use]
+    pub fn stirs_admission(&self) -> bool {
+        self.admissions.has_any()
     }
 
     /// Stores what a client called the submission of a new operation.
@@ -153,7 +175,8 @@ impl Batch {
             self.add_order(run.id(), kill);
         }
         let paused = if run.is_paused() { PAUSED } else { 0 };
-        let flags = flags & !PAUSED | paused;
+        let gated = if run.is_gated() { GATED } else { 0 };
+        let flags = flags & !(PAUSED | GATED) | paused | gated;
         // One that has ended has no further events.
         let clock = if run.state().is_final() {
             Some(Vec::new()).filter(|_| run.stamps().stored > 0)
@@ -198,6 +221,7 @@ impl Batch {
             Fact::ContextChanged => plain(4, stamp),
             Fact::Paused => plain(5, stamp),
             Fact::Resumed => plain(6, stamp),
+            Fact::Admitted => plain(9, stamp),
             Fact::AttemptEnded { step, attempt, worker } => {
                 let (step, attempt) = (Some(int(step)), Some(int(attempt)));
                 let (kind, none) = (7, None);
@@ -271,6 +295,22 @@ impl Batch {
         }
     }
 
+    /// Stores the batch only if that worker holds its lease: attempts are claimed for it.
+    pub fn require_lease(&mut self, worker: Incarnation) {
+        self.vouched.add(worker, true);
+    }
+
+    /// Stores the batch only if that worker may yet come back: what it says late counts.
+    pub fn require_not_over(&mut self, worker: Incarnation) {
+        self.vouched.add(worker, false);
+    }
+
+    /// Stores the batch only if the lease of that worker has run out, or only if it has not: so it is
+    /// told.
+    pub fn require_lost(&mut self, worker: Incarnation, is_lost: bool) {
+        self.watched.add(worker, is_lost);
+    }
+
     /// How many operations are not new.
     fn changed(&self) -> usize {
         self.operations.expected.iter().filter(|version| **version > 0).count()
@@ -279,12 +319,19 @@ impl Batch {
     /// The parts of the statement that have rows.
     fn statement(&self) -> String {
         let operations = self.operations.id.len();
-        let is_checked = self.changed() > 0;
+        let checked: Vec<&str> =
+            [(self.changed() > 0, "changed"), (!self.watched.worker.is_empty(), "watched")]
+                .into_iter()
+                .filter_map(|(is_needed, name)| is_needed.then_some(name))
+                .collect();
+        let vouches = !self.vouched.worker.is_empty();
         let has_new = self.changed() < operations;
         let has_attempts = !self.attempts.operation.is_empty();
         let parts = [
             (operations > 0, apply::OPERATIONS),
-            (is_checked, apply::CHANGED),
+            (checked.contains(&"changed"), apply::CHANGED),
+            (vouches, apply::VOUCHED),
+            (checked.contains(&"watched"), apply::WATCHED),
             (has_new, apply::MADE),
             (!self.chunks.operation.is_empty(), apply::CHUNKED),
             (!self.events.operation.is_empty(), apply::HAPPENED),
@@ -303,21 +350,26 @@ impl Batch {
             (!self.resources.operation.is_empty(), apply::SHARED),
             (!self.resources.ended.is_empty(), apply::UNSHARED),
             (!self.keys.text.is_empty(), apply::KEYED),
+            (!self.admissions.asked.operation.is_empty(), apply::ASKED),
+            (!self.admissions.touched.is_empty(), apply::TOUCHED),
+            (!self.admissions.ended.is_empty(), apply::LEFT),
         ];
         let parts: Vec<&str> =
             parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
-        apply::compose(&parts, is_checked)
+        apply::compose(&parts, &checked, vouches)
     }
 
     /// Stores it all, or nothing.
     ///
     /// # Errors
-    /// [`StoreError::Conflict`] when an operation has another version than expected; otherwise as
-    /// for any statement.
+    /// [`StoreError::Conflict`] when an operation has another version than expected or a worker does
+    /// not stand as it is told, [`StoreError::LeaseLost`] when the word of a worker does not count or
+    /// it has no lease to claim by; otherwise as for any statement.
     #[expect(clippy::too_many_lines, reason = "one line per column")]
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let changed = self.changed();
+        let checked = self.changed() + self.watched.worker.len();
         let (o, e, a) = (&self.operations, &self.events, &self.attempts);
+        let t = &self.admissions.asked;
         sqlx::query(sqlx::AssertSqlSafe(self.statement()))
             .bind(&o.id)
             .bind(&o.expected)
@@ -330,7 +382,7 @@ impl Batch {
             .bind(&o.open)
             .bind(&o.jobset)
             .bind(&o.labels)
-            .bind(i64::try_from(changed).unwrap_or(i64::MAX))
+            .bind(i64::try_from(checked).unwrap_or(i64::MAX))
             .bind(&self.chunks.operation)
             .bind(&self.chunks.chunk)
             .bind(&self.chunks.steps)
@@ -393,6 +445,22 @@ impl Batch {
             .bind(&self.keys.digest)
             .bind(&self.keys.operation)
             .bind(&self.keys.at)
+            .bind(&self.vouched.worker)
+            .bind(&self.vouched.is_asked)
+            .bind(&self.watched.worker)
+            .bind(&self.watched.is_asked)
+            .bind(&t.operation)
+            .bind(&t.key)
+            .bind(&t.places)
+            .bind(&t.on_conflict)
+            .bind(&t.rate_key)
+            .bind(&t.rate)
+            .bind(&t.per)
+            .bind(&t.priority)
+            .bind(&t.cancellable)
+            .bind(&self.admissions.touched)
+            .bind(&self.admissions.paused)
+            .bind(&self.admissions.ended)
             .execute(connection)
             .await?;
         Ok(())

@@ -46,6 +46,15 @@ columns! {
     }
 }
 
+columns! {
+    /// What new operations ask before they may begin.
+    Asked {
+        operation: Uuid, key: Option<String>, places: Option<i32>, on_conflict: Option<i16>,
+        rate_key: Option<String>, rate: Option<i32>, per: Option<i64>, priority: i16,
+        cancellable: bool,
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Chunks {
     pub(super) operation: Vec<Uuid>,
@@ -106,6 +115,41 @@ pub(super) struct Resources {
     pub(super) name: Vec<String>,
     /// The operations that share none any more.
     pub(super) ended: Vec<Uuid>,
+}
+
+/// What is asked of workers, each once.
+#[derive(Debug, Default)]
+pub(super) struct Standings {
+    pub(super) worker: Vec<i64>,
+    pub(super) is_asked: Vec<bool>,
+}
+
+impl Standings {
+    pub(super) fn add(&mut self, worker: i64, is_asked: bool) {
+        if let Some(place) = self.worker.iter().position(|known| *known == worker) {
+            self.is_asked[place] |= is_asked;
+        } else {
+            self.worker.push(worker);
+            self.is_asked.push(is_asked);
+        }
+    }
+}
+
+/// What changes of the rows of `admission` with the operations themselves.
+#[derive(Debug, Default)]
+pub(super) struct Admissions {
+    pub(super) asked: Asked,
+    /// Operations that were changed before they were admitted, and whether they are paused now.
+    pub(super) touched: Vec<Uuid>,
+    pub(super) paused: Vec<bool>,
+    pub(super) ended: Vec<Uuid>,
+}
+
+impl Admissions {
+    /// Whether any changes.
+    pub(super) fn has_any(&self) -> bool {
+        !self.asked.operation.is_empty() || !self.touched.is_empty() || !self.ended.is_empty()
+    }
 }
 
 /// Attempts that new operations take over from those they were forked from.

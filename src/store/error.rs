@@ -20,6 +20,9 @@ pub enum StoreError {
     /// Another writer changed a row in between: load it again and decide again.
     #[error("another writer was faster")]
     Conflict(#[source] sqlx::Error),
+    /// A worker that was to get attempts has no lease any more: decide again without it.
+    #[error("a worker has lost its lease")]
+    LeaseLost(#[source] sqlx::Error),
     /// A row holds something that cannot be. A bug, or a hand in the database.
     #[error("table {table}, column {column}, row {row}: {found}")]
     Corrupt {
@@ -54,6 +57,8 @@ pub enum StoreError {
 
 /// Raised by the function `require_rows` of the schema.
 const LOST_RACE: &str = "SB001";
+/// Raised by the function `require_leases` of the schema.
+const LOST_LEASE: &str = "SB002";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const UNIQUE_VIOLATION: &str = "23505";
@@ -72,6 +77,7 @@ impl From<sqlx::Error> for StoreError {
             error.as_database_error().and_then(|e| e.code().map(std::borrow::Cow::into_owned));
         match code.as_deref() {
             Some(LOST_RACE | SERIALIZATION_FAILURE | DEADLOCK) => Self::Conflict(error),
+            Some(LOST_LEASE) => Self::LeaseLost(error),
             Some(UNIQUE_VIOLATION) if is_about_keys(&error) => Self::Conflict(error),
             Some(READ_ONLY_TRANSACTION) => Self::ReadOnly(WriteBar::Unknown),
             Some(INSUFFICIENT_PRIVILEGE) => Self::ReadOnly(WriteBar::Role),

@@ -12,6 +12,7 @@
 //!
 //! Deliberately absent: an abstraction over databases. PostgreSQL is part of the design.
 
+mod admission;
 mod anew;
 mod apply;
 mod batch;
@@ -36,8 +37,12 @@ mod prompt;
 mod read;
 mod record;
 mod retention;
+mod token;
 mod worker;
 
+pub use admission::{
+    AdmissionState, AdmissionView, Decided, DueAdmission, InLine, InTurn, RateChange,
+};
 pub use batch::Batch;
 pub use causality::{Sharer, SharersAsked, Tie};
 pub use connect::WriteBar;
@@ -59,10 +64,11 @@ pub use read::{
 };
 pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
-    NewJobset, NewOperation, OperationData, PAUSED,
+    HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
 pub use retention::{Buried, KeptDay};
-pub use worker::{LiveWorkers, LostWorker, NewWorker, Order};
+pub use token::{NewToken, SecretHash, TokenView};
+pub use worker::{LiveWorkers, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -166,6 +172,9 @@ impl Store {
                     ("enable_hashjoin", "off"),
                     ("enable_mergejoin", "off"),
                     ("statement_timeout", "60000"),
+                    // A server that was stopped in the middle of a transaction must not keep others
+                    // waiting.
+                    ("idle_in_transaction_session_timeout", "10000"),
                 ],
                 settings.write_connections,
                 false,

@@ -6,11 +6,11 @@ use chrono::{DateTime, Utc};
 use sqlx::{FromRow, PgConnection, PgExecutor};
 use uuid::Uuid;
 
-use super::PAUSED;
 use super::Store;
 use super::clock::{events_since, unpack_clock};
 use super::error::StoreError;
 use super::packed::{unpack_open, unpack_steps};
+use super::record::{GATED, PAUSED};
 use crate::domain::{Incarnation, OperationState, Snapshot, Stamps, Stop};
 
 /// An operation as it is stored.
@@ -73,6 +73,7 @@ impl Row {
                 open,
                 notes,
                 paused: self.flags & PAUSED != 0,
+                gated: self.flags & GATED != 0,
                 stamps: stamps.remove(&id),
             },
         })
@@ -133,6 +134,31 @@ async fn stamps(
         .into_iter()
         .map(|(id, old)| (id, Stamps::rebuild(old, events.remove(&id).unwrap_or_default())));
     Ok(rebuilt.collect())
+}
+
+/// The live operations with an attempt that `worker` holds.
+pub(super) async fn held_by(
+    connection: &mut PgConnection,
+    worker: Incarnation,
+) -> Result<Vec<Uuid>, StoreError> {
+    // The bytes may be found by accident, but not at the place of a holder in what is no note
+    // (`store::packed`).
+    Ok(sqlx::query_scalar(
+        r#"
+        -- operation/held_by
+        select o.id
+        from live l
+        join operation o on o.id = l.operation
+        where position(int8send($1) in o.open) > 0
+          and exists (
+              select from generate_series(0, octet_length(o.open) - 32, 32) as record (at)
+              where substring(o.open from at + 17 for 8) = int8send($1)
+                and substring(o.open from at + 5 for 4) <> '\xffffffff')
+        "#,
+    )
+    .bind(worker)
+    .fetch_all(connection)
+    .await?)
 }
 
 impl Store {
@@ -207,26 +233,6 @@ impl Store {
     /// As for any statement.
     pub async fn next_ready(&self) -> Result<Option<DateTime<Utc>>, StoreError> {
         Ok(sqlx::query_scalar("select min(due) from ready").fetch_one(&self.read).await?)
-    }
-
-    /// The live operations with an attempt that `worker` holds.
-    ///
-    /// # Errors
-    /// As for any statement.
-    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
-        // The bytes may be found by accident; the decision looks at the unpacked attempts.
-        Ok(sqlx::query_scalar(
-            r#"
-            -- operation/held_by
-            select o.id
-            from live l
-            join operation o on o.id = l.operation
-            where position(int8send($1) in o.open) > 0
-            "#,
-        )
-        .bind(worker)
-        .fetch_all(&self.read)
-        .await?)
     }
 
     /// Up to `limit` operations for which time is up.

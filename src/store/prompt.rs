@@ -136,18 +136,18 @@ const COLUMNS: &str = "operation, step, attempt, seq, step_name, kind, text, who
                        (select o.alias from operation o where o.id = prompt.operation) as alias";
 
 impl Store {
-    /// Stores a prompt. `false`: the worker's lease ran out, so nothing was stored. Storing it again
+    /// Stores a prompt. `false`: the worker's incarnation is over, so nothing was stored. Storing it again
     /// changes nothing.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn ask(&self, prompt: &NewPrompt) -> Result<bool, StoreError> {
-        // The lock keeps the lease from being revoked in between: who revokes it closes the prompts.
+        // The lock keeps the incarnation from being ended in between: who ends it closes the prompts.
         Ok(sqlx::query_scalar(
             r#"
             -- prompt/ask
             with holder as materialized (
-                select id from worker where id = $5 and lease_until > clock_timestamp() for share
+                select id from worker where id = $5 and over is null for share
             ), asked as (
                 insert into prompt (operation, step, attempt, seq, worker, step_name, kind, own_id,
                     text, who, schema, stamp)
@@ -351,7 +351,7 @@ impl Store {
         .await?)
     }
 
-    /// Closes the prompts of a worker that lost its lease.
+    /// Closes the prompts of a worker whose incarnation is over.
     ///
     /// # Errors
     /// As for any statement.

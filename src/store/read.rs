@@ -7,12 +7,12 @@ use serde_json::Value;
 use sqlx::FromRow;
 use uuid::Uuid;
 
-use super::PAUSED;
 use super::Store;
 use super::clock::unpack_stamp;
 use super::error::StoreError;
 use super::operation::{chunked_steps, state, stop};
 use super::packed::{unpack_open, unpack_steps};
+use super::record::{GATED, PAUSED};
 use crate::domain::{Action, Note, OpenAttempt, OperationState, StepState, Stop};
 use crate::itc::Stamp;
 
@@ -47,6 +47,8 @@ pub struct OperationView {
     pub results: Option<Value>,
     /// Whether it is paused as a whole.
     pub paused: bool,
+    /// Whether it has not been admitted yet.
+    pub gated: bool,
     /// The open attempts by step number.
     pub open: BTreeMap<u32, OpenAttempt>,
     /// What is remembered of steps, by number.
@@ -137,6 +139,7 @@ impl OperationRow {
             stopped: self.stopped,
             results: self.results,
             paused: self.flags & PAUSED != 0,
+            gated: self.flags & GATED != 0,
             open,
             notes,
             forked_from: self.forked_from,

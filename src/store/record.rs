@@ -5,6 +5,7 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::domain::Incarnation;
+use crate::domain::admission::Terms;
 
 /// The operation has a row in `operation_data`.
 pub const HAS_DATA: i16 = 1;
@@ -18,6 +19,10 @@ pub const HAS_MACHINES: i16 = 8;
 pub const HAS_EDITS: i16 = 16;
 /// The operation names resources that it shares with others.
 pub const HAS_RESOURCES: i16 = 32;
+/// The operation has not been admitted yet.
+pub(super) const GATED: i16 = 64;
+/// The operation has a row in `admission`.
+pub const HAS_TERMS: i16 = 128;
 
 /// What a new operation has beyond its run.
 #[derive(Clone, Debug, Default)]
@@ -30,6 +35,8 @@ pub struct NewOperation {
     pub labels: Option<Value>,
     /// The resources that it shares with others.
     pub resources: Vec<String>,
+    /// What it asks before it may begin.
+    pub terms: Option<Terms>,
 }
 
 /// What an operation has beside its row.

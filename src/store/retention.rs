@@ -8,7 +8,6 @@
 
 use chrono::{DateTime, Days, NaiveDate, NaiveTime, Utc};
 use sqlx::FromRow;
-use sqlx::postgres::PgQueryResult;
 use uuid::Uuid;
 
 use super::Store;
@@ -52,7 +51,7 @@ pub struct Buried {
 }
 
 /// Whether something was done, or its lock could not be had in time.
-fn is_done(outcome: Result<PgQueryResult, sqlx::Error>) -> Result<bool, StoreError> {
+fn is_done<T>(outcome: Result<T, sqlx::Error>) -> Result<bool, StoreError> {
     match outcome {
         Ok(_) => Ok(true),
         Err(sqlx::Error::Database(error)) if error.code() == Some(LOCK_NOT_AVAILABLE.into()) => {
@@ -204,22 +203,45 @@ impl Store {
         is_done(dropped)
     }
 
-    /// Makes the queues anew that have this many dead rows, which nobody could clear away.
+    /// Makes the queues anew that have this many dead rows. Vacuum clears these away as long as nobody
+    /// keeps a transaction open; when somebody does, whoever looks for the first row of a queue reads
+    /// all dead ones before it.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn compact_queues(&self, dead_min: i64) -> Result<(), StoreError> {
         for queue in QUEUES {
-            let compacted = sqlx::query("call compact($1, $2)")
-                .bind(queue)
-                .bind(dead_min)
-                .execute(&self.write)
-                .await;
-            if !is_done(compacted)? {
+            let (dead, living): (i64, i64) = sqlx::query_as(
+                r#"
+                -- retention/dead
+                select pg_stat_get_dead_tuples($1::text::regclass),
+                    pg_stat_get_live_tuples($1::text::regclass)
+                "#,
+            )
+            .bind(queue)
+            .fetch_one(&self.read)
+            .await?;
+            if dead >= dead_min.max(2 * living) && !is_done(self.compact(queue).await)? {
                 tracing::debug!(queue, "store.compact.busy");
             }
         }
         Ok(())
+    }
+
+    async fn compact(&self, queue: &str) -> Result<(), sqlx::Error> {
+        // A copy of the database that is under way has the lock, so that it sees none of this.
+        let statements = format!(
+            r#"
+            set local lock_timeout = '100ms';
+            lock table {queue} in access exclusive mode;
+            create temporary table compacted on commit drop as select * from {queue};
+            truncate {queue};
+            insert into {queue} select * from compacted
+            "#
+        );
+        let mut transaction = self.write.begin().await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut *transaction).await?;
+        transaction.commit().await
     }
 
     /// Forgets definitions that no operation was made of since `used` and that no operation has.

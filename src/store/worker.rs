@@ -1,14 +1,19 @@
 //! Worker incarnations, their leases and the orders they are given.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
-use sqlx::FromRow;
+use chrono::{DateTime, Utc};
+use sqlx::types::Json;
+use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
 use super::lease::interval;
-use crate::domain::Incarnation;
+use super::operation::held_by;
+use crate::domain::profile::Profile;
+use crate::domain::{Incarnation, LeaseTerms};
 
 /// A worker process that wants to register.
 #[derive(Clone, Debug)]
@@ -21,8 +26,10 @@ pub struct NewWorker {
     pub pid: u32,
     /// How many attempts it runs at once.
     pub slots: u32,
-    /// How long it may act without a heartbeat.
-    pub lease: Duration,
+    /// How long it may act without a heartbeat, and what follows.
+    pub terms: LeaseTerms,
+    /// What it offers.
+    pub profile: Profile,
 }
 
 /// A worker whose lease ran out.
@@ -32,8 +39,21 @@ pub struct LostWorker {
     pub id: Incarnation,
     /// For people.
     pub name: String,
-    /// Whether it was lost so long ago that others may have what it had.
-    pub is_over: bool,
+    /// When its lease was found to have run out.
+    pub revoked: DateTime<Utc>,
+    /// Whether it has been heard of since.
+    pub is_back: bool,
+}
+
+/// What the word of an incarnation is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It holds its lease.
+    Holds,
+    /// Its lease has run out, but it may come back.
+    Lost,
+    /// Nothing that it says counts any more.
+    Over,
 }
 
 /// The workers that hold a lease, all together.
@@ -69,8 +89,8 @@ impl Store {
         Ok(sqlx::query_scalar(
             r#"
             -- worker/register
-            insert into worker (name, host, pid, slots, lease_until)
-            values ($1, $2, $3, $4, clock_timestamp() + $5)
+            insert into worker (name, host, pid, slots, lease_until, requeue_after, labels, lanes)
+            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7, $8)
             returning id
             "#,
         )
@@ -78,12 +98,16 @@ impl Store {
         .bind(&worker.host)
         .bind(i32::try_from(worker.pid).unwrap_or(i32::MAX))
         .bind(i32::try_from(worker.slots).unwrap_or(i32::MAX))
-        .bind(interval(worker.lease))
+        .bind(interval(worker.terms.lease))
+        .bind(interval(worker.terms.requeue_after))
+        .bind(Json(&worker.profile.labels))
+        .bind(worker.profile.lanes.as_ref().map(Vec::from_iter))
         .fetch_one(&self.read)
         .await?)
     }
 
-    /// Renews a lease. `None`: it ran out, the incarnation must not act any more.
+    /// Renews a lease, also one that ran out. `None`: the incarnation is over and must not act any
+    /// more.
     ///
     /// # Errors
     /// As for any statement.
@@ -97,7 +121,7 @@ impl Store {
             -- worker/heartbeat
             update worker
             set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2
-            where id = $1 and lease_until > clock_timestamp()
+            where id = $1 and over is null
             "#,
         )
         .bind(worker)
@@ -124,27 +148,116 @@ impl Store {
     }
 
     /// Revokes the leases that ran out and answers whose they were, those revoked before and not
-    /// yet [forgotten](Self::forget_worker) too. From then on such a worker's heartbeat is refused.
-    /// It is over for those that were lost for so long.
+    /// yet [forgotten](Self::forget_worker) too; and who has renewed a lease that was revoked.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn revoke_expired(&self, lost_for: Duration) -> Result<Vec<LostWorker>, StoreError> {
+    pub async fn lost_workers(&self) -> Result<Vec<LostWorker>, StoreError> {
         Ok(sqlx::query_as(
             r#"
-            -- worker/revoke_expired
-            update worker
-            set lease_until = '-infinity', revoked = coalesce(revoked, clock_timestamp())
-            where lease_until <= clock_timestamp()
-            returning id, name, clock_timestamp() >= revoked + $1 as is_over
+            -- worker/lost
+            with lost as (
+                update worker
+                set revoked = case when revoked >= lease_until then revoked else clock_timestamp() end
+                where lease_until <= clock_timestamp()
+                returning id, name, revoked
+            )
+            select id, name, revoked, false as is_back from lost
+            union all
+            select id, name, revoked, true
+            from worker
+            where revoked is not null and lease_until > clock_timestamp()
             "#,
         )
-        .bind(interval(lost_for))
         .fetch_all(&self.read)
         .await?)
     }
 
-    /// How long it is until the next lease runs out that is not renewed; `None` if nobody holds one.
+    /// Ends the incarnation of a worker that has been lost for long enough; whether it is over now.
+    /// From then on its heartbeat is refused for ever. A heartbeat and this never both win: they
+    /// change the same row.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn end_incarnation(&self, worker: Incarnation) -> Result<bool, StoreError> {
+        let ended = sqlx::query(
+            r#"
+            -- worker/end
+            update worker
+            set over = coalesce(over, clock_timestamp())
+            where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
+                and (over is not null or revoked + requeue_after <= clock_timestamp())
+            "#,
+        )
+        .bind(worker)
+        .execute(&self.read)
+        .await?;
+        Ok(ended.rows_affected() > 0)
+    }
+
+    /// Notes that the attempts of a worker that was revoked at `revoked` were told to go on. Without
+    /// effect if it was lost again since.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn recovered(
+        &self,
+        worker: Incarnation,
+        revoked: DateTime<Utc>,
+    ) -> Result<(), StoreError> {
+        sqlx::query(
+            r#"
+            -- worker/recovered
+            update worker
+            set revoked = null
+            where id = $1 and revoked = $2 and lease_until > clock_timestamp()
+            "#,
+        )
+        .bind(worker)
+        .bind(revoked)
+        .execute(&self.read)
+        .await?;
+        Ok(())
+    }
+
+    /// What the word of an incarnation is worth by now.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn standing(&self, worker: Incarnation) -> Result<Standing, StoreError> {
+        let standings = self.standings(&[worker]).await?;
+        Ok(standings.get(&worker).copied().unwrap_or(Standing::Over))
+    }
+
+    /// The same for several; those that nobody knows any more are left out.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn standings(
+        &self,
+        workers: &[Incarnation],
+    ) -> Result<HashMap<Incarnation, Standing>, StoreError> {
+        let found: Vec<(Incarnation, bool, bool)> = sqlx::query_as(
+            r#"
+            -- worker/standings
+            select id, over is not null, lease_until <= clock_timestamp()
+            from worker
+            where id = any ($1)
+            "#,
+        )
+        .bind(workers)
+        .fetch_all(&self.read)
+        .await?;
+        let standing = |is_over, is_lost| match (is_over, is_lost) {
+            (true, _) => Standing::Over,
+            (false, true) => Standing::Lost,
+            (false, false) => Standing::Holds,
+        };
+        Ok(found.into_iter().map(|(id, over, lost)| (id, standing(over, lost))).collect())
+    }
+
+    /// How long it is until the next lease runs out that is not renewed, or the next incarnation is
+    /// over that is not heard of; `None` if there are none.
     ///
     /// # Errors
     /// As for any statement.
@@ -152,9 +265,13 @@ impl Store {
         let seconds: Option<f64> = sqlx::query_scalar(
             r#"
             -- worker/next_expiry
-            select extract(epoch from min(lease_until) - clock_timestamp())::float8
-            from worker
-            where lease_until > clock_timestamp()
+            select extract(epoch from min(next) - clock_timestamp())::float8
+            from (
+                select case when lease_until > clock_timestamp() then lease_until
+                    else revoked + requeue_after end as next
+                from worker
+            ) w
+            where next > clock_timestamp()
             "#,
         )
         .fetch_one(&self.read)
@@ -162,43 +279,72 @@ impl Store {
         Ok(seconds.map(|seconds| Duration::from_secs_f64(seconds.max(0.0))))
     }
 
-    /// Ends a lease before its time.
+    /// Ends an incarnation before its time, at its own wish: it runs nothing any more.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn give_back(&self, worker: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("update worker set lease_until = '-infinity' where id = $1")
-            .bind(worker)
-            .execute(&self.read)
-            .await?;
+        sqlx::query(
+            r#"
+            -- worker/give_back
+            update worker
+            set lease_until = '-infinity', revoked = clock_timestamp(), over = clock_timestamp()
+            where id = $1
+            "#,
+        )
+        .bind(worker)
+        .execute(&self.read)
+        .await?;
         Ok(())
     }
 
-    /// Takes out an incarnation that holds nothing any more, and the orders it was given.
+    /// Takes out an incarnation that is over, and the orders it was given, if it holds nothing any
+    /// more.
+    ///
+    /// Batches that give it attempts lock its row (`batch/apply`). So once the row is taken out, what
+    /// such a batch has stored is seen, and none that comes later finds the row: no attempt is left
+    /// with an incarnation that nobody knows.
     ///
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        sqlx::query("delete from worker where id = $1").bind(worker).execute(&self.read).await?;
+        let mut connection = self.read.acquire().await?;
+        let mut transaction = connection.begin().await?;
+        sqlx::query("delete from worker where id = $1")
+            .bind(worker)
+            .execute(&mut *transaction)
+            .await?;
+        if !held_by(&mut transaction, worker).await?.is_empty() {
+            return Ok(transaction.rollback().await?);
+        }
         sqlx::query("delete from stop_order where worker = $1")
             .bind(worker)
-            .execute(&self.read)
+            .execute(&mut *transaction)
             .await?;
-        Ok(())
+        Ok(transaction.commit().await?)
     }
 
-    /// How many other incarnations hold a lease.
+    /// The live operations with an attempt that `worker` holds.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn peers(&self, worker: Incarnation) -> Result<i64, StoreError> {
+    pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
+        held_by(&mut *self.read.acquire().await?, worker).await
+    }
+
+    /// How many incarnations beside these hold a lease.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn peers(&self, workers: &[Incarnation]) -> Result<i64, StoreError> {
         Ok(sqlx::query_scalar(
-            "select count(*) from worker where id <> $1 and lease_until > clock_timestamp()",
+            "select count(*) from worker where id <> all ($1) and lease_until > clock_timestamp()",
         )
-        .bind(worker)
+        .bind(workers)
         .fetch_one(&self.read)
         .await?)
     }
+
     /// Counts the workers that hold a lease and have slots, and their slots.
     ///
     /// # Errors

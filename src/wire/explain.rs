@@ -11,7 +11,9 @@ use serde::Deserialize as _;
 use serde_json::Value;
 use utoipa::{PartialSchema, ToSchema};
 
-use super::jobset::{DurationText, JobsetDocument, RetryOnText};
+use super::duration::DurationText;
+use super::jobset::JobsetDocument;
+use super::retry::RetryOnText;
 use crate::domain::Problem;
 use crate::domain::problem::{PROBLEMS_MAX, hint};
 

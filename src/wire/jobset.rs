@@ -1,25 +1,24 @@
 //! The jobset document.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use serde::de;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use utoipa::openapi::schema::{ArrayBuilder, ObjectBuilder, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
+use super::duration::DurationText;
 use super::limits::{LimitsDocument, WallDocument};
 use super::machine::MachineDocument;
+use super::retry::RetryDocument;
 use super::run::{RunDocument, StdinDocument};
+use super::scheduling::{ConcurrencyDocument, RateLimitDocument};
 use super::unique;
 use super::when::WhenDocument;
-use crate::domain::definition::{
-    ForEnd, Need, OnCancel, OnFailure, Retry, RetryOn, StepDefinition, Work,
-};
-use crate::domain::duration;
+use crate::domain::definition::{ForEnd, Need, OnCancel, OnFailure, StepDefinition, Work};
 use crate::domain::problem::refuse_nul;
+use crate::domain::scheduling::Scheduling;
 use crate::domain::{Definition, Problem};
 
 /// What is posted to `/v1.0/jobsets`: steps, when each may run, and what they share.
@@ -49,6 +48,24 @@ pub struct JobsetDocument {
     /// What follows when a client cancels the operation, before it is Cancelled.
     #[serde(default, skip_serializing_if = "OnCancelDocument::is_nothing")]
     pub on_cancel: OnCancelDocument,
+    /// The lane in which the operation waits for workers. Default: `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(
+        min_length = 1,
+        max_length = 200,
+        pattern = r"^[^\s\x00-\x1f\x7f-\x9f]([^\x00-\x1f\x7f-\x9f]*[^\s\x00-\x1f\x7f-\x9f])?$"
+    )]
+    pub lane: Option<String>,
+    /// Which operations of a lane go first: those with the higher number.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    #[schema(minimum = -100, maximum = 100, default = 0)]
+    pub priority: i16,
+    /// What the operation must not run beside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<ConcurrencyDocument>,
+    /// How often such operations may begin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate_limit: Option<RateLimitDocument>,
     /// Free key-values of this run, shown with the operation.
     #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -96,6 +113,11 @@ const fn yes() -> bool {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 const fn is_yes(value: &bool) -> bool {
     *value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+const fn is_zero(value: &i16) -> bool {
+    *value == 0
 }
 
 /// Whether the steps begin by themselves.
@@ -220,90 +242,12 @@ pub struct StepDocument {
     /// cannot be had.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub containment: Vec<WallDocument>,
+    /// Labels that a worker must have to run it: `{"os": "linux"}`.
+    #[serde(default, deserialize_with = "unique::map", skip_serializing_if = "BTreeMap::is_empty")]
+    pub requires: BTreeMap<String, String>,
     /// Environment variables whose values the worker knows. They are masked wherever they appear.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub secrets: Vec<String>,
-}
-
-/// A duration: `90s`, `5m`, `1h30m`, `250ms`, or ISO 8601 `PT5M`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(
-    value_type = String,
-    example = "1m30s",
-    min_length = 2,
-    pattern = r"^([1-9][0-9]{0,2}h)?([1-9][0-9]{0,3}m)?([1-9][0-9]{0,5}s)?([1-9][0-9]{0,5}ms)?$|^PT[1-9][0-9]{0,3}[HMS]$"
-)]
-pub struct DurationText(pub Duration);
-
-impl<'de> Deserialize<'de> for DurationText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        duration::parse(&text).map(Self).map_err(de::Error::custom)
-    }
-}
-
-impl Serialize for DurationText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&duration::print(self.0))
-    }
-}
-
-/// When a failed attempt is followed by another.
-#[derive(Clone, Debug, Deserialize, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
-pub struct RetryDocument {
-    /// How many attempts there are at the most, the first one counted.
-    #[schema(minimum = 1, maximum = 1_000)]
-    pub max_attempts: u32,
-    /// The wait before the second attempt. Default: 1 s.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub backoff: Option<DurationText>,
-    /// By what the wait grows with each further attempt. Default: 2.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schema(minimum = 1, maximum = 100)]
-    pub factor: Option<f64>,
-    /// The longest wait. Default: 5 m.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_backoff: Option<DurationText>,
-    /// Whether the wait is drawn from its upper half, so that many do not retry in step.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub jitter: bool,
-    /// Which failures are retried: `exit:N`, `signal:N`, `timeout`, `exception`. Default: all.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub on: Vec<RetryOnText>,
-}
-
-/// A kind of failure: `exit:75`, `signal:9`, `timeout` or `exception`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ToSchema)]
-#[schema(value_type = String, example = "exit:75", pattern = r"^(exit:[0-9]{1,3}|signal:[0-9]{1,2}|timeout|exception)$")]
-pub struct RetryOnText(RetryOn);
-
-impl<'de> Deserialize<'de> for RetryOnText {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let on = match text.split_once(':') {
-            Some(("exit", code)) => code.parse().ok().map(RetryOn::Exit),
-            Some(("signal", number)) => number.parse().ok().map(RetryOn::Signal),
-            None if text == "timeout" => Some(RetryOn::Timeout),
-            None if text == "exception" => Some(RetryOn::Exception),
-            Some(_) | None => None,
-        };
-        let expected = "`exit:N`, `signal:N`, `timeout` or `exception`";
-        on.map(Self).ok_or_else(|| {
-            de::Error::custom(format!("`{}` is none of {expected}", text.escape_debug()))
-        })
-    }
-}
-
-impl Serialize for RetryOnText {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            RetryOn::Exit(code) => serializer.collect_str(&format_args!("exit:{code}")),
-            RetryOn::Signal(number) => serializer.collect_str(&format_args!("signal:{number}")),
-            RetryOn::Timeout => serializer.serialize_str("timeout"),
-            RetryOn::Exception => serializer.serialize_str("exception"),
-        }
-    }
 }
 
 /// What becomes of a step when its last attempt failed.
@@ -414,6 +358,12 @@ impl JobsetDocument {
                 .map(|(name, machine)| (name, machine.into_definition()))
                 .collect(),
             initial_state: self.initial_state,
+            scheduling: Scheduling {
+                lane: self.lane,
+                priority: self.priority,
+                concurrency: self.concurrency.map(ConcurrencyDocument::into_concurrency),
+                rate_limit: self.rate_limit.map(RateLimitDocument::into_rate_limit),
+            },
         }
     }
 }
@@ -459,21 +409,8 @@ impl StepDocument {
             limits: self.limits.into_limits(),
             sandbox: self.sandbox,
             containment: self.containment.into_iter().map(WallDocument::into_wall).collect(),
+            requires: self.requires,
             secrets: self.secrets,
-        }
-    }
-}
-
-impl RetryDocument {
-    fn into_definition(self) -> Retry {
-        let default = Retry::default();
-        Retry {
-            max_attempts: self.max_attempts,
-            backoff: self.backoff.map_or(default.backoff, |text| text.0),
-            factor: self.factor.unwrap_or(default.factor),
-            max_backoff: self.max_backoff.map_or(default.max_backoff, |text| text.0),
-            jitter: self.jitter,
-            on: self.on.into_iter().map(|on| on.0).collect(),
         }
     }
 }

@@ -4,6 +4,7 @@
 //! and the OpenAPI document. Requests refuse unknown fields; answers may grow fields, so a client
 //! reads them leniently.
 
+mod duration;
 mod error;
 mod explain;
 pub mod graph;
@@ -14,18 +15,23 @@ mod live;
 mod machine;
 mod operation;
 mod people;
+mod retry;
 mod run;
+mod scheduling;
 mod steer;
 mod step;
 mod unique;
 mod when;
 mod why;
+mod work;
+mod worker;
 
+pub use duration::DurationText;
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;
 pub use jobset::{
-    DurationText, JobsetDocument, NeedDocument, OnCancelDocument, OnFailureDocument, RetryDocument,
-    StartDocument, StepDocument, decode_definition,
+    JobsetDocument, NeedDocument, OnCancelDocument, OnFailureDocument, StartDocument, StepDocument,
+    decode_definition,
 };
 pub use jvvset::{
     CausalityDocument, ChangedDocument, CompareRequest, Compared, EventRequest, HappenedBefore,
@@ -39,7 +45,9 @@ pub use operation::{Jobset, Operation, Page};
 pub use people::{
     Message, MessageReceiver, MessageRequest, MessageSent, Prompt, ReplyRequest, ReplyStatus,
 };
+pub use retry::RetryDocument;
 pub use run::{FunctionDocument, InstructionDocument, RunDocument, StdinDocument};
+pub use scheduling::{ConcurrencyDocument, OnConflictDocument, RateLimitDocument};
 pub use steer::{
     MovedStep, RefusedStep, ScopeDocument, SteerRequest, Steered, SteeredOperation,
     SteeredOperations,
@@ -50,4 +58,14 @@ pub use when::{ClauseDocument, WhenDocument};
 pub use why::{
     ElsewhereAction, ExplainedClause, ExplainedGroup, ExplainedGuard, ExplainedMove, ExplainedStep,
     ExplainedTerm, OperationExplanation, RootCause, StepExplanation,
+};
+pub use work::{
+    AskRequest, DataAnswer, DataRequest, DueMessageDocument, EndedAnswer, EndedRequest,
+    EndingDocument, MailAnswer, MailRequest, MessagesRequest, OutputRequest, PassedOn,
+    PieceDocument, RecordDocument, Replies, ReplyDocument, ReportDocument, SettleAnswer,
+    SettleRequest, SettledReport, StepMessageDocument, StoredJobset,
+};
+pub use worker::{
+    AssignmentDocument, AttemptRef, Bytes, HeartbeatAnswer, OrderDocument, PollRequest, Polled,
+    RegisteredWorker, StampBytes, WORKER_SECRET, Worker, WorkerRegistration, Workers,
 };

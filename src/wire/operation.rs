@@ -37,6 +37,10 @@ pub struct Operation {
     pub percent_complete: u8,
     /// Whether it is held by an operator: nothing new starts.
     pub paused: bool,
+    /// Whether it waits to be admitted, under its concurrency key or its rate limit; `explain` tells
+    /// what for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub awaits_admission: bool,
     /// The operation whose results it took over, if it was made by a rerun of one that had ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forked_from: Option<String>,

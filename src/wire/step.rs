@@ -91,7 +91,7 @@ pub struct Event {
     #[serde(serialize_with = "timestamp")]
     pub at: DateTime<Utc>,
     /// `submitted`, `moved`, `cancelRequested`, `deadlinePassed`, `contextChanged`, `paused`,
-    /// `resumed`, `attemptEnded` or `abortRequested`.
+    /// `resumed`, `attemptEnded`, `abortRequested` or `admitted`.
     pub kind: String,
     /// The step that moved.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admission;
 #[path = "../support/ageing.rs"]
 mod ageing;
 mod causality;
@@ -12,6 +13,7 @@ mod functions;
 mod history;
 mod idempotency;
 mod live;
+mod seats;
 mod support;
 
 use std::collections::BTreeSet;
@@ -161,7 +163,7 @@ async fn a_lost_worker_is_replaced_and_what_it_says_later_changes_nothing() {
     let id = submit(&engine, &json!({"steps": [{"name": "a"}]})).await;
     let before = next(&lost).await;
     assert_eq!((before.operation, before.attempt), (id, 1));
-    // It never sends a heartbeat. Another one takes the seat of this process.
+    // It never sends a heartbeat.
     let other = engine.open_seat(seat(1, Duration::from_mins(1))).await.unwrap();
     let after = next(&other).await;
     assert_eq!((after.operation, after.attempt), (id, 2));
@@ -184,8 +186,10 @@ async fn a_step_whose_workers_are_always_lost_fails_in_the_end() {
     let engine = engine(&url).await;
     let id = submit(&engine, &json!({"steps": [{"name": "a"}]})).await;
     for attempt in 1..=4 {
-        let seat = engine.open_seat(seat(1, Duration::from_millis(200))).await.unwrap();
+        let seat = engine.open_seat(seat(1, Duration::from_mins(1))).await.unwrap();
         assert_eq!(next(&seat).await.attempt, attempt);
+        // What it holds is taken from it as when its lease runs out.
+        seat.leave().await.unwrap();
     }
     let found = ended(&engine, id).await;
     assert_eq!(found.view.state, OperationState::Failed);

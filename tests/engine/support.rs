@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use sqlx::{Connection, Executor, PgConnection};
 use sutbot::cli::{Host, HostSettings};
+use sutbot::domain::profile::Profile;
 use sutbot::engine::{Engine, EngineSettings, EventView, Found, SeatSpec, Store, StoreSettings};
 use sutbot::postgres::{self, Settings};
 use sutbot::wire::{self, JobsetDocument};
@@ -75,7 +76,8 @@ pub(crate) async fn engine(url: &str) -> Engine {
 
 /// A worker that a test plays itself.
 pub(crate) fn seat(slots: u32, lease: Duration) -> SeatSpec {
-    SeatSpec { name: "test".into(), host: "here".into(), pid: 1, slots, lease }
+    let profile = Profile::default();
+    SeatSpec { name: "test".into(), host: "here".into(), pid: 1, slots, lease, profile }
 }
 
 /// Submits a document.

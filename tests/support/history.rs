@@ -73,6 +73,10 @@ pub(crate) fn check(found: &Found, events: &[EventView]) {
                 let named = (event.attempt.unwrap(), event.worker);
                 assert_eq!(running.remove(&step), Some(named), "what did not run was lost");
             }
+            Actor::Lease if action == Action::RECOVER => {
+                let named = (event.attempt.unwrap(), event.worker);
+                assert_eq!(running.insert(step, named), None, "what ran recovered");
+            }
             Actor::Operator if action == Action::CANCEL => _ = running.remove(&step),
             Actor::Engine | Actor::Operator if from != to && from.phase() == Phase::Active => {
                 leaving.extend(running.remove(&step).map(|attempt| (step, attempt)));

@@ -72,6 +72,7 @@ impl Move {
         match self.action.as_str() {
             "retry" => remarks.push("failed and is tried again".to_owned()),
             "lose" => remarks.push("its worker does not answer".to_owned()),
+            "recover" => remarks.push("its worker answers again".to_owned()),
             "requeue" => remarks.push("goes to another worker".to_owned()),
             "give-up" => remarks.push("its workers were lost too often".to_owned()),
             "forgive" => remarks.push("failed and is skipped".to_owned()),

@@ -82,7 +82,11 @@ impl Order {
             Fact::Moved { step, to, .. } => self.states[step as usize] = to,
             Fact::ContextChanged => self.context = Some(event.seq),
             Fact::StopRequested(_) => self.stop = Some(event.seq),
-            Fact::Submitted | Fact::Paused | Fact::Resumed | Fact::AttemptEnded { .. } => {}
+            Fact::Submitted
+            | Fact::Paused
+            | Fact::Resumed
+            | Fact::Admitted
+            | Fact::AttemptEnded { .. } => {}
         }
     }
 
@@ -136,7 +140,8 @@ impl Order {
         steps.remove(&step);
         let mut causes: Vec<i32> = steps.iter().filter_map(|n| self.last.get(n).copied()).collect();
         causes.extend(self.stop.filter(|_| action == Action::CANCEL));
-        causes.extend(self.context.filter(|_| to.class() == StepState::RUNNING));
+        let begins = to.class() == StepState::RUNNING && action != Action::RECOVER;
+        causes.extend(self.context.filter(|_| begins));
         causes
     }
 
@@ -168,7 +173,8 @@ fn step_of(event: &Event) -> Option<u32> {
         | Fact::StopRequested(_)
         | Fact::ContextChanged
         | Fact::Paused
-        | Fact::Resumed => None,
+        | Fact::Resumed
+        | Fact::Admitted => None,
     }
 }
 

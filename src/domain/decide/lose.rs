@@ -1,11 +1,12 @@
 //! Attempts whose worker lost its lease.
 //!
 //! Two decisions, with some time between them: that they are Unresponsive, which clients see, and
-//! that others may have them.
+//! that others may have them. In between the worker may be heard of again.
 
 use chrono::{DateTime, Utc};
 
 use crate::domain::action::Action;
+use crate::domain::changes::GivenUp;
 use crate::domain::operation::OperationState;
 use crate::domain::run::{Incarnation, OpenAttempt, Run};
 use crate::domain::state::StepState;
@@ -31,7 +32,20 @@ impl Run {
         held.len()
     }
 
-    /// Takes all its attempts from `worker`, which lost its lease. Each is given to another worker as
+    /// Takes note that `worker` renewed its lease before others could have what it runs: all of it
+    /// goes on. Answers how many attempts it holds.
+    pub fn recover(&mut self, worker: Incarnation, now: DateTime<Utc>) -> usize {
+        let held = self.held_by(worker);
+        for (step, open) in &held {
+            self.note_recovery(*step, *open, now);
+        }
+        if !held.is_empty() {
+            self.conclude(now);
+        }
+        held.len()
+    }
+
+    /// Takes all its attempts from `worker`, whose incarnation is over. Each is given to another worker as
     /// a new attempt, unless `budget` attempts of the step were lost before, or the operation is being
     /// stopped. Answers how many attempts it held.
     pub fn rescue(&mut self, worker: Incarnation, budget: u32, now: DateTime<Utc>) -> usize {
@@ -53,7 +67,8 @@ impl Run {
     }
 
     /// Whether the worker that has an attempt of `step` lost its lease.
-    pub(super) fn is_lost(&self, step: u32) -> bool {
+    #[must_use]
+    pub fn is_lost(&self, step: u32) -> bool {
         self.steps[step as usize].class() == StepState::UNRESPONSIVE
     }
 
@@ -76,12 +91,28 @@ impl Run {
         }
     }
 
+    pub(super) fn note_recovery(&mut self, step: u32, open: OpenAttempt, now: DateTime<Utc>) {
+        if self.is_lost(step) {
+            self.act(step, Action::RECOVER, open.named(), now);
+        }
+    }
+
     fn give_up(&mut self, step: u32, open: OpenAttempt, now: DateTime<Utc>) {
         let next = OpenAttempt::fresh(open.attempt + 1, now);
         self.set_open(step, Some(next));
         self.note_loss(step, open, now);
-        let last = if self.goes_on(step) { Action::GIVE_UP } else { Action::CANCEL };
-        self.act(step, last, open.named(), now);
+        if self.goes_on(step) {
+            let OpenAttempt { attempt, since, .. } = open;
+            self.changes.given_up.extend(open.holder.map(|worker| GivenUp {
+                step,
+                attempt,
+                worker,
+                since,
+            }));
+            self.act(step, Action::GIVE_UP, open.named(), now);
+        } else {
+            self.act(step, Action::CANCEL, open.named(), now);
+        }
         // A machine of one's own is back in the state that it was run for, with a failure.
         if self.stop.is_none() && self.steps[step as usize].class() == StepState::RUNNING {
             let fail = self.outcomes(step).fail;

@@ -11,6 +11,7 @@ mod claim;
 mod ends;
 mod expire;
 mod fork;
+mod gate;
 mod lose;
 #[cfg(test)]
 mod model;
@@ -71,6 +72,7 @@ impl Run {
     fn finish(&mut self, state: OperationState, now: DateTime<Utc>) {
         self.open.clear();
         self.notes.clear();
+        self.gated = false;
         self.close_stamps();
         self.enter(state, now);
     }

@@ -54,7 +54,8 @@ pub struct Stale {
 }
 
 impl Run {
-    /// Takes note of how an attempt ended.
+    /// Takes note of how an attempt ended; one that is Unresponsive recovers first. Whether the
+    /// incarnation of `worker` is over is for the caller to ask.
     ///
     /// # Errors
     /// [`Stale`] when `worker` does not hold that attempt; nothing is changed then.
@@ -83,14 +84,14 @@ impl Run {
         heard: Option<&Stamp>,
         now: DateTime<Utc>,
     ) -> Result<(), Stale> {
-        // Nor does it count what a worker says that lost its lease: it has killed what it ran.
         let open = self
             .open
             .get(&step)
             .copied()
             .filter(|open| open.attempt == attempt && open.holder == Some(worker))
-            .filter(|_| !self.is_lost(step))
             .ok_or(Stale { step, attempt, worker })?;
+        // What a worker says that nobody has heard of for a while tells that it lives.
+        self.note_recovery(step, open, now);
         if let Some(heard) = heard {
             self.hear(step, heard);
         }

@@ -111,6 +111,7 @@ pub(super) enum Move {
     Claim(usize),
     Settle(usize, Ending),
     Lose,
+    Recover,
     Rescue,
     Stop(Stop),
     Steer(Verb, Vec<u32>),
@@ -151,6 +152,7 @@ pub(super) fn moves(actions: Vec<Action>) -> impl Strategy<Value = Move> {
         6 => (1..4_usize).prop_map(Move::Claim),
         10 => (0..4_usize, ending).prop_map(|(which, ending)| Move::Settle(which, ending)),
         1 => Just(Move::Lose),
+        1 => Just(Move::Recover),
         1 => Just(Move::Rescue),
         8 => steer(actions),
         1 => any::<bool>().prop_map(Move::Pause),
@@ -228,11 +230,10 @@ impl Walk {
                     let stale = self.run.settle(n, attempt, worker, *ending, self.now);
                     assert!(stale.is_err() && self.run.version() == before);
                 }
-                let is_lost = self.run.steps()[n as usize].class() == StepState::UNRESPONSIVE;
-                let settled = self.run.settle(n, attempt, WORKER, *ending, self.now);
-                assert_eq!(settled.is_err(), is_lost);
+                self.run.settle(n, attempt, WORKER, *ending, self.now).unwrap();
             }
             Move::Lose => drop(self.run.lose(WORKER, self.now)),
+            Move::Recover => self.recover(),
             Move::Rescue => drop(self.run.rescue(WORKER, 1, self.now)),
             Move::Stop(reason) => {
                 self.ends.before_stop(&self.run);
@@ -250,6 +251,19 @@ impl Walk {
             }
         }
         self.check(was_final);
+    }
+
+    /// Who is heard of again goes on with all it has; another worker's attempts are not touched.
+    fn recover(&mut self) {
+        let held = |run: &Run| -> Vec<_> {
+            let held = run.open().iter().filter(|(_, open)| open.holder.is_some());
+            held.map(|(n, open)| (*n, *open)).collect()
+        };
+        let before = held(&self.run);
+        assert_eq!(self.run.recover(WORKER + 1, self.now), 0);
+        assert_eq!(self.run.recover(WORKER, self.now), before.len());
+        assert_eq!(held(&self.run), before, "the attempts are the same");
+        assert_eq!(self.run.count(StepState::UNRESPONSIVE), 0);
     }
 
     /// An operator's verb does what a trial of it says, to the steps that allow it and to no other.
@@ -327,6 +341,7 @@ impl Walk {
             open: self.run.open().clone(),
             notes: self.run.notes().clone(),
             paused: self.run.is_paused(),
+            gated: self.run.is_gated(),
             stamps: (!is_final).then(|| self.order.load(self.run.stamps())),
         };
         let mut again = Run::restore(self.run.id(), Arc::clone(self.run.jobset()), snapshot);

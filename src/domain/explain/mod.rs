@@ -25,6 +25,7 @@ pub use guards::{ClauseView, GroupView, GuardOf, GuardView, TermView};
 pub use moves::{Elsewhere, Move};
 
 use super::action::Action;
+use super::admission::Rate;
 use super::rollup;
 use super::run::Run;
 use super::state::{Phase, StepState};
@@ -36,7 +37,7 @@ pub const CAUSES_MAX: usize = 20;
 pub const STEPS_MAX: usize = 100;
 
 /// What has to be known beside the run.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Around {
     /// The time.
     pub now: DateTime<Utc>,
@@ -44,6 +45,37 @@ pub struct Around {
     pub deadline: Option<DateTime<Utc>>,
     /// The workers that could take attempts.
     pub workers: Workers,
+    /// What the operation waits for, if it has not been admitted yet.
+    pub gate: Option<Gate>,
+}
+
+/// What an operation that has not been admitted yet waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Gate {
+    /// A place under its concurrency key.
+    Place {
+        /// The key.
+        key: String,
+        /// How many may have places.
+        limit: u32,
+        /// How many have them.
+        held: u32,
+        /// The ids of some of those.
+        holders: Vec<String>,
+        /// How many stand before it in line.
+        ahead: u32,
+    },
+    /// Its turn under its rate limit.
+    Turn {
+        /// The key.
+        key: String,
+        /// How many may begin in which time.
+        rate: Rate,
+        /// When it is its turn, unless those before it go first or drop out.
+        at: DateTime<Utc>,
+        /// How many stand before it in line.
+        ahead: u32,
+    },
 }
 
 /// The workers that hold a lease.
@@ -164,8 +196,10 @@ pub fn operation(run: &Run, around: &Around) -> OperationExplained {
     let web = Web::spin(run, around.now, starts.iter().copied());
     let mut groups = web.groups();
     let is_live = !is_final && run.stop.is_none();
-    if run.paused && is_live && !groups.iter().any(|group| group.reason == Reason::Paused) {
-        groups.push(Grouped { reason: Reason::Paused, places: Vec::new() });
+    for (is_so, reason) in [(run.gated, Reason::Gated), (run.paused && is_live, Reason::Paused)] {
+        if is_so && !groups.iter().any(|group| group.reason == reason) {
+            groups.push(Grouped { reason, places: Vec::new() });
+        }
     }
     let counted = web.count(groups, starts.len());
     let more = counted.len().saturating_sub(CAUSES_MAX);

@@ -22,7 +22,7 @@ fn start() -> DateTime<Utc> {
 }
 
 fn around(now: DateTime<Utc>) -> Around {
-    Around { now, deadline: None, workers: Workers { live: 1, slots: 4 } }
+    Around { now, deadline: None, workers: Workers { live: 1, slots: 4 }, gate: None }
 }
 
 /// What must hold of what is said about any run; the random walks ask it after every command.

@@ -32,6 +32,8 @@ pub(super) enum Reason {
     AtMost(u32),
     /// The operation is paused.
     Paused,
+    /// The operation has not been admitted yet.
+    Gated,
     /// The operation is being stopped.
     Stopping,
     /// Its turn comes at the end of the operation.
@@ -46,9 +48,12 @@ impl Reason {
     /// Whether steps that have it are told together.
     const fn is_shared(&self) -> bool {
         match self {
-            Self::NoSlot | Self::AtMost(_) | Self::Paused | Self::Stopping | Self::Cancelled => {
-                true
-            }
+            Self::NoSlot
+            | Self::AtMost(_)
+            | Self::Paused
+            | Self::Gated
+            | Self::Stopping
+            | Self::Cancelled => true,
             Self::Ended
             | Self::Closed
             | Self::Person(_)
@@ -403,6 +408,9 @@ pub(super) fn waiting_for(run: &Run, n: u32, now: DateTime<Utc>) -> Option<Vec<R
     let due = run.queue.due(n);
     let mut reasons: Vec<Reason> =
         due.filter(|due| *due > now).map(Reason::Timer).into_iter().collect();
+    if run.gated {
+        reasons.push(Reason::Gated);
+    }
     if run.paused && run.stop.is_none() {
         reasons.push(Reason::Paused);
     }

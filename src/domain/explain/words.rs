@@ -5,8 +5,9 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::guards::Tally;
 use super::terms::{for_each_alive, for_each_dead};
 use super::web::{Grouped, Reason, Web, moving_verbs};
-use super::{Around, Because, Kind};
+use super::{Around, Because, Gate, Kind};
 use crate::domain::action::Action;
+use crate::domain::admission::Rate;
 use crate::domain::definition::Work;
 use crate::domain::duration;
 use crate::domain::guard::Term;
@@ -132,6 +133,9 @@ fn join(parts: impl IntoIterator<Item = String>, word: &str) -> String {
 fn cause(web: &Web<'_>, group: &Grouped, around: &Around) -> Because {
     let run = web.run;
     let steps: Vec<u32> = group.places.iter().take(NAMES_MAX).map(|at| web.step(*at)).collect();
+    if group.reason == Reason::Gated {
+        return gated(around);
+    }
     // A pause is told even if it keeps no step; its words name none.
     let because = reason_words(run, steps.first().copied().unwrap_or(0), &group.reason);
     let workers =
@@ -150,6 +154,41 @@ fn cause(web: &Web<'_>, group: &Grouped, around: &Around) -> Because {
         _ => because.message,
     };
     Because { step: None, message, ..because }
+}
+
+/// What an operation that has not been admitted yet waits for.
+fn gated(around: &Around) -> Because {
+    let before = |ahead: u32| match ahead {
+        0 => String::new(),
+        1 => "; 1 operation stands before it in line".to_owned(),
+        ahead => format!("; {ahead} operations stand before it in line"),
+    };
+    let (kind, message, until) = match &around.gate {
+        None => (Kind::Operation, "the operation is about to be admitted".to_owned(), None),
+        Some(Gate::Place { key, limit, held, holders, ahead }) => {
+            let more = (*held as usize).saturating_sub(holders.len());
+            let more = (more > 0).then(|| format!("{more} more"));
+            let by = join(holders.iter().cloned().chain(more), "and");
+            let held = match held {
+                0 => String::new(),
+                1 => format!(": 1 of {limit} is held by {by}"),
+                held => format!(": {held} of {limit} are held by {by}"),
+            };
+            let before = before(*ahead);
+            let message = format!("it waits for the concurrency key `{key}`{held}{before}");
+            (Kind::Operation, message, None)
+        }
+        Some(Gate::Turn { key, rate: Rate { limit, per }, at, ahead }) => {
+            let per = duration::print(per.to_std().unwrap_or_default());
+            let message = format!(
+                "it waits for the rate limit `{key}` of {limit} per {per} until {}{}",
+                time(*at),
+                before(*ahead)
+            );
+            (Kind::Timer, message, Some(*at))
+        }
+    };
+    Because { kind, step: None, message, verbs: Vec::new(), until, via: Vec::new(), steps: None }
 }
 
 const PAUSED: &str = "the operation is paused as a whole, so nothing new starts: resume it";
@@ -271,6 +310,10 @@ fn reason_words(run: &Run, n: u32, reason: &Reason) -> Because {
             step: None,
             verbs: vec![Action::RESUME],
             ..plain(Kind::Operation, PAUSED.to_owned())
+        },
+        Reason::Gated => Because {
+            step: None,
+            ..plain(Kind::Operation, "the operation was not admitted".to_owned())
         },
         Reason::Stopping => {
             Because { step: None, ..plain(Kind::Operation, stopping(run).to_owned()) }

@@ -48,6 +48,7 @@ const RULES: &[Rule] = &[
     rule(S::RUNNING,      A::FORGIVE,   S::SKIPPED,      Worker),
 
     rule(S::RUNNING,      A::LOSE,      S::UNRESPONSIVE, Lease),
+    rule(S::UNRESPONSIVE, A::RECOVER,   S::RUNNING,      Lease),
     rule(S::UNRESPONSIVE, A::REQUEUE,   S::WAITING,      Lease),
     rule(S::UNRESPONSIVE, A::GIVE_UP,   S::FAILED,       Lease),
 

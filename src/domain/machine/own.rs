@@ -147,7 +147,8 @@ impl<'a> Builder<'a> {
     }
 
     fn action(&mut self, path: &str, name: &str) -> Option<Action> {
-        if let Some(built_in) = Action::parse(name) {
+        // `recover` came later than the first machines that declared an action of that name.
+        if let Some(built_in) = Action::parse(name).filter(|action| *action != Action::RECOVER) {
             if FREE.contains(&built_in) {
                 return Some(built_in);
             }
@@ -199,6 +200,7 @@ impl<'a> Builder<'a> {
         }
         rules.push(rule(ready, Action::CANCEL, StepState::CANCELLED, Actor::Operator));
         let lost = StepState::UNRESPONSIVE;
+        rules.push(rule(lost, Action::RECOVER, lost, Actor::Lease).back());
         rules.push(rule(lost, Action::REQUEUE, lost, Actor::Lease).back());
         rules.push(rule(lost, Action::GIVE_UP, lost, Actor::Lease).back());
         rules.push(rule(lost, Action::CANCEL, StepState::CANCELLED, Actor::Operator));

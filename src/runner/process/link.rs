@@ -24,7 +24,9 @@ use tracing::{error, warn};
 
 use super::cgroup::{Ground, GroundSettings};
 use super::wire::{self, Refusal, Report, Stage};
-use super::{PASSED_MAX, Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote};
+use super::{
+    Fence, PASSED_MAX, Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote,
+};
 
 /// How many processes may be between request and start. The descriptors of each are in flight, and
 /// the kernel limits those.
@@ -54,6 +56,7 @@ pub struct Zygote {
     ground: Arc<Ground>,
     null: File,
     held: Option<OwnedFd>,
+    fence: Fence,
     starting: Semaphore,
     link: tokio::sync::Mutex<Arc<Link>>,
 }
@@ -103,8 +106,19 @@ impl Zygote {
         let ground = Arc::new(ground);
         let link = Link::start(exe, &ground, held.as_ref())?;
         let link = tokio::sync::Mutex::new(Arc::new(link));
+        let fence = Fence::new().map_err(|source| StartError::Host {
+            exe: exe.into(),
+            action: "make a timer",
+            source,
+        })?;
         let (exe, starting) = (exe.into(), Semaphore::new(STARTING_MAX));
-        Ok(Zygote { exe, ground, null, held, starting, link })
+        Ok(Zygote { exe, ground, null, held, fence, starting, link })
+    }
+
+    /// The moment by which all its processes end. Nobody has set it at first, and it never comes.
+    #[must_use]
+    pub const fn fence(&self) -> &Fence {
+        &self.fence
     }
 
     /// Starts a process. A zygote that has died is replaced first.
@@ -159,6 +173,7 @@ impl Zygote {
         let mut parcel = vec![
             theirs.as_fd(),
             memory.as_fd(),
+            self.fence.as_fd(),
             taken(0),
             taken(1),
             their_stdin.as_ref().map_or(null, AsFd::as_fd),

@@ -24,6 +24,8 @@
 //!   end as sockets and pipes that close. What a killed monitor leaves falls to the zygote, what a
 //!   killed zygote leaves falls to the worker; both sweep, and the step's end is [`Exit::Lost`]:
 //!   an incident, because a step's own processes are the likeliest to have killed its monitor.
+//! - Whoever stands still takes nothing along, so what runs has a time by which it ends (`fence`):
+//!   every monitor kills its step by itself when the worker has not put that off.
 //! - Worker and monitor talk over a socket pair per step, handed over with the step's pipes. No
 //!   message passes through the zygote but the one that starts a step, and the specification lies
 //!   in a file in memory, so its size is limited only by what the system can execute.
@@ -60,7 +62,7 @@
 //!   and a set-user-id program can refuse the signals of an ordinary user (not those of its control
 //!   group). `sandbox` is the answer to both.
 //! - Filters of system calls (seccomp): they break programs in ways that their authors cannot see.
-//! - Deadlines and grace times: they are decisions of the caller, who asks for a signal, waits, and
+//! - Deadlines of steps and grace times: they are decisions of the caller, who asks for a signal, waits, and
 //!   asks for [`Process::kill_tree`].
 //! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone. Only
 //!   where the worker dies the monitor saves what is in them, if it is told where to ([`Rescue`]).
@@ -69,6 +71,7 @@ mod cgroup;
 mod child;
 mod error;
 mod examine;
+mod fence;
 mod launch;
 mod limits;
 mod link;
@@ -86,6 +89,7 @@ pub use cgroup::{GroundChoice, GroundSettings};
 pub use child::{Ended, Exit, Process};
 pub use error::{SpawnError, StartError};
 pub use examine::{Rung, examine};
+pub use fence::{Fence, since_boot};
 pub use limits::Limit;
 pub use link::Zygote;
 pub use nix::sys::signal::Signal;

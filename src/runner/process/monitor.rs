@@ -29,7 +29,7 @@ use super::rescue::Rescuer;
 use super::spec::{Plan, read_memory};
 use super::sys::{self, Patience};
 use super::wire::{self, Refusal, Report, Request, Stage};
-use super::{Confinement, Ended, Exit, sweep};
+use super::{Confinement, Ended, Exit, fence, sweep};
 
 /// What starts a step.
 pub(super) struct Job {
@@ -37,6 +37,8 @@ pub(super) struct Job {
     pub(super) channel: OwnedFd,
     /// The specification, in memory.
     pub(super) spec: File,
+    /// The moment by which the step ends.
+    pub(super) fence: OwnedFd,
     /// What the worker takes from 1 and 2, for a rescue.
     pub(super) taken: [OwnedFd; 2],
     /// What becomes 0, 1, 2 and so on of the step.
@@ -51,11 +53,11 @@ pub(super) fn run(
     lifeline: &PipeReader,
     ground: &Ground,
 ) -> Result<Infallible, io::Error> {
-    let Job { channel, spec, taken, descriptors } = job;
+    let Job { channel, spec, fence, taken, descriptors } = job;
     let begun = Instant::now();
     let prepared = prepare();
-    let started =
-        prepared.and_then(|signals| Ok((signals, start(&spec, &descriptors, taken, ground)?)));
+    let started = prepared
+        .and_then(|signals| Ok((signals, start(&spec, &fence, &descriptors, taken, ground)?)));
     let (signals, Started { step, group, rescuer }) = match started {
         Ok(started) => started,
         Err(refusal) => {
@@ -71,7 +73,7 @@ pub(super) fn run(
     let mut family = Family { step, group, begun, end: None, swept: 0, signalled: false };
     // The worker may have gone: the watch sees that too.
     let _ = wire::send_message(&channel, &Report::Started { pid });
-    let orphaned = family.watch(&channel, &signals, lifeline)?;
+    let orphaned = family.watch(&channel, &signals, lifeline, &fence)?;
     family.sweep()?;
     let ended = family.report();
     if let Some(group) = &family.group {
@@ -106,6 +108,7 @@ struct Started {
 /// Starts the step, in a control group of its own where it asks for one.
 fn start(
     spec: &File,
+    fence: &OwnedFd,
     descriptors: &[OwnedFd],
     taken: [OwnedFd; 2],
     ground: &Ground,
@@ -125,6 +128,9 @@ fn start(
     let rescuer = rescuer.transpose().map_err(of_io)?;
     let Confinement { limits, demanded, .. } = &plan.confinement;
     let group = Group::make(ground, Pid::this(), limits, demanded.cgroup)?;
+    if fence::has_passed(fence.as_fd()) {
+        return Err(Refusal::new(Stage::Host, Errno::ETIMEDOUT, "start it while the lease lasts"));
+    }
     let launched = launch::start(&program, &plan, &descriptors, group.as_ref());
     if let (Err(_), Some(group)) = (&launched, &group) {
         group.remove();
@@ -172,19 +178,24 @@ impl Family {
         channel: &OwnedFd,
         signals: &SignalFd,
         lifeline: &PipeReader,
+        fence: &OwnedFd,
     ) -> nix::Result<bool> {
         loop {
-            let mut ready = [signals.as_fd(), channel.as_fd(), lifeline.as_fd()]
+            let mut ready = [signals.as_fd(), channel.as_fd(), lifeline.as_fd(), fence.as_fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             match poll(&mut ready, PollTimeout::NONE) {
                 Err(Errno::EINTR) => continue,
                 outcome => outcome?,
             };
-            let [child, asked, orphaned] = ready.map(|fd| fd.any().unwrap_or(true));
+            let [child, asked, orphaned, overdue] = ready.map(|fd| fd.any().unwrap_or(true));
             if orphaned {
                 return Ok(true);
             }
             if child && self.reap(signals)? {
+                return Ok(false);
+            }
+            if overdue {
+                self.signalled = true;
                 return Ok(false);
             }
             if asked {

@@ -18,9 +18,9 @@ use super::Ended;
 use super::limits::Limit;
 use crate::domain::definition::Wall;
 
-/// How many descriptors start a step, at the least: its channel, its specification, what the worker
-/// takes from its 1 and 2, and its 0, 1 and 2.
-pub(super) const PARCEL_MIN: usize = 7;
+/// How many descriptors start a step, at the least: its channel, its specification, the fence, what
+/// the worker takes from its 1 and 2, and its 0, 1 and 2.
+pub(super) const PARCEL_MIN: usize = 8;
 
 /// How many there are with those that the caller passes.
 pub(super) const PARCEL_MAX: usize = PARCEL_MIN + super::PASSED_MAX;

@@ -116,10 +116,10 @@ fn open_parcel(parcel: Parcel) -> Option<Job> {
     let is_whole = parcel.arrived.len() == parcel.sent && parcel.sent >= wire::PARCEL_MIN;
     let mut arrived = parcel.arrived.into_iter();
     let channel = arrived.next()?;
-    match (arrived.next(), arrived.next(), arrived.next()) {
-        (Some(spec), Some(out), Some(err)) if is_whole => {
+    match (arrived.next(), arrived.next(), arrived.next(), arrived.next()) {
+        (Some(spec), Some(fence), Some(out), Some(err)) if is_whole => {
             let (spec, taken) = (File::from(spec), [out, err]);
-            Some(Job { channel, spec, taken, descriptors: arrived.collect() })
+            Some(Job { channel, spec, fence, taken, descriptors: arrived.collect() })
         }
         _ => {
             refuse(&channel, Errno::EMFILE);

@@ -164,8 +164,19 @@ fn drawn() -> impl Strategy<Value = (Definition, Arc<Jobset>)> {
 enum Move {
     Claim,
     Settle(usize, bool),
-    Lose(bool),
+    Lose(Then),
     Act(usize, &'static str),
+}
+
+/// What becomes of the attempts of a worker that was lost.
+#[derive(Clone, Copy, Debug)]
+enum Then {
+    /// It is heard of in time.
+    Recover,
+    /// Others may take them.
+    Requeue,
+    /// Too many were lost.
+    GiveUp,
 }
 
 fn moves() -> impl Strategy<Value = Move> {
@@ -173,7 +184,7 @@ fn moves() -> impl Strategy<Value = Move> {
     prop_oneof![
         6 => Just(Move::Claim),
         6 => (0..STEPS, prop::bool::weighted(0.6)).prop_map(|(which, good)| Move::Settle(which, good)),
-        1 => any::<bool>().prop_map(Move::Lose),
+        1 => prop::sample::select(vec![Then::Recover, Then::Requeue, Then::GiveUp]).prop_map(Move::Lose),
         5 => (0..STEPS, action).prop_map(|(step, action)| Move::Act(step, action)),
     ]
 }
@@ -240,7 +251,7 @@ impl Both {
                 let place = self.place(*n);
                 self.naive.settle(&mut self.situation, place, is_good);
             }
-            Move::Lose(again) => return self.lose(again),
+            Move::Lose(then) => return self.lose(then),
             Move::Act(n, action) => {
                 let Some(action) = self.run.jobset().action(action) else { return };
                 let to = naive.allowed(&self.situation, n, self.run.jobset().action_name(action));
@@ -260,12 +271,21 @@ impl Both {
         self.agree(&format!("{step:?}"));
     }
 
-    /// The worker is lost; `again`: others may take what it had.
-    fn lose(&mut self, again: bool) {
+    /// The worker is lost.
+    fn lose(&mut self, then: Then) {
         let before = self.situation.states.clone();
         self.run.lose(WORKER, self.now);
         Naive::silence(&mut self.situation);
         self.agree("the loss");
+        let again = match then {
+            Then::Recover => {
+                self.run.recover(WORKER, self.now);
+                Naive::hear(&mut self.situation, &before);
+                return self.agree("the recovery");
+            }
+            Then::Requeue => true,
+            Then::GiveUp => false,
+        };
         self.run.rescue(WORKER, if again { 1_000 } else { 0 }, self.now);
         let mut places: Vec<usize> = (0..STEPS).collect();
         places.sort_by_key(|place| self.numbers[*place]);

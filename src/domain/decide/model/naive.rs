@@ -299,6 +299,14 @@ impl Naive {
         }
     }
 
+    /// The worker was heard of again: what it runs is in the state that it was run for.
+    pub(super) fn hear(now: &mut Situation, before: &[String]) {
+        for (state, before) in now.states.iter_mut().zip(before).filter(|(state, _)| *state == LOST)
+        {
+            state.clone_from(before);
+        }
+    }
+
     /// The worker is lost with all its attempts; `again`: others may take them.
     pub(super) fn lose(&self, now: &mut Situation, n: usize, again: bool) {
         match now.attempts[n] {
