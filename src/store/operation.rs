@@ -138,7 +138,7 @@ async fn stamps(
 
 /// The live operations with an attempt that `worker` holds.
 pub(super) async fn held_by(
-    connection: &mut PgConnection,
+    connection: impl PgExecutor<'_>,
     worker: Incarnation,
 ) -> Result<Vec<Uuid>, StoreError> {
     // The bytes may be found by accident, but not at the place of a holder in what is no note

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::FromRow;
 use sqlx::types::Json;
-use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
@@ -308,13 +308,12 @@ impl Store {
     /// # Errors
     /// As for any statement.
     pub async fn forget_worker(&self, worker: Incarnation) -> Result<(), StoreError> {
-        let mut connection = self.read.acquire().await?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.read.begin().await?;
         sqlx::query("delete from worker where id = $1")
             .bind(worker)
             .execute(&mut *transaction)
             .await?;
-        if !held_by(&mut transaction, worker).await?.is_empty() {
+        if !held_by(&mut *transaction, worker).await?.is_empty() {
             return Ok(transaction.rollback().await?);
         }
         sqlx::query("delete from stop_order where worker = $1")
@@ -329,7 +328,7 @@ impl Store {
     /// # Errors
     /// As for any statement.
     pub async fn held_by(&self, worker: Incarnation) -> Result<Vec<Uuid>, StoreError> {
-        held_by(&mut *self.read.acquire().await?, worker).await
+        held_by(&self.read, worker).await
     }
 
     /// How many incarnations beside these hold a lease.
