@@ -120,6 +120,7 @@ impl From<EngineError> for ApiError {
         let message = error.to_string();
         match error {
             EngineError::Unavailable => Self::unavailable("DatabaseUnavailable", message),
+            EngineError::ReadOnly(_) => Self::unavailable("DatabaseReadOnly", message),
             EngineError::Overloaded => Self::unavailable("Overloaded", message),
             EngineError::ShuttingDown => Self::unavailable("ShuttingDown", message),
             EngineError::NotFound | EngineError::Forgotten(_) => Self::not_found(message),

@@ -27,7 +27,8 @@ pub(super) async fn live() -> Json<Value> {
     Json(json!({"status": "ok", "version": env!("CARGO_PKG_VERSION")}))
 }
 
-/// Whether the process can serve: 503 while the database is away or the server shuts down.
+/// Whether the process can serve: 503 while the database is away or takes no writes, or the server
+/// shuts down.
 #[utoipa::path(
     get,
     path = "/readyz",
@@ -39,8 +40,9 @@ pub(super) async fn ready(State(state): State<ApiState>) -> Result<Json<Value>, 
     if state.draining.is_cancelled() {
         return Err(EngineError::ShuttingDown.into());
     }
-    match tokio::time::timeout(PATIENCE, state.engine.store().now()).await {
-        Ok(Ok(_)) => Ok(Json(json!({"status": "ok"}))),
+    match tokio::time::timeout(PATIENCE, state.engine.check_writable()).await {
+        Ok(Ok(())) => Ok(Json(json!({"status": "ok"}))),
+        Ok(Err(error @ EngineError::ReadOnly(_))) => Err(error.into()),
         Ok(Err(_)) | Err(_) => Err(EngineError::Unavailable.into()),
     }
 }

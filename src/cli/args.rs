@@ -10,6 +10,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use nix::unistd::{Uid, User, gethostname};
 use serde_json::Value;
 
+use super::backup::{BackupArgs, RestoreArgs};
 use super::check::CheckArgs;
 use super::completions::CompletionsArgs;
 use super::db::DbArgs;
@@ -89,6 +90,16 @@ pub(super) enum Command {
     Token(TokenArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
+    /// Write everything to a file, while the server runs or not
+    ///
+    /// The copy is that of one moment, whoever writes meanwhile. The private PostgreSQL only: another
+    /// one has its own ways (`pg_dump`, archives of its log).
+    Backup(BackupArgs),
+    /// Make a private PostgreSQL from such a file, in a data folder that has none
+    ///
+    /// What ran when the file was written is given to other workers, or ends as it would if its worker
+    /// had been lost.
+    Restore(RestoreArgs),
     /// Try what this host offers to contain steps with, and say what is missing
     ///
     /// Each part is tried for real. The exit code is 0 when steps can run at all, whatever else is

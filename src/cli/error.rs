@@ -11,8 +11,8 @@ use super::HostError;
 use super::output::Output;
 use crate::client::ClientError;
 use crate::domain::Problem;
-use crate::engine::StoreError;
 use crate::postgres::{ClusterError, FetchError};
+use crate::store::StoreError;
 use crate::wire::{Detail, ErrorBody, ErrorEnvelope};
 
 /// The input was rejected.
@@ -45,6 +45,11 @@ pub(super) enum CliError {
     Store(#[from] StoreError),
     #[error("there is no private PostgreSQL in {0} yet: `mother serve` or `mother run` makes one")]
     NoCluster(String),
+    #[error(
+        "there is a database with data in {0}, and nothing is ever restored over data: name an empty \
+         folder with --data-dir"
+    )]
+    HasData(String),
     #[error("the server ended before the operation did; nothing is lost: start `mother serve`")]
     HostEnded,
     #[error("interrupted")]
@@ -91,6 +96,7 @@ impl CliError {
             | Self::Host(_)
             | Self::Store(_)
             | Self::NoCluster(_)
+            | Self::HasData(_)
             | Self::HostEnded
             | Self::Io(_) => NOT_POSSIBLE,
         }
@@ -110,8 +116,9 @@ impl CliError {
             Self::Cluster(_)
             | Self::Fetch(_)
             | Self::Host(_)
-            | Self::Store(_)
-            | Self::NoCluster(_) => ("CannotStart", None, Vec::new()),
+            | Self::NoCluster(_)
+            | Self::HasData(_)
+            | Self::Store(_) => ("CannotStart", None, Vec::new()),
             Self::Interrupted => ("Interrupted", None, Vec::new()),
             Self::Io(_) => ("InputOutput", None, Vec::new()),
         };

@@ -266,7 +266,8 @@ impl Host {
         };
         let (url, keeper) = database(&settings).await?;
         let statement_timeout = settings.statement_timeout;
-        let store = Store::new(&StoreSettings { statement_timeout, ..StoreSettings::new(url) })?;
+        let store_settings = StoreSettings { statement_timeout, ..StoreSettings::new(url) };
+        let store = Store::open(&store_settings).await?;
         store.migrate().await?;
         let engine_settings = EngineSettings {
             limits: settings.limits,

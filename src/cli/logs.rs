@@ -21,6 +21,8 @@ pub(super) fn start(cli: &Cli) -> Result<(), CliError> {
         | Command::Interactive(_)
         | Command::Token(_)
         | Command::Db(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
         | Command::Doctor(_)
         | Command::Completions(_) => "warn",
     };

@@ -14,6 +14,7 @@
 //! | 130 | interrupted by Ctrl-C |
 
 mod args;
+mod backup;
 mod causality;
 mod check;
 mod completions;
@@ -76,6 +77,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<ExitCode, CliError> {
         Command::Interactive(args) => interactive::interactive(&global, args, output).await,
         Command::Token(args) => token::token(&global, args, output).await,
         Command::Db(args) => db::db(&global, &args, output).await,
+        Command::Backup(args) => backup::backup(&global, &args, output).await,
+        Command::Restore(args) => backup::restore(&global, &args, output).await,
         Command::Doctor(args) => doctor::doctor(&global, &args, output).await,
         Command::Completions(args) => completions::completions(&args),
     }

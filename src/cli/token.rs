@@ -69,7 +69,7 @@ pub(super) async fn token(
 }
 
 async fn on_database(url: String, command: TokenCommand, output: Output) -> Result<(), CliError> {
-    let store = Store::new(&StoreSettings::new(url))?;
+    let store = Store::open(&StoreSettings::new(url)).await?;
     store.migrate().await?;
     match command {
         TokenCommand::Create { role, name, expires } => {

@@ -21,7 +21,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use serde_json::{Value, json};
-use sqlx::{Connection, PgConnection};
+use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::command::{Admit, Ask, Command, StopAsked, Verdict};
@@ -123,7 +123,7 @@ impl Shared {
 
     async fn pass(&self, more: BTreeSet<String>) -> Result<Passed, EngineError> {
         let mut connection = self.store.writer().await?;
-        let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+        let mut transaction = self.store.begin(&mut connection).await?;
         let now = self.store.begin_admission(&mut transaction).await?;
         let mut pass = Pass::new(&self.store, now, more);
         let mut due = pass.take_due(&mut transaction).await?;

@@ -7,7 +7,7 @@ use crate::domain::Problem;
 use crate::domain::decide::Stale;
 use crate::domain::duration;
 use crate::odata::ErrorKind;
-use crate::store::{KeyKind, StoreError};
+use crate::store::{KeyKind, StoreError, WriteBar};
 
 /// Why a command was not carried out. Nothing was changed then.
 #[derive(Debug, Error)]
@@ -15,6 +15,9 @@ pub enum EngineError {
     /// The database cannot be reached.
     #[error("the database does not answer; try again later")]
     Unavailable,
+    /// The database takes no writes.
+    #[error("the database takes no writes: {0}; try again later")]
+    ReadOnly(WriteBar),
     /// More commands wait than are taken.
     #[error("too many requests wait for the database; try again later")]
     Overloaded,
@@ -104,6 +107,14 @@ pub enum EngineError {
     Store(#[source] StoreError),
 }
 
+impl EngineError {
+    /// Whether the same command may be carried out once the database is what it was.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Unavailable | Self::ReadOnly(_))
+    }
+}
+
 fn no_attempt(attempt: u32, last: u32) -> String {
     match last {
         0 => "the step has had no attempt yet".to_owned(),
@@ -117,6 +128,10 @@ impl From<StoreError> for EngineError {
             StoreError::Unavailable(source) => {
                 tracing::warn!(error = %source, "the database does not answer");
                 Self::Unavailable
+            }
+            StoreError::ReadOnly(bar) => {
+                tracing::debug!(reason = %bar, "the database takes no writes");
+                Self::ReadOnly(bar)
             }
             StoreError::BadExpression { kind, message, source } => {
                 tracing::debug!(error = ?source, "a question has no answer");

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::Connection;
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
 use tokio::sync::{Notify, mpsc};
@@ -24,7 +23,7 @@ use super::error::EngineError;
 use super::idempotency::Keys;
 use super::turn::Turn;
 use crate::domain::Run;
-use crate::store::{Claimable, StoreError};
+use crate::store::{Offer, StoreError};
 
 /// Commands per batch.
 const BATCH_MAX: usize = 500;
@@ -144,14 +143,14 @@ impl Lane {
                         return fail(commands, || EngineError::Overloaded);
                     }
                 }
-                Err(EngineError::Unavailable) => {
+                Err(error) if error.is_outage() => {
                     self.connection = None;
                     self.runs.clear();
                     failures += 1;
                     if failures > FAILURES_MAX || began.elapsed() > FAILURE_PATIENCE {
                         self.shared.lanes[self.index].look();
                         self.shared.look_again();
-                        return fail(commands, || EngineError::Unavailable);
+                        return fail(commands, || outage(&error));
                     }
                     tokio::time::sleep(FAILURE_WAIT).await;
                 }
@@ -191,24 +190,22 @@ impl Lane {
             self.connection = Some(connection);
             return Ok(());
         }
-        let outcome = if offers.is_empty() {
-            // A slot that became free just now is for the next turn, which looks who is first.
-            let found = (!has_backlog).then(Found::default);
-            let turn = self.decide(commands, found, &mut connection, again).await?;
+        // A slot that became free just now is for the next turn, which looks who is first.
+        let nothing = (!has_backlog).then(Found::default);
+        let outcome = if offers.is_empty() && !shared.store.is_pooled() {
+            let turn = self.decide(commands, nothing, &mut connection, again).await?;
             match turn.store(&mut connection).await {
                 Ok(()) => Ok(turn),
                 Err(error) => Err((turn, error)),
             }
         } else {
-            if handle.due.swap(false, Ordering::Relaxed) {
-                shared.store.put_due().await?;
-            }
-            let part = (self.index, shared.lanes.len());
-            let mut transaction = connection.begin().await.map_err(StoreError::from)?;
-            let claimable = shared.store.lock_claimable(&mut transaction, part, &offers).await?;
-            let found = Found { offers, claimable };
-            handle.ready.store(found.is_full(), Ordering::Relaxed);
-            let turn = self.decide(commands, Some(found), &mut transaction, again).await?;
+            let mut transaction = shared.store.begin(&mut connection).await?;
+            let found = if offers.is_empty() {
+                nothing
+            } else {
+                Some(self.look_for(offers, &mut transaction).await?)
+            };
+            let turn = self.decide(commands, found, &mut transaction, again).await?;
             match turn.store(&mut transaction).await {
                 Ok(()) => match transaction.commit().await {
                     Ok(()) => Ok(turn),
@@ -238,6 +235,24 @@ impl Lane {
                 Err(error.into())
             }
         }
+    }
+
+    /// What the queue has for the free slots.
+    async fn look_for(
+        &self,
+        offers: Vec<Offer>,
+        connection: &mut sqlx::PgConnection,
+    ) -> Result<Found, EngineError> {
+        let (store, lanes) = (&self.shared.store, &self.shared.lanes);
+        let handle = &lanes[self.index];
+        if handle.due.swap(false, Ordering::Relaxed) {
+            store.put_due().await?;
+        }
+        let part = (self.index, lanes.len());
+        let claimable = store.lock_claimable(connection, part, &offers).await?;
+        let found = Found { offers, claimable };
+        handle.ready.store(found.is_full(), Ordering::Relaxed);
+        Ok(found)
     }
 
     /// Decides on the commands, and on what to claim: of what they change, and of what was `found` in
@@ -327,6 +342,14 @@ impl Lane {
             self.runs.clear();
         }
     }
+}
+
+/// The same outage, for each of many.
+fn outage(error: &EngineError) -> EngineError {
+    if let EngineError::ReadOnly(bar) = error {
+        return EngineError::ReadOnly(*bar);
+    }
+    EngineError::Unavailable
 }
 
 fn fail(commands: Vec<Command>, mut error: impl FnMut() -> EngineError) {

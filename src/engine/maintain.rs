@@ -25,6 +25,8 @@ const PARTITIONS_EVERY: Duration = Duration::from_hours(1);
 const FORGOTTEN_MAX: i64 = 10_000;
 /// Deadlines dealt with at once.
 const OVERDUE_MAX: i64 = 500;
+/// A queue with so many dead rows is made anew. Vacuum keeps it below that where it can.
+const DEAD_MIN: i64 = 200_000;
 
 /// Maintains until the engine stops.
 pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
@@ -53,6 +55,8 @@ pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
 impl Shared {
     /// Does what is to be done now; answers when to look again.
     async fn look_after(self: &Arc<Self>, duty: &Duty) -> Result<Duration, EngineError> {
+        // Also finds out that the address leads to another database now.
+        self.store.check_writable().await?;
         if self.store.put_due().await? {
             self.look();
         }
@@ -64,6 +68,7 @@ impl Shared {
         self.rescue().await?;
         self.expire().await?;
         self.forget_keys().await?;
+        self.store.compact_queues(DEAD_MIN).await?;
         // A worker is lost the moment its lease runs out, and over as soon as it may be.
         let expiry = self.store.next_expiry().await?.map(|left| left + Duration::from_millis(1));
         Ok(expiry.map_or(usual, |expiry| expiry.min(usual)))

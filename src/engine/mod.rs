@@ -342,6 +342,14 @@ impl Engine {
         &self.shared.store
     }
 
+    /// Says whether commands can be carried out.
+    ///
+    /// # Errors
+    /// [`EngineError::ReadOnly`], [`EngineError::Unavailable`].
+    pub async fn check_writable(&self) -> Result<(), EngineError> {
+        Ok(self.shared.store.check_writable().await?)
+    }
+
     /// The time by the clock of the database.
     #[must_use]
     pub fn now(&self) -> DateTime<Utc> {

@@ -187,8 +187,15 @@ pub(super) async fn speak(shared: Arc<Shared>) {
     }
 }
 
-/// Hears what other processes tell until the engine stops.
+/// Hears what other processes tell until the engine stops. Behind a pooler nothing is to be heard, so
+/// it is looked.
 pub(super) async fn hear(shared: Arc<Shared>) {
+    while shared.store.is_pooled() {
+        tokio::select! {
+            () = tokio::time::sleep(shared.settings.poll_interval) => shared.look_everywhere(),
+            () = shared.stopped.cancelled() => return,
+        }
+    }
     loop {
         tokio::select! {
             () = hear_until_error(&shared) => {}

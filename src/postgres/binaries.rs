@@ -34,13 +34,38 @@ impl Binaries {
     /// # Errors
     /// `postgres --version` cannot be run, or fails.
     pub(super) async fn of(dir: PathBuf) -> Result<Self, ClusterError> {
-        let mut command = std::process::Command::new(dir.join("postgres"));
-        command.arg("--version").env("LC_ALL", "C");
-        let said = run(command, "").await?;
-        // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"; a beta says "18beta1".
-        let version = said.split(") ").nth(1).unwrap_or_default();
-        Ok(Self { dir, major: leading_number(version) })
+        let major = major_of(&dir.join("postgres")).await?;
+        Ok(Self { dir, major })
     }
+
+    /// The path of a program that is not needed to serve, and that packages may keep elsewhere. It is
+    /// of the same major version.
+    ///
+    /// # Errors
+    /// [`ClusterError::ProgramMissing`].
+    pub(super) async fn other_program(
+        &self,
+        data_dir: &Path,
+        name: &'static str,
+    ) -> Result<PathBuf, ClusterError> {
+        for dir in std::iter::once(self.dir.clone()).chain(search_order(data_dir)) {
+            let program = dir.join(name);
+            if program.is_file() && major_of(&program).await.is_ok_and(|major| major == self.major)
+            {
+                return Ok(program);
+            }
+        }
+        Err(ClusterError::ProgramMissing { name, major: self.major })
+    }
+}
+
+/// Asks a program for its major version.
+async fn major_of(program: &Path) -> Result<u32, ClusterError> {
+    let mut command = std::process::Command::new(program);
+    command.arg("--version").env("LC_ALL", "C");
+    let said = run(command, "").await?;
+    // "postgres (PostgreSQL) 15.18 (Debian 15.18-0+deb12u1)"; a beta says "18beta1".
+    Ok(leading_number(said.split(") ").nth(1).unwrap_or_default()))
 }
 
 /// The binaries for a cluster: of its major version, or the first found for a new cluster.

@@ -115,6 +115,24 @@ pub enum ClusterError {
         /// What it printed on its standard error.
         output: String,
     },
+    /// A program of PostgreSQL that is not needed to serve.
+    #[error(
+        "there is no `{name}` of PostgreSQL {major}: install its client programs \
+         (`apt-get install postgresql-client` on Debian and Ubuntu), or name a folder that has all \
+         programs in MOTHER_PG_BIN"
+    )]
+    ProgramMissing {
+        /// The program.
+        name: &'static str,
+        /// The major version of the others.
+        major: u32,
+    },
+    /// The file for a copy is there already.
+    #[error("{} is there already; --force replaces it", file.display())]
+    FileExists {
+        /// The file.
+        file: PathBuf,
+    },
     /// postgres ended instead of becoming ready.
     #[error("PostgreSQL ended while starting; {} says: {said}", log.display())]
     Ended {

@@ -39,11 +39,12 @@
 //!
 //! # Deliberately absent
 //! Upgrades from one major version to the next (refused with an error that says what to do),
-//! backups, replication, TCP, and every tuning knob: whoever needs those has a PostgreSQL and a
+//! replication, TCP, and every tuning knob: whoever needs those has a PostgreSQL and a
 //! `DATABASE_URL`.
 
 mod account;
 mod binaries;
+mod copy;
 mod create;
 mod error;
 mod fetch;
@@ -60,6 +61,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
+pub use copy::check_copy;
 pub use error::{ClusterError, FetchError};
 pub use fetch::fetch;
 use home::Home;

@@ -39,10 +39,12 @@ const QUOTE_BYTES_MAX: u64 = 2048;
 
 /// What every cluster runs with. Errors of statements are not logged: they go to the client, which
 /// knows what they mean, and the log stays small.
-const TUNING: [&str; 11] = [
+const TUNING: [&str; 12] = [
     "listen_addresses=",
     "port=5432",
     "max_connections=100",
+    // A copy is restored in one transaction, and there are tables for each day.
+    "max_locks_per_transaction=256",
     "shared_buffers=256MB",
     "max_wal_size=2GB",
     "autovacuum_naptime=5s",

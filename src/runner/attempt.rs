@@ -197,7 +197,7 @@ where
     loop {
         match question().await {
             Ok(answer) => return Ok(answer),
-            Err(EngineError::Unavailable) => tokio::time::sleep(ASK_AGAIN).await,
+            Err(error) if error.is_outage() => tokio::time::sleep(ASK_AGAIN).await,
             Err(error) => return Err(Exception::new("StoreError", error.to_string())),
         }
     }

@@ -21,7 +21,7 @@ use super::mask::{Mask, Masking};
 use super::source::WorkSource;
 use super::spool::{Frame, Spool};
 use crate::domain::duration;
-use crate::engine::{AttemptKey, EngineError, OutputPiece, OutputStart};
+use crate::engine::{AttemptKey, OutputPiece, OutputStart};
 
 /// How long pieces are gathered.
 const GATHER: Duration = Duration::from_millis(50);
@@ -102,7 +102,7 @@ async fn append<S: WorkSource>(source: &S, pieces: &[OutputPiece]) {
     loop {
         match source.append_output(pieces).await {
             Ok(()) => return,
-            Err(EngineError::Unavailable) => tokio::time::sleep(RETRY).await,
+            Err(error) if error.is_outage() => tokio::time::sleep(RETRY).await,
             Err(error) => {
                 let error = &error as &dyn std::error::Error;
                 return tracing::error!(error, "runner.output.lost");

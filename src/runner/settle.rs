@@ -92,5 +92,5 @@ fn without_record(mut report: Report, error: &EngineError) -> Option<Report> {
 
 /// Whether a report should be sent again.
 fn is_temporary(error: &EngineError) -> bool {
-    matches!(error, EngineError::Unavailable | EngineError::Overloaded)
+    error.is_outage() || matches!(error, EngineError::Overloaded)
 }

@@ -2,8 +2,10 @@
 
 use std::fmt;
 
+use sqlx::migrate::MigrateError;
 use thiserror::Error;
 
+use super::connect::WriteBar;
 use crate::odata::ErrorKind;
 
 /// Why a store command did not do what it was asked.
@@ -12,6 +14,9 @@ pub enum StoreError {
     /// The database cannot be reached, or refused to serve; worth another try later.
     #[error("the database does not answer")]
     Unavailable(#[source] sqlx::Error),
+    /// The database takes no writes; worth another try later.
+    #[error("the database takes no writes: {0}")]
+    ReadOnly(WriteBar),
     /// Another writer changed a row in between: load it again and decide again.
     #[error("another writer was faster")]
     Conflict(#[source] sqlx::Error),
@@ -47,7 +52,7 @@ pub enum StoreError {
     Refused(#[source] sqlx::Error),
     /// The schema could not be brought up to date.
     #[error("the schema of the database could not be brought up to date")]
-    Migrate(#[source] sqlx::migrate::MigrateError),
+    Migrate(#[source] MigrateError),
 }
 
 /// Raised by the function `require_rows` of the schema.
@@ -57,6 +62,8 @@ const LOST_LEASE: &str = "SB002";
 const SERIALIZATION_FAILURE: &str = "40001";
 const DEADLOCK: &str = "40P01";
 const UNIQUE_VIOLATION: &str = "23505";
+const READ_ONLY_TRANSACTION: &str = "25006";
+const INSUFFICIENT_PRIVILEGE: &str = "42501";
 
 /// Whether somebody else stored the same key of a client: that can be decided again. A row of any
 /// other table that is there already is a bug.
@@ -72,12 +79,11 @@ impl From<sqlx::Error> for StoreError {
             Some(LOST_RACE | SERIALIZATION_FAILURE | DEADLOCK) => Self::Conflict(error),
             Some(LOST_LEASE) => Self::LeaseLost(error),
             Some(UNIQUE_VIOLATION) if is_about_keys(&error) => Self::Conflict(error),
+            Some(READ_ONLY_TRANSACTION) => Self::ReadOnly(WriteBar::Unknown),
+            Some(INSUFFICIENT_PRIVILEGE) => Self::ReadOnly(WriteBar::Role),
             // Classes: connection exception, insufficient resources, operator intervention, system
-            // error. 25006: the server became a read-only standby.
-            Some(code)
-                if ["08", "53", "57", "58"].contains(&&code[..2.min(code.len())])
-                    || code == "25006" =>
-            {
+            // error.
+            Some(code) if ["08", "53", "57", "58"].contains(&&code[..2.min(code.len())]) => {
                 Self::Unavailable(error)
             }
             Some(_) => Self::Refused(error),
@@ -90,6 +96,20 @@ impl From<sqlx::Error> for StoreError {
                 | sqlx::Error::WorkerCrashed => Self::Unavailable(error),
                 other => Self::Refused(other),
             },
+        }
+    }
+}
+
+impl From<MigrateError> for StoreError {
+    fn from(error: MigrateError) -> Self {
+        match error {
+            MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => {
+                match Self::from(error) {
+                    Self::Refused(error) => Self::Migrate(MigrateError::Execute(error)),
+                    other => other,
+                }
+            }
+            other => Self::Migrate(other),
         }
     }
 }

@@ -375,8 +375,7 @@ impl Store {
         let mut chunks = if chunked.is_empty() {
             HashMap::new()
         } else {
-            let mut connection = self.ask.acquire().await?;
-            chunked_steps(&mut connection, &chunked).await?
+            chunked_steps(&self.ask, &chunked).await?
         };
         rows.into_iter()
             .map(|row| {

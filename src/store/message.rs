@@ -4,8 +4,8 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sqlx::FromRow;
 use sqlx::types::Json;
-use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
@@ -108,8 +108,7 @@ impl Store {
         limit: u32,
     ) -> Result<Vec<u32>, StoreError> {
         let (operations, steps, numbers) = columns(attempts);
-        let mut connection = self.read.acquire().await?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.read.begin().await?;
         // Numbers are given one sender after the other, so that none is given twice and a later one
         // is never seen before an earlier one.
         sqlx::query("select pg_advisory_xact_lock(hashtextextended('sutbot.message', 0) # $1)")

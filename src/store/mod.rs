@@ -8,16 +8,18 @@
 //! Three pools: `write` for the engine, whose statements are prepared once with a generic plan over
 //! index scans (plans made while tables are empty would choose scans that are ruinous later); `read`
 //! for reading by key, with generic plans too; and `ask` for questions of clients' own making, each
-//! planned for what it asks and bounded in time.
+//! planned for what it asks and bounded in time. [`pool`] tells what differs behind a pooler.
 //!
 //! Deliberately absent: an abstraction over databases. PostgreSQL is part of the design.
 
 mod admission;
+mod anew;
 mod apply;
 mod batch;
 mod causality;
 mod clock;
 mod columns;
+mod connect;
 mod error;
 mod find;
 mod idempotency;
@@ -30,6 +32,7 @@ mod migrate;
 mod operation;
 mod output;
 mod packed;
+mod pool;
 mod prompt;
 mod read;
 mod ready;
@@ -44,6 +47,7 @@ pub use admission::{
 };
 pub use batch::Batch;
 pub use causality::{Sharer, SharersAsked, Tie};
+pub use connect::WriteBar;
 pub use error::StoreError;
 pub use find::{FindAsked, FoundPage, Keyset};
 pub use idempotency::{KeyKind, KnownKey, SubmissionKey, own_id};
@@ -75,8 +79,10 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPoolOptions, Postgres};
-use sqlx::{Connection, PgConnection, PgPool};
+use sqlx::postgres::{PgConnectOptions, Postgres};
+use sqlx::{PgConnection, Transaction};
+
+use self::pool::{Pool, Session, Trust};
 
 /// How to reach the database.
 #[derive(Clone, Debug)]
@@ -107,59 +113,78 @@ impl StoreSettings {
     }
 }
 
+fn options(settings: &StoreSettings) -> Result<PgConnectOptions, StoreError> {
+    Ok(PgConnectOptions::from_str(&settings.url)?.application_name("mother"))
+}
+
 /// The database.
 #[derive(Clone, Debug)]
 pub struct Store {
-    ask: PgPool,
-    read: PgPool,
-    write: PgPool,
-}
-
-/// A connection that was idle may have died with the database; one that was just used has not.
-const IDLE: Duration = Duration::from_secs(1);
-
-async fn is_alive(connection: &mut PgConnection, idle: Duration) -> Result<bool, sqlx::Error> {
-    Ok(idle < IDLE || connection.ping().await.is_ok())
+    ask: Pool,
+    read: Pool,
+    write: Pool,
+    trust: Trust,
 }
 
 impl Store {
-    /// Prepares to connect; connections are made when they are needed.
+    /// Prepares to connect to a database directly; connections are made when they are needed.
     ///
     /// # Errors
     /// [`StoreError::Refused`] when the URL is not one of a PostgreSQL database.
     pub fn new(settings: &StoreSettings) -> Result<Self, StoreError> {
-        let options = PgConnectOptions::from_str(&settings.url)?.application_name("mother");
+        Ok(Self::with(settings, &options(settings)?, false))
+    }
+
+    /// Connects to a database, after a look at the way there.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`], [`StoreError::Refused`], [`StoreError::ReadOnly`] when it takes
+    /// no writes.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, StoreError> {
+        let options = options(settings)?;
+        let is_pooled = connect::is_pooled(&options).await?;
+        if is_pooled {
+            tracing::info!(
+                "behind a pooler: polling instead of LISTEN, a transaction per statement"
+            );
+        }
+        let store = Self::with(settings, &options, is_pooled);
+        store.check_writable().await?;
+        Ok(store)
+    }
+
+    fn with(settings: &StoreSettings, options: &PgConnectOptions, is_pooled: bool) -> Self {
         let timeout = settings.statement_timeout.as_millis().to_string();
-        let options = options.options([("jit", "off")]);
-        let ask_options = options.clone().options([("statement_timeout", timeout.as_str())]);
+        let jit = ("jit", "off");
         // A custom plan of a statement over partitions looks cheaper than the generic one, so it would
         // be planned anew each time, and that costs more than running it.
-        let read_options = ask_options.clone().options([("plan_cache_mode", "force_generic_plan")]);
-        let write_options = options.options([
-            ("plan_cache_mode", "force_generic_plan"),
-            ("enable_seqscan", "off"),
-            ("enable_hashjoin", "off"),
-            ("enable_mergejoin", "off"),
-            ("statement_timeout", "60000"),
-            // A server that was stopped in the middle of a transaction must not keep others waiting.
-            ("idle_in_transaction_session_timeout", "10000"),
-        ]);
-        let pool = |connections| {
-            PgPoolOptions::new()
-                .max_connections(connections)
-                .acquire_timeout(Duration::from_secs(5))
+        let plans = ("plan_cache_mode", "force_generic_plan");
+        let timeout = ("statement_timeout", timeout.as_str());
+        let trust = Trust::new();
+        let pool = |session: &Session<'_>, connections, is_asked| {
+            Pool::new(options, session, connections, is_pooled, is_asked, &trust)
         };
-        Ok(Self {
-            ask: pool(settings.ask_connections).connect_lazy_with(ask_options),
-            read: pool(settings.read_connections)
-                .test_before_acquire(false)
-                .before_acquire(|connection, state| Box::pin(is_alive(connection, state.idle_for)))
-                .connect_lazy_with(read_options),
+        Self {
+            ask: pool(&[jit, timeout], settings.ask_connections, true),
+            read: pool(&[jit, timeout, plans], settings.read_connections, true),
             // The engine finds out by itself and tries again, so it saves the question each time.
-            write: pool(settings.write_connections)
-                .test_before_acquire(false)
-                .connect_lazy_with(write_options),
-        })
+            write: pool(
+                &[
+                    jit,
+                    plans,
+                    ("enable_seqscan", "off"),
+                    ("enable_hashjoin", "off"),
+                    ("enable_mergejoin", "off"),
+                    ("statement_timeout", "60000"),
+                    // A server that was stopped in the middle of a transaction must not keep others
+                    // waiting.
+                    ("idle_in_transaction_session_timeout", "10000"),
+                ],
+                settings.write_connections,
+                false,
+            ),
+            trust,
+        }
     }
 
     /// A connection for the engine.
@@ -168,6 +193,17 @@ impl Store {
     /// [`StoreError::Unavailable`] when none can be had.
     pub async fn writer(&self) -> Result<PoolConnection<Postgres>, StoreError> {
         Ok(self.write.acquire().await?)
+    }
+
+    /// Begins a transaction of the engine on such a connection.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn begin<'c>(
+        &self,
+        connection: &'c mut PgConnection,
+    ) -> Result<Transaction<'c, Postgres>, StoreError> {
+        Ok(self.write.begin_on(connection).await?)
     }
 
     /// The time by the clock of the database.
@@ -199,7 +235,7 @@ impl Store {
         &self,
         channels: &[&str],
     ) -> Result<sqlx::postgres::PgListener, StoreError> {
-        let mut listener = sqlx::postgres::PgListener::connect_with(&self.read).await?;
+        let mut listener = sqlx::postgres::PgListener::connect_with(self.read.direct()).await?;
         listener.listen_all(channels.iter().copied()).await?;
         Ok(listener)
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection};
+use sqlx::{FromRow, PgConnection, PgExecutor};
 use uuid::Uuid;
 
 use super::Store;
@@ -85,7 +85,7 @@ pub(super) fn stop(id: Uuid, code: Option<i16>) -> Result<Option<Stop>, StoreErr
 
 /// The step states of those operations that keep them in chunks.
 pub(super) async fn chunked_steps(
-    connection: &mut PgConnection,
+    connection: impl PgExecutor<'_>,
     ids: &[Uuid],
 ) -> Result<HashMap<Uuid, Vec<u8>>, StoreError> {
     if ids.is_empty() {
@@ -154,7 +154,7 @@ impl Store {
         .await?;
         let chunked: Vec<Uuid> =
             rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
-        let mut chunks = chunked_steps(connection, &chunked).await?;
+        let mut chunks = chunked_steps(&mut *connection, &chunked).await?;
         let mut stamps = stamps(connection, &rows).await?;
         rows.into_iter().map(|row| row.into_run(&mut chunks, &mut stamps)).collect()
     }

@@ -99,7 +99,6 @@ impl Store {
         let start = |of: fn(OutputStart) -> u64| {
             pieces.iter().map(|piece| long(of(piece.start))).collect::<Vec<_>>()
         };
-        let mut connection = self.writer().await?;
         sqlx::query(
             r#"
             -- output/append
@@ -120,7 +119,7 @@ impl Store {
         .bind(start(|start| start.stdout))
         .bind(start(|start| start.stderr))
         .bind(pieces.iter().map(|piece| piece.data.as_slice()).collect::<Vec<_>>())
-        .execute(&mut *connection)
+        .execute(&self.write)
         .await?;
         Ok(())
     }

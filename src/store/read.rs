@@ -286,12 +286,8 @@ impl Store {
         let row: Option<OperationRow> =
             sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&self.read).await?;
         let Some(row) = row else { return Ok(None) };
-        let chunks = if row.steps.is_empty() {
-            let mut connection = self.read.acquire().await?;
-            chunked_steps(&mut connection, &[id]).await?.remove(&id)
-        } else {
-            None
-        };
+        let chunked: &[Uuid] = if row.steps.is_empty() { &[id] } else { &[] };
+        let chunks = chunked_steps(&self.read, chunked).await?.remove(&id);
         row.into_view(chunks).map(Some)
     }
 

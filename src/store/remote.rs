@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
+use sqlx::FromRow;
 use sqlx::types::Json;
-use sqlx::{Connection, FromRow};
 use uuid::Uuid;
 
 use super::Store;
@@ -159,8 +159,7 @@ impl Store {
     ) -> Result<Option<SeatTaken>, StoreError> {
         type Row =
             (String, i32, Json<BTreeMap<String, String>>, Option<Vec<String>>, [f64; 3], bool);
-        let mut connection = self.read.acquire().await?;
-        let mut transaction = connection.begin().await?;
+        let mut transaction = self.read.begin().await?;
         // Not the lock of an update: batches (`batch/apply`) are to wait for it, and it for them.
         sqlx::query("select from worker where id = $1 for update")
             .bind(id)

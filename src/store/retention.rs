@@ -19,6 +19,8 @@ use crate::domain::OperationState;
 const LOCK_NOT_AVAILABLE: &str = "55P03";
 /// The table of the tombstones; the days of all others go first.
 const OPERATIONS: &str = "operation";
+/// Tables that a row is in for a short time.
+const QUEUES: [&str; 2] = ["ready", "live"];
 
 /// A day of operations that are kept, in whatever form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromRow)]
@@ -46,6 +48,17 @@ pub struct Buried {
     pub buried: i64,
     /// How many are not tombstones yet.
     pub kept: i64,
+}
+
+/// Whether something was done, or its lock could not be had in time.
+fn is_done<T>(outcome: Result<T, sqlx::Error>) -> Result<bool, StoreError> {
+    match outcome {
+        Ok(_) => Ok(true),
+        Err(sqlx::Error::Database(error)) if error.code() == Some(LOCK_NOT_AVAILABLE.into()) => {
+            Ok(false)
+        }
+        Err(error) => Err(error.into()),
+    }
 }
 
 fn start(day: NaiveDate) -> DateTime<Utc> {
@@ -187,15 +200,48 @@ impl Store {
             .bind(day)
             .execute(&self.write)
             .await;
-        match dropped {
-            Ok(_) => Ok(true),
-            Err(sqlx::Error::Database(error))
-                if error.code() == Some(LOCK_NOT_AVAILABLE.into()) =>
-            {
-                Ok(false)
+        is_done(dropped)
+    }
+
+    /// Makes the queues anew that have this many dead rows. Vacuum clears these away as long as nobody
+    /// keeps a transaction open; when somebody does, whoever looks for the first row of a queue reads
+    /// all dead ones before it.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn compact_queues(&self, dead_min: i64) -> Result<(), StoreError> {
+        for queue in QUEUES {
+            let (dead, living): (i64, i64) = sqlx::query_as(
+                r#"
+                -- retention/dead
+                select pg_stat_get_dead_tuples($1::text::regclass),
+                    pg_stat_get_live_tuples($1::text::regclass)
+                "#,
+            )
+            .bind(queue)
+            .fetch_one(&self.read)
+            .await?;
+            if dead >= dead_min.max(2 * living) && !is_done(self.compact(queue).await)? {
+                tracing::debug!(queue, "store.compact.busy");
             }
-            Err(error) => Err(error.into()),
         }
+        Ok(())
+    }
+
+    async fn compact(&self, queue: &str) -> Result<(), sqlx::Error> {
+        // A copy of the database that is under way has the lock, so that it sees none of this.
+        let statements = format!(
+            r#"
+            set local lock_timeout = '100ms';
+            lock table {queue} in access exclusive mode;
+            create temporary table compacted on commit drop as select * from {queue};
+            truncate {queue};
+            insert into {queue} select * from compacted
+            "#
+        );
+        let mut transaction = self.write.begin().await?;
+        sqlx::raw_sql(sqlx::AssertSqlSafe(statements)).execute(&mut *transaction).await?;
+        transaction.commit().await
     }
 
     /// Forgets definitions that no operation was made of since `used` and that no operation has.

@@ -22,7 +22,7 @@ fn every_command_explains_itself() {
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
                     op unhold|op run-now|op act|op waiting|op reply|op send|token|\
                     token create|token list|token revoke|\
-                    interactive|db|db fetch|db url|doctor|completions";
+                    interactive|db|db fetch|db url|backup|restore|doctor|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
         let output = mother(&arguments, &[], "");
@@ -51,6 +51,8 @@ fn the_first_page_of_help_is_enough_to_start() {
               interactive  Steer an operation from a prompt that shows live what happens
               token        Make, list and revoke the tokens that let clients and workers in
               db           The private PostgreSQL that is used when no database is given
+              backup       Write everything to a file, while the server runs or not
+              restore      Make a private PostgreSQL from such a file, in a data folder that has none
               doctor       Try what this host offers to contain steps with, and say what is missing
               completions  Print the completions of a shell
               help         Print this message or the help of the given subcommand(s)

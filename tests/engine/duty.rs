@@ -168,6 +168,43 @@ async fn a_lock_that_cannot_be_had_is_not_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_queue_is_made_anew_when_nothing_else_helps() {
+    let url = database().await;
+    let engine = engine(&url).await;
+    let mut rows = PgConnection::connect(&url).await.unwrap();
+    let mut other = PgConnection::connect(&url).await.unwrap();
+    // Somebody keeps a transaction open, so that nothing can be cleared away.
+    sqlx::raw_sql("begin isolation level repeatable read; select count(*) from jobset")
+        .execute(&mut other)
+        .await
+        .unwrap();
+    let fill = "insert into ready (operation, due)
+        select first_id_at('2000-01-01'::timestamptz + n * interval '1 second'), '2100-01-01'
+        from generate_series(1, 5000) n;
+        delete from ready where operation > first_id_at('2000-01-01T00:00:10Z')";
+    sqlx::raw_sql(fill).execute(&mut rows).await.unwrap();
+    let size = "select pg_relation_size('ready')";
+    let before: i64 = sqlx::query_scalar(size).fetch_one(&mut rows).await.unwrap();
+    within(async {
+        loop {
+            engine.store().compact_queues(1_000).await.unwrap();
+            let now: i64 = sqlx::query_scalar(size).fetch_one(&mut rows).await.unwrap();
+            if now < before / 4 {
+                return;
+            }
+            // The figures of a session are counted a moment later.
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    let left: i64 =
+        sqlx::query_scalar("select count(*) from ready").fetch_one(&mut rows).await.unwrap();
+    assert_eq!(left, 10);
+    sqlx::raw_sql("commit").execute(&mut other).await.unwrap();
+    engine.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn definitions_that_nobody_uses_are_forgotten() {
     let url = database().await;
     let mut rows = PgConnection::connect(&url).await.unwrap();

@@ -10,6 +10,7 @@ mod stamps;
 mod submit;
 mod wide;
 mod workflow;
+mod xmin;
 
 use clap::ValueEnum;
 
@@ -46,6 +47,8 @@ pub(crate) enum Measurement {
     Wide,
     /// Questions to many stored operations.
     Query,
+    /// Operations beside a transaction that stays open.
+    Xmin,
 }
 
 impl Measurement {
@@ -62,6 +65,7 @@ impl Measurement {
             Self::Memory => memory::round(bench).await,
             Self::Wide => wide::round(bench).await,
             Self::Query => query::round(bench).await,
+            Self::Xmin => xmin::round(bench).await,
         }
     }
 }

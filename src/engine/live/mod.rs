@@ -296,7 +296,7 @@ impl Shared {
                 Err(_) => return Err(super::EngineError::ShuttingDown),
             };
             match outcome.map_err(super::EngineError::from) {
-                Err(super::EngineError::Unavailable) => tokio::time::sleep(RETRY).await,
+                Err(error) if error.is_outage() => tokio::time::sleep(RETRY).await,
                 outcome => return outcome,
             }
         }
