@@ -54,8 +54,7 @@ pub struct Operation {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<ErrorBody>,
     /// Who cancelled it, when and why: `{requestedBy?, requestedDateTime, reason?, forced?}`; `forced`
-    /// tells the same of an abort. One that was cancelled because of its concurrency key has the `code`
-    /// `ConcurrencyConflict`, the `key` and the operation that it was `heldBy` or `supersededBy`. Once it has ended, `steps` tells how many steps were
+    /// tells the same of an abort. Once it has ended, `steps` tells how many steps were
     /// `neverStarted`, `interrupted`, `finished` or `unknown`, as `stopOutcome` does for each.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancellation: Option<Value>,
