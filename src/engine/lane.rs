@@ -23,7 +23,7 @@ use super::error::EngineError;
 use super::idempotency::Keys;
 use super::turn::Turn;
 use crate::domain::Run;
-use crate::store::{Offer, StoreError};
+use crate::store::{Claimable, Offer, StoreError};
 
 /// Commands per batch.
 const BATCH_MAX: usize = 500;
