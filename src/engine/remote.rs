@@ -98,6 +98,26 @@ impl RemoteSeats {
         Ok(seat)
     }
 
+    /// The same for a worker that polls: its seat is moved here if it is elsewhere, even if nobody here
+    /// has heard of that yet, so that what is claimed for it is where it asks.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn seat_to_poll(
+        &self,
+        engine: &Engine,
+        worker: Incarnation,
+        secret: &str,
+    ) -> Result<Arc<RemoteSeat>, EngineError> {
+        let seat = self.seat(engine, worker, secret).await?;
+        let seated = engine.store().seated(&[worker], &engine.shared.name).await?;
+        if seated.contains_key(&worker) {
+            return Ok(seat);
+        }
+        seat.seat.vacate();
+        self.seat(engine, worker, secret).await
+    }
+
     fn seated(&self, worker: Incarnation) -> Option<Arc<RemoteSeat>> {
         lock(&self.seats).get(&worker).filter(|seat| seat.is_here()).cloned()
     }

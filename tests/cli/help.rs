@@ -20,7 +20,7 @@ fn every_command_explains_itself() {
                     op watch|op cancel|op graph|op explain|op suspects|\
                     op causes|op causality|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
-                    op unhold|op run-now|op act|op waiting|op reply|op send|token|\
+                    op unhold|op run-now|op act|op waiting|op reply|op send|workers|workers drain|token|\
                     token create|token list|token revoke|\
                     interactive|db|db fetch|db url|backup|restore|doctor|completions";
     for command in commands.split('|') {
@@ -46,7 +46,8 @@ fn the_first_page_of_help_is_enough_to_start() {
               run          Run a jobset and follow it to its end
               check        Say everything that is wrong with jobset files, without running them
               serve        Serve the API, with a worker in the same process
-              worker       Run steps for the servers on the same database
+              worker       Run steps for a server, from this machine
+              workers      List the workers, or tell one to take nothing new
               op           Look at operations, watch them, steer them, cancel them
               interactive  Steer an operation from a prompt that shows live what happens
               token        Make, list and revoke the tokens that let clients and workers in

@@ -14,7 +14,7 @@ use super::{SECRET, Server};
 const PATIENCE: Duration = Duration::from_mins(2);
 
 /// Submits a jobset and answers the id of its operation.
-async fn submit(server: &Server, job: &Value) -> String {
+pub(super) async fn submit(server: &Server, job: &Value) -> String {
     let post = reqwest::Client::new().post(format!("{}/v1.0/jobsets", server.url)).json(job);
     let answer = post.send().await.unwrap().error_for_status().unwrap();
     let operation: Value = answer.json().await.unwrap();
@@ -22,7 +22,7 @@ async fn submit(server: &Server, job: &Value) -> String {
 }
 
 /// Waits until the operation has ended.
-async fn ended(client: &Client, id: &str) -> String {
+pub(super) async fn ended(client: &Client, id: &str) -> String {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let polled = client.poll(id, None, Duration::from_secs(20)).await.unwrap();

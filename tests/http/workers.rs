@@ -3,18 +3,21 @@
 mod hostile;
 mod steps;
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Command, Stdio};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
 
-use crate::support::{Answer, OwnService, Service, own_service};
+use crate::support::{Answer, OwnService, PATIENCE, Service, own_service};
 
 /// `mother worker` as a process of its own; killed when this is dropped.
 struct RemoteWorker {
     child: Child,
-    folder: TempDir,
+    _folder: TempDir,
 }
 
 impl RemoteWorker {
@@ -40,7 +43,7 @@ impl RemoteWorker {
         });
         let line = line.await.expect("no panic").expect("UTF-8");
         assert!(line.starts_with(&format!("worker {name} registered at http://")), "{line}");
-        Self { child, folder }
+        Self { child, _folder: folder }
     }
 
     fn signal(&self, signal: &str) {
@@ -63,7 +66,6 @@ impl Drop for RemoteWorker {
     fn drop(&mut self) {
         _ = self.child.kill();
         _ = self.child.wait();
-        _ = self.folder.path();
     }
 }
 
@@ -88,19 +90,19 @@ impl Service {
 
     /// The worker of that name once it is so.
     async fn worker_once(&self, name: &str, enough: impl Fn(&Value) -> bool) -> Value {
-        let deadline = tokio::time::Instant::now() + crate::support::PATIENCE;
+        let deadline = Instant::now() + PATIENCE;
         loop {
             let workers = self.workers_called(name).await;
             if let Some(worker) = workers.iter().find(|worker| enough(worker)) {
                 return worker.clone();
             }
-            assert!(tokio::time::Instant::now() < deadline, "{workers:?}");
-            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            assert!(Instant::now() < deadline, "{workers:?}");
+            sleep(Duration::from_millis(50)).await;
         }
     }
 
     /// The steps of an operation by name.
-    async fn steps_of(&self, url: &str) -> std::collections::BTreeMap<String, Value> {
+    async fn steps_of(&self, url: &str) -> BTreeMap<String, Value> {
         let page = self.get(&format!("{url}/steps")).await.expect(200).json();
         let steps = page["value"].as_array().expect("a list").iter();
         steps

@@ -10,7 +10,10 @@ use std::process::{Child, Command, Stdio};
 pub(crate) fn listening(command: &mut Command) -> io::Result<(Child, String)> {
     let mut child = command.stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
-    BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line)?;
+    let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+    stdout.read_line(&mut line)?;
+    // It stays open: a server that cannot tell where else it listens ends.
+    std::mem::forget(stdout);
     if let Some(url) = line.trim().strip_prefix("listening on ") {
         return Ok((child, url.to_owned()));
     }

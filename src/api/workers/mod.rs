@@ -9,10 +9,12 @@ mod convert;
 pub(super) mod people;
 pub(super) mod work;
 
+use std::collections::BTreeSet;
+use std::time::Duration;
+
 use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
-use std::time::Duration;
 
 use super::error::ApiError;
 use super::extract::{JsonBytes, read_body};
@@ -163,7 +165,7 @@ fn problems(asked: &WorkerRegistration) -> Vec<Problem> {
         refuse(!is_text(lane), &format!("lanes[{index}]"), text.clone());
     }
     refuse(
-        asked.lanes.as_ref().is_some_and(std::collections::BTreeSet::is_empty),
+        asked.lanes.as_ref().is_some_and(BTreeSet::is_empty),
         "lanes",
         "must name a lane, or be left out for all lanes".to_owned(),
     );

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::caller::Caller;
+use super::caller::{Caller, Poller};
 use super::convert::{self, counted, key};
 use crate::api::error::ApiError;
 use crate::api::extract::{JsonBytes, read_body};
@@ -59,7 +59,7 @@ fn seconds(number: f64, target: &str) -> Result<Duration, ApiError> {
 )]
 pub(in crate::api) async fn poll(
     State(state): State<ApiState>,
-    Caller(seat): Caller,
+    Poller(seat): Poller,
     JsonBytes(bytes): JsonBytes,
 ) -> Result<Json<Polled>, ApiError> {
     let PollRequest { received, resting, closing, wait_seconds } = read_body(&bytes)?;
