@@ -35,6 +35,7 @@ mod news;
 mod people;
 mod query;
 mod seat;
+mod standing;
 mod steer;
 mod turn;
 mod watch;
