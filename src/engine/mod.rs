@@ -42,6 +42,7 @@ mod query;
 mod remote;
 mod retention;
 mod seat;
+mod standing;
 mod steer;
 mod tokens;
 mod turn;

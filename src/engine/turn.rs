@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::command::{
-    Ask, Command, ContextPatch, Expire, Held, Lease, Report, StopAnswer, StopAsked, Submit,
+    Ask, Command, ContextPatch, Expire, Held, Report, StopAnswer, StopAsked, Submit,
 };
 use super::deal::{Found, LeftOver, rank};
 use super::ends::{cancellation, given_up, never_begun, stopped};
@@ -41,7 +41,7 @@ pub(super) struct Turn {
     pub(super) shared: Arc<Shared>,
     pub(super) lane: usize,
     pub(super) now: DateTime<Utc>,
-    batch: Batch,
+    pub(super) batch: Batch,
     /// The runs that were changed.
     pub(super) touched: BTreeSet<Uuid>,
     /// The events that they got.
@@ -57,7 +57,7 @@ pub(super) struct Turn {
     pub(super) places: Vec<Place>,
     compiled: Vec<Arc<super::jobsets::Compiled>>,
     /// How workers stand, as far as it was asked.
-    standings: HashMap<Incarnation, Standing>,
+    pub(super) standings: HashMap<Incarnation, Standing>,
     /// The workers that are ordered to end attempts.
     ordered: Vec<Incarnation>,
     /// The earliest time at which something can be claimed that cannot be now.
@@ -203,26 +203,6 @@ impl Turn {
         Ok(())
     }
 
-    /// Whether what a worker says of an attempt that is Unresponsive counts. If so, the batch is stored
-    /// only while it does.
-    async fn may_speak(&mut self, worker: Incarnation) -> Result<bool, EngineError> {
-        let may = self.standing(worker).await? != Standing::Over;
-        if may {
-            self.batch.require_not_over(worker);
-        }
-        Ok(may)
-    }
-
-    /// How a worker stands, asked once per turn.
-    async fn standing(&mut self, worker: Incarnation) -> Result<Standing, EngineError> {
-        if let Some(standing) = self.standings.get(&worker) {
-            return Ok(*standing);
-        }
-        let standing = self.shared.store.standing(worker).await?;
-        self.standings.insert(worker, standing);
-        Ok(standing)
-    }
-
     fn stop(&mut self, ask: &mut Ask<StopAsked, StopAnswer>, runs: &mut HashMap<Uuid, Cached>) {
         let asked = &ask.input;
         let Some(cached) = runs.get_mut(&asked.operation) else {
@@ -252,38 +232,6 @@ impl Turn {
             }
         }
         StopAnswer { stopped, state: cached.run.state() }
-    }
-
-    /// Tells an operation how the worker of some of its attempts stands. That it is lost or back is
-    /// told only while it is so: the news may have been overtaken.
-    async fn lease(
-        &mut self,
-        ask: &mut Ask<Lease, usize>,
-        runs: &mut HashMap<Uuid, Cached>,
-    ) -> Result<(), EngineError> {
-        let Lease { operation, worker, standing } = ask.input;
-        ask.answer(Ok(0));
-        let is_over = standing == Standing::Over;
-        let Some(cached) = runs.get_mut(&operation) else { return Ok(()) };
-        if !is_over && self.standing(worker).await? != standing {
-            return Ok(());
-        }
-        let before = cached.run.version();
-        let held = match standing {
-            Standing::Lost => cached.run.lose(worker, self.now),
-            Standing::Holds => cached.run.recover(worker, self.now),
-            Standing::Over => {
-                cached.run.rescue(worker, self.shared.settings.infra_retries, self.now)
-            }
-        };
-        ask.answer(Ok(held));
-        if cached.run.version() != before {
-            self.touched.insert(operation);
-            if !is_over {
-                self.batch.require_lost(worker, standing == Standing::Lost);
-            }
-        }
-        Ok(())
     }
 
     fn expire(

@@ -254,7 +254,7 @@ impl Walk {
         self.check(was_final);
     }
 
-    /// Who is heard of again goes on with all it has; another worker's attempts are not touched.
+    /// Who is heard of again goes on with all it has.
     fn recover(&mut self) {
         let held = |run: &Run| -> Vec<_> {
             let held = run.open().iter().filter(|(_, open)| open.holder.is_some());
