@@ -4,16 +4,18 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod repeated;
+#[path = "../support/serve.rs"]
+mod serve;
 mod zombie;
 
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use serve::listening;
 use sutbot::client::Client;
 use sutbot::itc::Stamp;
 use sutbot::wire::Event;
@@ -45,19 +47,11 @@ impl Server {
     }
 
     fn with(data_dir: &Path, arguments: &[&str]) -> Self {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_mother"))
-            .args(["serve", "--listen", "127.0.0.1:0"])
-            .args(arguments)
-            .arg("--data-dir")
-            .arg(data_dir)
-            .env_remove("DATABASE_URL")
-            .env("CRASH_TOKEN", SECRET)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let url = line.trim().strip_prefix("listening on ").expect("it is ready").to_owned();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mother"));
+        command.args(["serve", "--listen", "127.0.0.1:0"]).args(arguments);
+        command.arg("--data-dir").arg(data_dir);
+        command.env_remove("DATABASE_URL").env("CRASH_TOKEN", SECRET);
+        let (child, url) = listening(&mut command).unwrap();
         Self { child, url }
     }
 

@@ -3,6 +3,8 @@
 //! The tests that need a second process run this test program again with the name of a helper.
 
 mod peer;
+#[path = "../support/postmaster.rs"]
+mod postmaster;
 
 use std::fs;
 use std::io::Read;
@@ -13,7 +15,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use peer::{DATA_DIR, Peer, kill_all, postmaster};
+use peer::{DATA_DIR, Peer};
+use postmaster::{kill_all, postmaster};
 use sqlx::{Connection, PgConnection};
 use sutbot::postgres::{Cluster, ClusterError, Settings, default_data_dir, fetch, start};
 use tempfile::TempDir;

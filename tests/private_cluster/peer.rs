@@ -1,34 +1,11 @@
-//! Other processes: one that shares the cluster, and those of postgres itself.
+//! Another process that shares the cluster.
 
-use std::fs;
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-
 /// Names the data folder of a peer.
 pub(crate) const DATA_DIR: &str = "PRIVATE_CLUSTER_TEST_DATA_DIR";
-
-pub(crate) fn postmaster(data_dir: &Path) -> Pid {
-    let text = fs::read_to_string(data_dir.join("cluster/postmaster.pid")).expect("a pid file");
-    let pid = text.lines().next().expect("a line").parse().expect("a number");
-    Pid::from_raw(pid)
-}
-
-fn children(parent: Pid) -> Vec<Pid> {
-    let path = format!("/proc/{parent}/task/{parent}/children");
-    let text = fs::read_to_string(path).expect("children of a live process");
-    text.split_whitespace().map(|pid| Pid::from_raw(pid.parse().expect("a number"))).collect()
-}
-
-pub(crate) fn kill_all(data_dir: &Path) {
-    let parent = postmaster(data_dir);
-    for pid in [vec![parent], children(parent)].concat() {
-        let _ = kill(pid, Signal::SIGKILL);
-    }
-}
 
 /// Another process that starts a cluster, says its role and holds on until its input ends.
 pub(crate) struct Peer {

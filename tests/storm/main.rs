@@ -6,6 +6,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[path = "../support/draw.rs"]
 mod draw;
 #[path = "../support/history.rs"]
 mod history;
@@ -14,6 +15,8 @@ mod processes;
 #[expect(dead_code, reason = "shared with the tests of the engine")]
 #[path = "../engine/support.rs"]
 mod support;
+#[path = "../support/told.rs"]
+mod told;
 
 use std::collections::{BTreeSet, HashMap};
 use std::path::Path;
@@ -28,8 +31,8 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use processes::marked;
 use serde_json::{Value, json};
-use sutbot::domain::{Action, Actor};
-use sutbot::engine::{Engine, EventView, Found};
+use sutbot::engine::Engine;
+use told::{Move, done, note_moves};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use uuid::Uuid;
@@ -38,9 +41,6 @@ use uuid::Uuid;
 const VERBS: usize = 2_000;
 const OPERATIONS: usize = 100;
 const CLIENTS: usize = 8;
-
-/// A step of an operation, and how it was moved: `action from to`.
-type Move = (Uuid, u64, String);
 
 fn setting(name: &str, default: usize) -> usize {
     std::env::var(name).ok().map_or(default, |text| text.parse().expect("a number"))
@@ -88,17 +88,11 @@ impl Storm {
     }
 
     fn take_note(&self, id: Uuid, asked: &Asked, moved: &Value) {
-        let moved = moved.as_array().unwrap();
         if asked.is_trial {
             self.trials.fetch_add(1, Ordering::Relaxed);
             return;
         }
-        let mut told = self.told.lock().unwrap();
-        for step in moved {
-            let text = |name: &str| step[name].as_str().unwrap().to_owned();
-            let how = format!("{} {} {}", asked.action, text("from"), text("to"));
-            *told.entry((id, step["n"].as_u64().unwrap(), how)).or_default() += 1;
-        }
+        note_moves(&mut self.told.lock().unwrap(), id, asked.action, moved);
     }
 
     async fn steer_one(&self, chance: &mut Chance) {
@@ -244,30 +238,6 @@ impl Storm {
             .collect();
         assert!(differing.is_empty(), "(step, told, happened): {differing:?}");
     }
-}
-
-/// What operators did by the history, beside ending the operation.
-fn done(found: &Found, events: &[EventView], is_fork: bool) -> HashMap<Move, i64> {
-    let jobset = &found.compiled.jobset;
-    let mut done = HashMap::new();
-    // No operator moves a step of an operation that is being stopped.
-    for event in events.iter().take_while(|event| ![2, 3, 8].contains(&event.kind)) {
-        let (Some(step), Some(action)) = (event.step, event.action) else { continue };
-        let n = u32::try_from(step).unwrap();
-        let (from, to) = (event.from.unwrap(), event.to.unwrap());
-        let rules = jobset.machine(n).rules_from(from).iter();
-        let by_operator = rules.clone().any(|r| r.action == action && r.actor == Actor::Operator);
-        // In a fork, what is run again is started by the fork.
-        let is_start = is_fork && action == Action::START;
-        if !by_operator || action == Action::CANCEL || is_start {
-            continue;
-        }
-        let (action, from, to) =
-            (jobset.action_name(action), jobset.state_name(n, from), jobset.state_name(n, to));
-        *done.entry((found.view.id, u64::from(n), format!("{action} {from} {to}"))).or_default() +=
-            1;
-    }
-    done
 }
 
 async fn serve(database: &str, folder: &Path, mark: &str) -> (Child, String) {

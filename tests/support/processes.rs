@@ -1,16 +1,36 @@
 //! The processes of this machine.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
 /// The command lines of the processes with `mark` in their environment. What has ended and was not
 /// reaped has none.
 pub(crate) fn marked(mark: &str) -> Vec<String> {
-    let processes = std::fs::read_dir("/proc").expect("it is mounted").filter_map(Result::ok);
     let has_mark = |path: &Path| {
         std::fs::read(path.join("environ")).is_ok_and(|environ| {
             environ.windows(mark.len()).any(|window| window == mark.as_bytes())
         })
     };
+    named(has_mark)
+}
+
+/// The command lines of the processes whose folder in `/proc` is meant.
+fn named(is_meant: impl Fn(&Path) -> bool) -> Vec<String> {
+    let entries = std::fs::read_dir("/proc").expect("it is mounted").filter_map(Result::ok);
+    let is_number = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
+    let processes = entries.filter(|entry| is_number(&entry.file_name())).map(|entry| entry.path());
     let name = |path: &Path| std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
-    processes.map(|p| p.path()).filter(|path| has_mark(path)).map(|path| name(&path)).collect()
+    processes.filter(|path| is_meant(path)).map(|path| name(&path)).collect()
+}
+
+/// The command lines of the processes, but for this one, that work in a folder or hold a file in it
+/// open.
+pub(crate) fn using(folder: &Path) -> Vec<String> {
+    let is_below = |link: &Path| std::fs::read_link(link).is_ok_and(|to| to.starts_with(folder));
+    let holds = |process: &Path| {
+        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
+        is_below(&process.join("cwd")) || files.flatten().any(|file| is_below(&file.path()))
+    };
+    let own = std::path::PathBuf::from(format!("/proc/{}", std::process::id()));
+    named(|process| process.file_name() != own.file_name() && holds(process))
 }

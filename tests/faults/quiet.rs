@@ -1,0 +1,82 @@
+//! When the clients have gone and nothing breaks any more: everything comes to rest by itself, what
+//! has not ended says why, and ends when it is told to.
+
+use reqwest::{Method, StatusCode};
+use serde_json::Value;
+use sqlx::PgConnection;
+use uuid::Uuid;
+
+use crate::ledger::{Ledger, Question, has_ended};
+use crate::patience::until;
+
+/// What cannot wait for a person: a step in such a state moves by itself.
+const MOVING: [&str; 3] = ["Running", "Unresponsive", "Open"];
+
+/// What is due for a second and was not claimed, although workers are idle.
+const OVERDUE: &str = "select operation from ready \
+                       where due < clock_timestamp() - interval '1 second'";
+
+/// Waits until nothing moves; then ends what has not ended, after it has said why.
+pub(crate) async fn settle(ledger: &Ledger, database: &mut PgConnection) {
+    let mut left = Vec::new();
+    until("everything comes to rest", async || {
+        let overdue: Vec<Uuid> =
+            sqlx::query_scalar(OVERDUE).fetch_all(&mut *database).await.expect("an answer");
+        left = living(ledger).await;
+        let is_still = overdue.is_empty() && !left.iter().any(is_moving);
+        is_still.then_some(())
+    })
+    .await;
+    for operation in &left {
+        explain(ledger, operation).await;
+        end(ledger, operation["id"].as_str().expect("an id")).await;
+    }
+    println!("{} operations waited for people and said so", left.len());
+}
+
+fn is_moving(operation: &Value) -> bool {
+    let counts = operation["stepCounts"].as_object().expect("counts");
+    let is_stopping = !["Running", "NotStarted"].iter().any(|state| operation["state"] == *state);
+    is_stopping || MOVING.iter().any(|state| counts.contains_key(*state))
+}
+
+/// All operations that have not ended.
+async fn living(ledger: &Ledger) -> Vec<Value> {
+    let path = "operations?$filter=not(status in ('succeeded','failed','canceled'))&$top=1000";
+    let mut found = Vec::new();
+    let mut next = Some(path.to_owned());
+    while let Some(path) = next.take() {
+        let page = certainly(ledger, &Question::get(path)).await;
+        found.extend(page["value"].as_array().expect("a list").iter().cloned());
+        let link = page["@odata.nextLink"].as_str();
+        next = link.and_then(|link| link.split_once("/v1.0/")).map(|(_, path)| path.to_owned());
+    }
+    found
+}
+
+async fn explain(ledger: &Ledger, operation: &Value) {
+    let id = operation["id"].as_str().expect("an id");
+    let told = certainly(ledger, &Question::get(format!("operations/{id}/explain"))).await;
+    if told["because"].as_array().is_none_or(Vec::is_empty) {
+        ledger.lie(format!("{id} does not end and does not say why: {told} {operation}"));
+    }
+}
+
+async fn end(ledger: &Ledger, id: &str) {
+    let path = format!("operations/{id}");
+    let delete =
+        Question { method: Method::DELETE, path: path.clone(), headers: &[], body: None };
+    certainly(ledger, &delete).await;
+    until(&format!("{id} ends"), async || {
+        has_ended(&certainly(ledger, &Question::get(path.clone())).await).then_some(())
+    })
+    .await;
+}
+
+/// Asks until there is an answer, which must be that it was done.
+async fn certainly(ledger: &Ledger, question: &Question<'_>) -> Value {
+    let answer = until(&question.path, async || ledger.ask(0, question).await).await;
+    let is_good = [StatusCode::OK, StatusCode::ACCEPTED].contains(&answer.status);
+    assert!(is_good, "{}: {} {}", question.path, answer.status, answer.body);
+    answer.body
+}
