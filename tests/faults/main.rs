@@ -13,6 +13,7 @@ mod draw;
 #[path = "../support/family.rs"]
 mod family;
 mod folder;
+mod heartbeats;
 #[path = "../support/history.rs"]
 mod history;
 mod journal;
@@ -98,8 +99,12 @@ fn plan(kinds: &[Kind], rounds: Option<usize>, chance: &mut Chance) -> Vec<Kind>
     plan
 }
 
+/// One test at a time has the machine to itself, as far as it is this program's.
+static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn whatever_breaks_nothing_is_lost_or_done_twice_and_nobody_lies() {
+    let _alone = ALONE.lock().await;
     let seed = setting("SUTBOT_FAULT_SEED").unwrap_or_else(|| RandomState::new().hash_one(0));
     println!("SUTBOT_FAULT_SEED={seed}");
     let begun = Instant::now();

@@ -1,14 +1,20 @@
 //! When the clients have gone and nothing breaks any more: everything comes to rest by itself, what
 //! has not ended says why, and ends when it is told to.
 
+use std::time::Duration;
+
+use futures_util::{StreamExt as _, stream};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 use sqlx::PgConnection;
+use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
 use crate::ledger::{Ledger, Question, has_ended};
-use crate::patience::until;
+use crate::patience::{PATIENCE, until};
 
+/// How many operations are ended at once.
+const AT_ONCE: usize = 32;
 /// What cannot wait for a person: a step in such a state moves by itself.
 const MOVING: [&str; 3] = ["Running", "Unresponsive", "Open"];
 
@@ -18,19 +24,24 @@ const OVERDUE: &str = "select operation from ready \
 
 /// Waits until nothing moves; then ends what has not ended, after it has said why.
 pub(crate) async fn settle(ledger: &Ledger, database: &mut PgConnection) {
-    let mut left = Vec::new();
-    until("everything comes to rest", async || {
+    let deadline = Instant::now() + PATIENCE;
+    let left = loop {
         let overdue: Vec<Uuid> =
             sqlx::query_scalar(OVERDUE).fetch_all(&mut *database).await.expect("an answer");
-        left = living(ledger).await;
-        let is_still = overdue.is_empty() && !left.iter().any(is_moving);
-        is_still.then_some(())
-    })
-    .await;
-    for operation in &left {
+        let left = living(ledger).await;
+        let moving: Vec<&Value> = left.iter().filter(|operation| is_moving(operation)).collect();
+        if overdue.is_empty() && moving.is_empty() {
+            break left;
+        }
+        let is_in_time = Instant::now() < deadline;
+        assert!(is_in_time, "these never come to rest: {moving:#?}, these are due: {overdue:?}");
+        sleep(Duration::from_millis(100)).await;
+    };
+    let ends = left.iter().map(async |operation| {
         explain(ledger, operation).await;
         end(ledger, operation["id"].as_str().expect("an id")).await;
-    }
+    });
+    stream::iter(ends).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     println!("{} operations waited for people and said so", left.len());
 }
 

@@ -32,11 +32,14 @@ const SUBMITTED: &str = "select labels->>'key', id from operation \
                          where not exists (select from operation_data d \
                                            where d.operation = id and d.forked_from is not null)";
 
-/// Outcomes by a worker that was not given the attempt. Worker 0 has those that never ran.
+/// Outcomes by a worker that was not given the attempt. Worker 0 has those that never ran; a new run of
+/// another operation has what that did.
 const STRAY: &str = "select operation, step, attempt from attempt a \
                      where not exists (select from event e where e.operation = a.operation \
                          and e.step = a.step and e.attempt = a.attempt \
-                         and e.worker is not distinct from nullif(a.worker, 0))";
+                         and e.worker is not distinct from nullif(a.worker, 0)) \
+                     and not exists (select from operation_data d \
+                         where d.operation = a.operation and d.forked_from is not null)";
 
 impl Verdict {
     pub(crate) fn is_clean(&self) -> bool {

@@ -49,13 +49,13 @@ impl World {
         let other_clock = clock.as_ref().map_or_else(|_| Vec::new(), Clock::environment);
         let small = disk.as_ref().map_or_else(|_| below("worker-2"), |d| d.folder().to_owned());
         let recipes = [
-            recipe(folder.path(), "server-1", &direct, below("server-1"), &[]),
-            recipe(folder.path(), "server-2", &pooled, below("server-2"), &other_clock),
+            hasty(folder.path(), "server-1", &direct, below("server-1"), vec![]),
+            hasty(folder.path(), "server-2", &pooled, below("server-2"), other_clock.clone()),
         ];
         let (servers, bases) = recipes.into_iter().map(Party::serve).unzip();
         let recipes = [
-            recipe(folder.path(), "worker-1", &direct, below("worker-1"), &other_clock),
-            recipe(folder.path(), "worker-2", &direct, small, &[]),
+            hasty(folder.path(), "worker-1", &direct, below("worker-1"), other_clock),
+            hasty(folder.path(), "worker-2", &direct, small, vec![]),
         ];
         let workers = recipes.into_iter().map(Party::start).collect();
         let journal = Arc::new(Journal::open(&below("journal")));
@@ -104,34 +104,41 @@ fn is_postgres(command: &str) -> bool {
     program.ends_with("/postgres") || program.starts_with("postgres: ")
 }
 
-/// A process of the product; a server, by its name, or a worker.
-fn recipe(
+/// A process of the product with short leases.
+fn hasty(
     folder: &Path,
     name: &str,
     database: &str,
     data_dir: PathBuf,
-    environment: &[(String, String)],
+    environment: Vec<(String, String)>,
 ) -> Recipe {
-    let mut arguments: Vec<String> = match name.starts_with("server") {
-        true => vec!["serve".into(), "--listen".into(), ANY_PORT.into()],
-        false => vec!["worker".into()],
-    };
+    let mut recipe = plain(folder, name, database);
     let lease = format!("{}s", LEASE.as_secs());
+    let data_dir = data_dir.display().to_string();
     let settings = [
-        ("--database-url", database),
         ("--slots", SLOTS),
         ("--lease", &lease),
         ("--heartbeat", "500ms"),
         ("--requeue-after", "500ms"),
         ("--drain", "0s"),
+        ("--data-dir", &data_dir),
     ];
-    arguments.extend(settings.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]));
-    arguments.extend(["--data-dir".to_owned(), data_dir.display().to_string()]);
+    let words = settings.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]);
+    Recipe { arguments: recipe.arguments.drain(..).chain(words).collect(), environment, ..recipe }
+}
+
+/// A process of the product, by its name a server or a worker, with the settings that it has unless it
+/// is told otherwise.
+pub(crate) fn plain(folder: &Path, name: &str, database: &str) -> Recipe {
+    let arguments: &[&str] = match name.starts_with("server") {
+        true => &["serve", "--listen", ANY_PORT, "--database-url", database],
+        false => &["worker", "--database-url", database],
+    };
     Recipe {
         name: name.to_owned(),
         program: env!("CARGO_BIN_EXE_mother").into(),
-        arguments,
-        environment: environment.to_vec(),
+        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
+        environment: vec![],
         log: folder.join(format!("{name}.log")),
     }
 }
