@@ -90,8 +90,8 @@ impl Kind {
             Self::KillZygote => kill_below(world, chance, "sut-zygote").await,
             Self::KillMonitor => kill_below(world, chance, "sut-monitor").await,
             Self::KillPostgres => postmaster::kill_all(&world.database_dir()),
-            Self::StopServer => stop(any(&mut world.servers, chance)).await,
-            Self::StopWorker => stop(any(&mut world.workers, chance)).await,
+            Self::StopServer => stop(any(&mut world.servers, chance), chance).await,
+            Self::StopWorker => stop(any(&mut world.workers, chance), chance).await,
             Self::CutBackends => cut_backends(world).await,
             Self::FillDisk => {
                 let disk = world.disk.as_ref().expect("it is possible");
@@ -147,10 +147,12 @@ async fn kill_below(world: &mut World, chance: &mut Chance, name: &str) {
     .await;
 }
 
-/// Stops a process for longer than its lease, and lets it go on.
-async fn stop(party: &Party) {
+/// Stops a process for longer than its lease, and lets it go on: before others may have what it had, or
+/// after.
+async fn stop(party: &Party, chance: &mut Chance) {
+    let longer = LEASE * chance.below(100).try_into().expect("small") / 100;
     party.signal(Signal::SIGSTOP);
-    sleep(LEASE + LEASE / 2).await;
+    sleep(LEASE + longer).await;
     party.signal(Signal::SIGCONT);
 }
 
