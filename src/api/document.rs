@@ -6,6 +6,7 @@ use utoipa::openapi::header::HeaderBuilder;
 use utoipa::openapi::path::Operation;
 use utoipa::openapi::response::{Response, ResponseBuilder};
 use utoipa::openapi::schema::{ObjectBuilder, Type};
+use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
 use utoipa::openapi::{Content, OpenApi, Ref, RefOr};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
@@ -23,6 +24,8 @@ use crate::wire;
     ),
     components(schemas(wire::ErrorEnvelope)),
     servers((url = "/")),
+    // The empty one: a server on loopback asks for none.
+    security((), ("bearer" = [])),
 )]
 struct Info;
 
@@ -33,6 +36,10 @@ pub fn openapi() -> OpenApi {
         .merge(super::plain())
         .nest("/v1.0", super::versioned())
         .split_for_parts();
+    let scheme =
+        HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(TOKENS)).build();
+    let components = document.components.get_or_insert_default();
+    components.add_security_scheme("bearer", SecurityScheme::Http(scheme));
     for (path, item) in &mut document.paths.paths {
         let operations = [&mut item.get, &mut item.post, &mut item.delete, &mut item.patch];
         for operation in operations.into_iter().flatten() {
@@ -42,16 +49,24 @@ pub fn openapi() -> OpenApi {
     document
 }
 
+const TOKENS: &str = "A token from `mother token create`. A server asks for one where it can be reached \
+                      from other machines, or if it is told to (`--require-token`).";
+
 /// Where requests may be repeated.
 const SUBMISSIONS: &str = "/v1.0/jobsets";
 
 /// Every error has the same envelope, so the answers are described in one place.
 fn describe_errors(path: &str, operation: &mut Operation) {
     let mut errors = vec![("500", "An error of the server."), ("503", "Try again later.")];
+    if matches!(path, "/livez" | "/readyz") {
+        operation.security = Some(Vec::new());
+    } else {
+        errors.push(("401", "The server asks for a token, and this is none that it knows."));
+    }
     if path.starts_with("/v1.0") {
         errors.extend([
             ("400", "The request is not valid; `details` says what is wrong and where."),
-            ("403", "A web page of another origin may not do this."),
+            ("403", "The token has not the role, or a web page of another origin may not do this."),
             ("404", "There is no such thing."),
             ("405", "The method is not offered here, or the operation is not cancellable."),
             ("406", "`Accept` excludes every form of the answer."),
@@ -70,6 +85,7 @@ fn describe_errors(path: &str, operation: &mut Operation) {
     errors.push(("412", "The condition of the request does not hold."));
     for (status, description) in errors {
         let header = match status {
+            "401" => Some(("WWW-Authenticate", "`Bearer`, and what is wrong with the token.")),
             "405" => Some(("Allow", "The methods that are offered.")),
             "503" => Some(("Retry-After", "Seconds to wait before the next try.")),
             _ => None,

@@ -6,6 +6,7 @@
 //! test. `/beta` serves the same routes as `/v1.0`. Every answer that is not a success has one
 //! envelope, whoever refused the request.
 
+mod access;
 mod causality;
 mod collection;
 mod condition;
@@ -119,6 +120,7 @@ pub fn router(state: ApiState) -> Router {
         .merge(document::routes())
         .fallback(health::unknown_route)
         .method_not_allowed_fallback(health::unknown_method)
+        .layer(axum::middleware::from_fn_with_state(state.clone(), access::authorize))
         .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::refuse_cross_origin))
         .layer(axum::middleware::map_response(middleware::envelop))
         .layer(CatchPanicLayer::custom(middleware::panicked))

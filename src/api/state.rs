@@ -69,6 +69,8 @@ pub struct ApiState {
     pub(super) followers: Arc<Semaphore>,
     /// Set when the server shuts down: waits end, `readyz` says so.
     pub(super) draining: CancellationToken,
+    /// Whether a client has to show a token.
+    pub(super) needs_token: bool,
 }
 
 impl ApiState {
@@ -77,7 +79,13 @@ impl ApiState {
     pub fn new(engine: Engine, settings: ApiSettings, draining: CancellationToken) -> Self {
         let followers = Arc::new(Semaphore::new(settings.max_followers));
         let settings = Arc::new(settings);
-        Self { engine, settings, metrics: Arc::default(), followers, draining }
+        Self { engine, settings, metrics: Arc::default(), followers, draining, needs_token: false }
+    }
+
+    /// The same for a listener whose clients have to show a token, or need not.
+    #[must_use]
+    pub fn needing_token(self, needs_token: bool) -> Self {
+        Self { needs_token, ..self }
     }
 }
 

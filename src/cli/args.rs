@@ -19,7 +19,8 @@ use super::interactive::InteractiveArgs;
 use super::op::OpArgs;
 use super::run::RunArgs;
 use super::serve::{ServeArgs, WorkerCommandArgs};
-use crate::client::Client;
+use super::token::TokenArgs;
+use crate::client::{Client, Token};
 use crate::postgres;
 use crate::wire::graph::Format;
 
@@ -74,6 +75,11 @@ pub(super) enum Command {
     Op(OpArgs),
     /// Steer an operation from a prompt that shows live what happens
     Interactive(InteractiveArgs),
+    /// Make, list and revoke the tokens that let clients and workers in
+    ///
+    /// Works on the database itself, like a server on it: whoever can read that needs no token, so
+    /// this makes the first one too.
+    Token(TokenArgs),
     /// The private PostgreSQL that is used when no database is given
     Db(DbArgs),
     /// Try what this host offers to contain steps with, and say what is missing
@@ -98,9 +104,14 @@ pub(super) struct Global {
     /// The Unix socket to ask in place of a URL; for `serve`: to listen on
     #[arg(long, global = true, value_name = "PATH", env = "MOTHER_SOCKET", hide_env_values = true)]
     socket: Option<OsString>,
-    /// A bearer token for the server
+    /// A token for the server; other users of this machine see it here, so better in the variable
+    /// or a file
     #[arg(long, global = true, env = "MOTHER_TOKEN", hide_env_values = true)]
-    token: Option<String>,
+    token: Option<Token>,
+    /// A file with the token
+    #[arg(long, global = true, value_name = "FILE", env = "MOTHER_TOKEN_FILE")]
+    #[arg(hide_env_values = true)]
+    token_file: Option<PathBuf>,
     /// The folder of the private PostgreSQL [default: `mother` in the user's data folder]
     #[arg(
         long,
@@ -157,7 +168,7 @@ impl Global {
     }
 
     fn client_of(&self, address: Address<'_>) -> Result<Client, CliError> {
-        let token = given(self.token.as_deref()).map(str::to_owned);
+        let token = self.token()?;
         let client = match address {
             Address::Url(url) => Client::new(url, token)?,
             Address::Socket(path) => Client::over_socket(path, token)?,
@@ -166,6 +177,31 @@ impl Global {
             Some(person) => client.acting_for(&person),
             None => client,
         })
+    }
+
+    /// The token that was given, if one was.
+    fn token(&self) -> Result<Option<Token>, CliError> {
+        let given = self.token.clone().filter(|token| !token.is_empty());
+        let file = self.token_file.as_deref().filter(|file| !file.as_os_str().is_empty());
+        match (given, file) {
+            (Some(_), Some(_)) => Err(CliError::BadSetting(
+                "a token and a file with one are given (--token or MOTHER_TOKEN, --token-file or \
+                 MOTHER_TOKEN_FILE); give one"
+                    .to_owned(),
+            )),
+            (Some(token), None) => Ok(Some(token)),
+            (None, Some(file)) => {
+                let unreadable =
+                    |source| CliError::Unreadable { file: file.display().to_string(), source };
+                let text = std::fs::read_to_string(file).map_err(unreadable)?;
+                Ok(Some(Token::from(text.trim())))
+            }
+            // The name that programs know which steps start.
+            (None, None) => Ok(std::env::var("SUT_TOKEN")
+                .ok()
+                .filter(|text| !text.is_empty())
+                .map(|text| Token::from(text.as_str()))),
+        }
     }
 
     /// Where the server is that was named.
@@ -197,6 +233,11 @@ impl Global {
     /// The folder of PostgreSQL's programs, if it was named.
     pub(super) fn pg_bin(&self) -> Option<PathBuf> {
         self.pg_bin.clone()
+    }
+
+    /// The private database.
+    pub(super) fn cluster_settings(&self) -> postgres::Settings {
+        postgres::Settings { bin_dir: self.pg_bin(), ..postgres::Settings::new(self.data_dir()) }
     }
 
     /// The folder of the private database.

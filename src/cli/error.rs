@@ -11,6 +11,7 @@ use super::HostError;
 use super::output::Output;
 use crate::client::ClientError;
 use crate::domain::Problem;
+use crate::engine::StoreError;
 use crate::postgres::{ClusterError, FetchError};
 use crate::wire::{Detail, ErrorBody, ErrorEnvelope};
 
@@ -40,6 +41,8 @@ pub(super) enum CliError {
     Fetch(#[from] FetchError),
     #[error(transparent)]
     Host(#[from] HostError),
+    #[error("cannot use the database")]
+    Store(#[from] StoreError),
     #[error("there is no private PostgreSQL in {0} yet: `mother serve` or `mother run` makes one")]
     NoCluster(String),
     #[error("the server ended before the operation did; nothing is lost: start `mother serve`")]
@@ -86,6 +89,7 @@ impl CliError {
             | Self::Cluster(_)
             | Self::Fetch(_)
             | Self::Host(_)
+            | Self::Store(_)
             | Self::NoCluster(_)
             | Self::HostEnded
             | Self::Io(_) => NOT_POSSIBLE,
@@ -103,9 +107,11 @@ impl CliError {
             Self::Unreadable { file, .. } => ("UnreadableFile", Some(file.clone()), Vec::new()),
             Self::BadSetting(_) => ("BadSetting", None, Vec::new()),
             Self::Client(_) | Self::HostEnded => ("Unreachable", None, Vec::new()),
-            Self::Cluster(_) | Self::Fetch(_) | Self::Host(_) | Self::NoCluster(_) => {
-                ("CannotStart", None, Vec::new())
-            }
+            Self::Cluster(_)
+            | Self::Fetch(_)
+            | Self::Host(_)
+            | Self::Store(_)
+            | Self::NoCluster(_) => ("CannotStart", None, Vec::new()),
             Self::Interrupted => ("Interrupted", None, Vec::new()),
             Self::Io(_) => ("InputOutput", None, Vec::new()),
         };

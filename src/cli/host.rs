@@ -33,8 +33,8 @@ pub struct HostSettings {
     pub public_url: Option<String>,
     /// Origins of web pages that may call the API.
     pub cors_origins: Vec<String>,
-    /// Whether to listen beyond loopback although nobody is asked who they are.
-    pub insecure: bool,
+    /// Who has to show a token.
+    pub tokens: TokenRule,
     /// The database; `None` for the private cluster.
     pub database_url: Option<String>,
     /// Where the PostgreSQL binaries are, if they are to be taken from a certain place.
@@ -110,7 +110,7 @@ impl HostSettings {
             socket: None,
             public_url: None,
             cors_origins: Vec::new(),
-            insecure: false,
+            tokens: TokenRule::default(),
             database_url: None,
             pg_bin: None,
             durable: true,
@@ -151,15 +151,33 @@ fn default_slots() -> u32 {
     u32::try_from(processors).unwrap_or(u32::MAX).max(4)
 }
 
+/// Who has to show a token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum TokenRule {
+    /// Whoever comes over a network.
+    #[default]
+    FromElsewhere,
+    /// Everybody.
+    Always,
+    /// Nobody: whoever reaches the address can run commands here.
+    Never,
+}
+
+impl TokenRule {
+    /// Whether clients of a listener are asked: of the port at this address, or of the socket.
+    #[must_use]
+    pub fn asks(self, address: Option<SocketAddr>) -> bool {
+        match self {
+            Self::FromElsewhere => address.is_some_and(|address| !address.ip().is_loopback()),
+            Self::Always => true,
+            Self::Never => false,
+        }
+    }
+}
+
 /// Why a process could not be put together, or ended.
 #[derive(Debug, Error)]
 pub enum HostError {
-    /// The address is open to others, and nobody is asked who they are.
-    #[error(
-        "{0} can be reached from other machines, and whoever reaches it can run commands here; \
-         listen on 127.0.0.1, or say --insecure if the network is closed"
-    )]
-    OpenToOthers(SocketAddr),
     /// The address cannot be listened on.
     #[error("cannot listen on {address}; is another server running there? Choose with --listen")]
     Listen {
@@ -216,12 +234,6 @@ impl Host {
     /// # Errors
     /// [`HostError`] tells what to do.
     pub async fn start(settings: HostSettings) -> Result<Self, HostError> {
-        if let Some(address) = settings.listen
-            && !address.ip().is_loopback()
-            && !settings.insecure
-        {
-            return Err(HostError::OpenToOthers(address));
-        }
         let zygote_exe = match &settings.zygote_exe {
             Some(path) => path.clone(),
             None => std::env::current_exe().map_err(HostError::Program)?,
@@ -264,8 +276,13 @@ impl Host {
         let mut api = Vec::new();
         if listener.is_some() || socket.is_some() {
             let state = ApiState::new(engine.clone(), api_settings(&settings), draining.clone());
-            api.extend(listener.map(|listener| serve(listener, &state, &draining)));
-            api.extend(socket.map(|socket| serve(socket, &state, &draining)));
+            let needs_token = settings.tokens.asks(address);
+            let open_to_network = state.clone().needing_token(needs_token);
+            api.extend(listener.map(|listener| serve(listener, &open_to_network, &draining)));
+            let needs_token = settings.tokens.asks(None);
+            api.extend(
+                socket.map(|socket| serve(socket, &state.needing_token(needs_token), &draining)),
+            );
         }
         let socket = settings.socket;
         Ok(Self { address, socket, engine, store, keeper, api, worker, draining, stop_worker })

@@ -18,6 +18,7 @@ pub(super) fn start(cli: &Cli) -> Result<(), CliError> {
         | Command::Check(_)
         | Command::Op(_)
         | Command::Interactive(_)
+        | Command::Token(_)
         | Command::Db(_)
         | Command::Doctor(_)
         | Command::Completions(_) => "warn",

@@ -36,13 +36,14 @@ mod socket;
 mod steer;
 mod table;
 mod tail;
+mod token;
 mod why;
 
 use std::process::ExitCode;
 
 use args::{Cli, Command};
 use error::CliError;
-pub use host::{Host, HostError, HostSettings};
+pub use host::{Host, HostError, HostSettings, TokenRule};
 use output::Output;
 pub use socket::SocketError;
 
@@ -70,6 +71,7 @@ async fn dispatch(cli: Cli, output: Output) -> Result<ExitCode, CliError> {
         Command::Worker(args) => serve::worker(&global, args).await,
         Command::Op(args) => op::op(&global, args, output).await,
         Command::Interactive(args) => interactive::interactive(&global, args, output).await,
+        Command::Token(args) => token::token(&global, args, output).await,
         Command::Db(args) => db::db(&global, &args, output).await,
         Command::Doctor(args) => doctor::doctor(&global, &args, output).await,
         Command::Completions(args) => completions::completions(&args),

@@ -16,7 +16,7 @@ use super::error::CliError;
 use super::output::Output;
 use super::retention::RetentionArgs;
 use super::signals::Signals;
-use super::{Host, HostSettings};
+use super::{Host, HostSettings, TokenRule};
 use crate::domain::profile::Profile;
 use crate::domain::{Limits, duration};
 use crate::itc;
@@ -50,8 +50,11 @@ pub(super) struct ServeArgs {
     /// Do not keep the causal order of events; `suspects` and `causes` have no answer then
     #[arg(long)]
     no_stamps: bool,
-    /// Let everybody in who reaches an address that is not loopback
-    #[arg(long)]
+    /// Ask for a token also on loopback and on the socket
+    #[arg(long, env = "MOTHER_REQUIRE_TOKEN", hide_env_values = true)]
+    require_token: bool,
+    /// Ask nobody for a token: whoever reaches the address can run commands here
+    #[arg(long, conflicts_with = "require_token")]
     insecure: bool,
     #[command(flatten)]
     offer: OfferArgs,
@@ -373,13 +376,14 @@ pub(super) async fn serve(
     if args.no_worker {
         settings.slots = 0;
     }
+    let tokens = token_rule(args.require_token, args.insecure);
     let settings = HostSettings {
         profile: args.offer.profile()?,
         listen: args.listen.or_else(|| global.socket().is_none().then_some(LISTEN)),
         socket: global.socket().map(Path::to_owned),
         public_url: args.public_url,
         cors_origins: args.cors_origins,
-        insecure: args.insecure,
+        tokens,
         max_body_bytes: args.limits.body_bytes,
         max_page_size: args.limits.page_size,
         max_followers: args.limits.followers as usize,
@@ -393,11 +397,19 @@ pub(super) async fn serve(
         statement_timeout: args.limits.statement_timeout,
         ..settings
     };
-    host(settings, |host| announce(host, output)).await
+    host(settings, |host| announce(host, tokens, output)).await
+}
+
+const fn token_rule(require: bool, insecure: bool) -> TokenRule {
+    match (require, insecure) {
+        (true, _) => TokenRule::Always,
+        (false, true) => TokenRule::Never,
+        (false, false) => TokenRule::FromElsewhere,
+    }
 }
 
 /// Tells where the API listens.
-fn announce(host: &Host, output: Output) -> io::Result<()> {
+fn announce(host: &Host, tokens: TokenRule, output: Output) -> io::Result<()> {
     let url = host.address().map(|address| format!("http://{address}"));
     if output.is_json() {
         let mut document = serde_json::Map::new();
@@ -411,6 +423,9 @@ fn announce(host: &Host, output: Output) -> io::Result<()> {
     }
     if let Some(path) = host.socket() {
         output.line(&format!("listening on the socket {}", path.display()))?;
+    }
+    if tokens.asks(host.address()) {
+        output.line("clients need a token; `mother token create` makes one")?;
     }
     Ok(())
 }

@@ -27,7 +27,9 @@ mod people;
 mod sse;
 mod steer;
 mod steps;
+mod token;
 mod transport;
+mod workers;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -43,7 +45,9 @@ pub use handler::{ApiClient, OperationHandler, Reran, StatusField, StepStatus, m
 pub use operations::{Polled, Question, SubmissionKeys, Submitted};
 pub use steer::{SteerOutcome, Verb};
 pub use steps::OutputPart;
+pub use token::Token;
 use transport::ANSWER_TIMEOUT;
+pub use workers::WorkerClient;
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -53,7 +57,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Client {
     http: reqwest::Client,
     base: Url,
-    token: Option<String>,
+    token: Option<Token>,
     /// For whom, in the records of the server.
     person: Option<Arc<str>>,
     /// Where the server is asked, if not at `base`.
@@ -69,7 +73,7 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::BadAddress`] when that is not an `http` or `https` URL.
-    pub fn new(base_url: &str, token: Option<String>) -> Result<Self, ClientError> {
+    pub fn new(base_url: &str, token: Option<Token>) -> Result<Self, ClientError> {
         let bad = || ClientError::BadAddress { text: base_url.to_owned() };
         let base = Url::parse(base_url).map_err(|_| bad())?;
         if !matches!(base.scheme(), "http" | "https") || base.host_str().is_none() {
@@ -88,7 +92,7 @@ impl Client {
     ///
     /// # Errors
     /// Only when no client can be made at all.
-    pub fn over_socket(path: &Path, token: Option<String>) -> Result<Self, ClientError> {
+    pub fn over_socket(path: &Path, token: Option<Token>) -> Result<Self, ClientError> {
         // The name says what such a connection is; the path of the socket is no name for a host.
         let base = Url::parse("http://localhost/").expect("it is a URL");
         let builder = builder().no_proxy().unix_socket(path).tls_backend_preconfigured(no_tls());
@@ -99,7 +103,7 @@ impl Client {
         builder: ClientBuilder,
         base: Url,
         socket: Option<Arc<Path>>,
-        token: Option<String>,
+        token: Option<Token>,
     ) -> Result<Self, ClientError> {
         let http = builder.build().map_err(|source| lost(&base, socket.as_deref(), source))?;
         Ok(Self { http, base, token, person: None, socket, timeout: ANSWER_TIMEOUT })

@@ -23,7 +23,7 @@ impl Client {
     pub(super) fn request(&self, method: Method, url: &Url) -> RequestBuilder {
         let request = self.http.request(method, url.clone()).timeout(self.timeout);
         match &self.token {
-            Some(token) => request.bearer_auth(token),
+            Some(token) => request.bearer_auth(token.reveal()),
             None => request,
         }
     }

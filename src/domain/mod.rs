@@ -13,6 +13,7 @@
 //! Considered and rejected: a row per step with the guard evaluated in SQL. It was measured at a
 //! third of the throughput, and its rules could be tested only against a database.
 
+pub mod access;
 pub mod action;
 pub mod admission;
 pub mod decide;

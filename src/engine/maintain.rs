@@ -57,6 +57,7 @@ impl Shared {
             Some(due) if due <= self.clock.now() => self.look(),
             Some(_) | None => {}
         }
+        self.note_used_tokens().await?;
         let usual = self.settings.poll_interval;
         if !duty.is_held() {
             return Ok(usual);

@@ -34,6 +34,7 @@ mod query;
 mod retention;
 mod seat;
 mod steer;
+mod tokens;
 mod turn;
 mod watch;
 mod work;
@@ -44,7 +45,8 @@ pub use crate::store::{
     AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
     Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf,
     OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked,
-    ReplyView, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, own_id, shown_id,
+    ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, TokenView,
+    own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -61,6 +63,7 @@ pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
 pub use retention::Retention;
 pub use seat::Assignment;
+pub use tokens::{Secret, TOKENS_FRESH, TOKENS_MAX, create_token};
 pub use watch::Watch;
 pub use work::{SeatSpec, WorkerSeat};
 
@@ -82,6 +85,7 @@ use self::lane::{Lane, LaneHandle};
 use self::live::Live;
 use self::news::News;
 use self::seat::Seats;
+use self::tokens::Tokens;
 use self::watch::Watches;
 use crate::domain::{Definition, Limits};
 
@@ -150,6 +154,7 @@ struct Shared {
     news: News,
     /// Something may have to be admitted.
     admission: Notify,
+    tokens: Tokens,
     stopped: CancellationToken,
     tasks: TaskTracker,
 }
@@ -234,6 +239,7 @@ impl Engine {
             live: Live::default(),
             news: News::default(),
             admission: Notify::new(),
+            tokens: Tokens::default(),
             stopped: CancellationToken::new(),
             tasks: TaskTracker::new(),
         });

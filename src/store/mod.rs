@@ -34,6 +34,7 @@ mod prompt;
 mod read;
 mod record;
 mod retention;
+mod token;
 mod worker;
 
 pub use admission::{
@@ -62,6 +63,7 @@ pub use record::{
     HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
 pub use retention::{Buried, KeptDay};
+pub use token::{NewToken, SecretHash, TokenView};
 pub use worker::{LiveWorkers, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;

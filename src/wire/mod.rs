@@ -23,6 +23,8 @@ mod step;
 mod unique;
 mod when;
 mod why;
+mod work;
+mod worker;
 
 pub use duration::DurationText;
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
@@ -56,4 +58,14 @@ pub use when::{ClauseDocument, WhenDocument};
 pub use why::{
     ElsewhereAction, ExplainedClause, ExplainedGroup, ExplainedGuard, ExplainedMove, ExplainedStep,
     ExplainedTerm, OperationExplanation, RootCause, StepExplanation,
+};
+pub use work::{
+    AskRequest, DataAnswer, DataRequest, DueMessageDocument, EndedAnswer, EndedRequest,
+    EndingDocument, MailAnswer, MailRequest, MessagesRequest, OutputRequest, PassedOn,
+    PieceDocument, RecordDocument, Replies, ReplyDocument, ReportDocument, SettleAnswer,
+    SettleRequest, SettledReport, StepMessageDocument, StoredJobset,
+};
+pub use worker::{
+    AssignmentDocument, AttemptRef, Bytes, HeartbeatAnswer, OrderDocument, PollRequest, Polled,
+    RegisteredWorker, StampBytes, WORKER_SECRET, Worker, WorkerRegistration, Workers,
 };

@@ -65,7 +65,7 @@ pub struct ReplyRequest {
 }
 
 /// A value that stands there, `null` included; serde would take that for one that is left out.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+pub(super) fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
     Value::deserialize(deserializer).map(Some)
 }
 

@@ -20,7 +20,8 @@ fn every_command_explains_itself() {
                     op watch|op cancel|op graph|op explain|op suspects|\
                     op causes|op causality|op start|op pause|op resume|\
                     op interrupt|op skip|op unskip|op rerun|op block|op unblock|op next|op hold|\
-                    op unhold|op run-now|op act|op waiting|op reply|op send|\
+                    op unhold|op run-now|op act|op waiting|op reply|op send|token|\
+                    token create|token list|token revoke|\
                     interactive|db|db fetch|db url|doctor|completions";
     for command in commands.split('|') {
         let arguments: Vec<&str> = command.split(' ').chain(["--help"]).collect();
@@ -48,6 +49,7 @@ fn the_first_page_of_help_is_enough_to_start() {
               worker       Run steps for the servers on the same database
               op           Look at operations, watch them, steer them, cancel them
               interactive  Steer an operation from a prompt that shows live what happens
+              token        Make, list and revoke the tokens that let clients and workers in
               db           The private PostgreSQL that is used when no database is given
               doctor       Try what this host offers to contain steps with, and say what is missing
               completions  Print the completions of a shell
@@ -63,7 +65,9 @@ fn the_first_page_of_help_is_enough_to_start() {
                                         of its own] [env: MOTHER_SERVER]
                   --socket <PATH>       The Unix socket to ask in place of a URL; for `serve`: to listen on
                                         [env: MOTHER_SOCKET]
-                  --token <TOKEN>       A bearer token for the server [env: MOTHER_TOKEN]
+                  --token <TOKEN>       A token for the server; other users of this machine see it here, so
+                                        better in the variable or a file [env: MOTHER_TOKEN]
+                  --token-file <FILE>   A file with the token [env: MOTHER_TOKEN_FILE]
                   --data-dir <DIR>      The folder of the private PostgreSQL [default: `mother` in the user's
                                         data folder] [env: MOTHER_DATA_DIR]
                   --database-url <URL>  A PostgreSQL to use instead of a private one [env: DATABASE_URL]
@@ -140,7 +144,9 @@ fn a_command_without_its_verb_lists_the_verbs() {
                                         of its own] [env: MOTHER_SERVER]
                   --socket <PATH>       The Unix socket to ask in place of a URL; for `serve`: to listen on
                                         [env: MOTHER_SOCKET]
-                  --token <TOKEN>       A bearer token for the server [env: MOTHER_TOKEN]
+                  --token <TOKEN>       A token for the server; other users of this machine see it here, so
+                                        better in the variable or a file [env: MOTHER_TOKEN]
+                  --token-file <FILE>   A file with the token [env: MOTHER_TOKEN_FILE]
                   --data-dir <DIR>      The folder of the private PostgreSQL [default: `mother` in the user's
                                         data folder] [env: MOTHER_DATA_DIR]
                   --database-url <URL>  A PostgreSQL to use instead of a private one [env: DATABASE_URL]

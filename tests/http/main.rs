@@ -40,3 +40,4 @@ mod steering;
 mod stopping;
 mod submit;
 mod support;
+mod tokens;

@@ -13,6 +13,7 @@ use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use sutbot::cli::{Host, HostSettings};
+use sutbot::engine::{Store, StoreSettings};
 use sutbot::postgres::{self, Cluster};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -124,6 +125,11 @@ pub(crate) struct OwnService {
 }
 
 impl OwnService {
+    /// Its database.
+    pub(crate) fn store(&self) -> Store {
+        Store::new(&StoreSettings::new(self.database_url.clone())).expect("a URL")
+    }
+
     /// A connection to its database.
     pub(crate) async fn database(&self) -> PgConnection {
         PgConnection::connect(&self.database_url).await.expect("the cluster serves")

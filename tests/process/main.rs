@@ -14,9 +14,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Tree, capture, parent_of, read_all, shell, spec, within, zygote};
-use sutbot::runner::process::{
-    Exit, PASSED_MAX, SpawnError, StartError, Stdin, Zygote, since_boot,
-};
+use sutbot::runner::process::{Exit, PASSED_MAX, SpawnError, StartError, Stdin, Zygote, since_boot};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinSet;
 
@@ -237,22 +235,21 @@ async fn a_zygote_that_is_killed_takes_all_along_and_is_replaced() {
 }
 
 #[tokio::test]
-async fn what_is_overdue_ends_though_nobody_ends_it() {
+async fn what_may_not_run_any_longer_ends_though_nobody_ends_it() {
     let zygote = zygote();
-    let fence = zygote.fence();
-    assert!(fence.set(since_boot().unwrap() + Duration::from_hours(1)).unwrap());
+    assert!(zygote.fence().set(since_boot().unwrap() + Duration::from_hours(1)).unwrap());
     let (_, _, ended) = capture(zygote.spawn(shell("exit 3")).await.unwrap()).await;
     assert_eq!(ended.status, Exit::Code(3));
     let mut tree = Tree::new();
     let asked = tree.shell(&format!("{DAEMON} {DAEMON} sleep 1000"));
     let process = zygote.spawn(asked).await.unwrap();
     tree.wait_for(2).await;
-    assert!(fence.set(since_boot().unwrap()).unwrap());
+    assert!(zygote.fence().set(since_boot().unwrap()).unwrap());
     tree.wait_dead().await;
-    assert_eq!(within(process.wait()).await.status, Exit::Signal(libc::SIGKILL));
+    assert_eq!(within(process.wait()).await.status, Exit::Signal(9));
     assert!(zygote.spawn(shell("exit 0")).await.is_err(), "it started after its time");
     let later = since_boot().unwrap() + Duration::from_hours(1);
-    assert!(!fence.set(later).unwrap(), "what has passed was put off");
+    assert!(!zygote.fence().set(later).unwrap(), "what has passed does not come again");
 }
 
 #[tokio::test]
