@@ -62,18 +62,15 @@ async fn run_steps(ledger: &Ledger, over: Instant) -> usize {
     let mut count = 0;
     while Instant::now() < over {
         let path = "jobsets".to_owned();
-        let question =
-            Question { method: Method::POST, path, headers: &[], body: Some(&document) };
+        let question = Question { method: Method::POST, path, headers: &[], body: Some(&document) };
         let submitted = until("it is submitted", async || ledger.ask(0, &question).await).await;
         let id = submitted.operation.expect("an operation");
         let question = Question {
             headers: &[("prefer", "wait=2")],
             ..Question::get(format!("operations/{id}"))
         };
-        until("it ends", async || {
-            has_ended(&ledger.ask(0, &question).await?.body).then_some(())
-        })
-        .await;
+        until("it ends", async || has_ended(&ledger.ask(0, &question).await?.body).then_some(()))
+            .await;
         count += 1;
     }
     count
@@ -124,9 +121,7 @@ async fn workers_keep_their_leases_on_a_machine_that_is_too_busy() {
     .fetch_all(&mut connection)
     .await
     .expect("an answer");
-    for party in workers.iter_mut().chain([&mut server]) {
-        party.end().await;
-    }
+    Party::end_all(workers.iter_mut().chain([&mut server]).collect()).await;
     drop(connection);
     cluster.stop().await.expect("it stops");
     println!("{operations} operations in {seconds} s, {} false alarms", alarms.len());

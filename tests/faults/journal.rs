@@ -64,9 +64,8 @@ impl Journal {
         for file in files {
             let name = file.file_name().into_string().expect("a name of ours");
             let Some((operation, step)) = name.split_once('.') else { continue };
-            let account: &mut Account = accounts
-                .entry((operation.parse().expect("an id"), step.to_owned()))
-                .or_default();
+            let account: &mut Account =
+                accounts.entry((operation.parse().expect("an id"), step.to_owned())).or_default();
             for line in fs::read_to_string(file.path()).expect("text").lines() {
                 account.take(line);
             }

@@ -92,12 +92,14 @@ impl Party {
         below.into_iter().filter(|Relative { comm, .. }| comm == name).map(|r| r.pid).collect()
     }
 
-    /// Asks it to end, and waits until it has.
-    pub(crate) async fn end(&mut self) {
-        self.signal(Signal::SIGTERM);
-        let name = self.recipe.name.clone();
-        let has_ended = async || self.child.try_wait().expect("a child").is_some().then_some(());
-        until(&format!("{name} ends"), has_ended).await;
+    /// Asks all of them to end, and waits until they have.
+    pub(crate) async fn end_all(parties: Vec<&mut Self>) {
+        parties.iter().for_each(|party| party.signal(Signal::SIGTERM));
+        for party in parties {
+            let name = party.recipe.name.clone();
+            let has_ended = async || party.child.try_wait().expect("a child").map(drop);
+            until(&format!("{name} ends"), has_ended).await;
+        }
     }
 }
 

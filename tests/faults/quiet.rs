@@ -53,7 +53,7 @@ fn is_moving(operation: &Value) -> bool {
 
 /// All operations that have not ended.
 async fn living(ledger: &Ledger) -> Vec<Value> {
-    let path = "operations?$filter=not(status in ('succeeded','failed','canceled'))&$top=1000";
+    let path = "operations?$filter=not(status in ('succeeded','failed','canceled'))";
     let mut found = Vec::new();
     let mut next = Some(path.to_owned());
     while let Some(path) = next.take() {
@@ -75,8 +75,7 @@ async fn explain(ledger: &Ledger, operation: &Value) {
 
 async fn end(ledger: &Ledger, id: &str) {
     let path = format!("operations/{id}");
-    let delete =
-        Question { method: Method::DELETE, path: path.clone(), headers: &[], body: None };
+    let delete = Question { method: Method::DELETE, path: path.clone(), headers: &[], body: None };
     certainly(ledger, &delete).await;
     until(&format!("{id} ends"), async || {
         has_ended(&certainly(ledger, &Question::get(path.clone())).await).then_some(())

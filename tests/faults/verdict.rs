@@ -73,7 +73,8 @@ impl Verdict {
             self.check_history(&found, &events, ledger, &mut happened);
             self.check_steps(&found, &events, &mut accounts);
         }
-        let strange = accounts.into_keys().map(|step| format!("ran without an operation: {step:?}"));
+        let strange =
+            accounts.into_keys().map(|step| format!("ran without an operation: {step:?}"));
         self.lies.extend(strange);
         self.check_moves(ledger, &happened);
         all.len()
@@ -137,7 +138,8 @@ impl Verdict {
             let own = || events.iter().filter(|event| event.step.is_some_and(|s| s as usize == n));
             let claimed: BTreeSet<i32> =
                 own().filter(|e| e.worker.is_some()).filter_map(|e| e.attempt).collect();
-            let succeeded = own().filter(|e| e.action == Some(Action::SUCCEED) && e.worker.is_some());
+            let succeeded =
+                own().filter(|e| e.action == Some(Action::SUCCEED) && e.worker.is_some());
             let succeeded: Vec<i32> = succeeded.filter_map(|event| event.attempt).collect();
             let name = step.definition.name.to_string();
             let account = accounts.remove(&(id, name.clone()));
@@ -149,7 +151,8 @@ impl Verdict {
                     self.double.push(format!("{id} {name}: attempt {attempt} began {times} times"));
                 }
                 if !claimed.contains(attempt) {
-                    self.lies.push(format!("{id} {name}: attempt {attempt} ran and was not claimed"));
+                    self.lies
+                        .push(format!("{id} {name}: attempt {attempt} ran and was not claimed"));
                 }
             }
             let untrue = succeeded.iter().filter(|a| !is_milestone && !account.ends.contains(*a));
@@ -164,7 +167,8 @@ impl Verdict {
         for (told, times) in ledger.told.lock().expect("sound").iter() {
             let found = happened.get(told).unwrap_or(&0);
             if found < times {
-                self.lost.push(format!("{told:?} was told {times} times and happened {found} times"));
+                self.lost
+                    .push(format!("{told:?} was told {times} times and happened {found} times"));
             }
         }
     }

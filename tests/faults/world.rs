@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use sutbot::postgres::{self, Cluster, Settings};
+use tokio::time::{Instant, sleep};
 
 use crate::folder::Folder;
 use crate::journal::Journal;
 use crate::party::{ANY_PORT, Party, Recipe};
+use crate::patience::PATIENCE;
 use crate::processes::{marked, using};
 use crate::surroundings::{Bouncer, Clock, SmallDisk};
 
@@ -81,16 +83,26 @@ impl World {
     /// Ends all processes but the database; answers the processes that are left of them.
     pub(crate) async fn end_processes(&mut self) -> Vec<String> {
         let mut survivors = marked(&self.mark);
-        for party in self.holders() {
-            party.end().await;
-        }
+        Party::end_all(self.holders()).await;
         if let Ok(bouncer) = &mut self.bouncer {
             bouncer.party.kill();
         }
-        survivors.extend(marked(&self.mark));
-        let left = using(self.folder.path()).into_iter();
-        survivors.extend(left.filter(|command| !is_postgres(command)));
+        survivors.extend(self.left_behind().await);
         survivors
+    }
+
+    /// What is still there of processes whose parents have ended. They see that, and need a moment.
+    async fn left_behind(&self) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut left = using(self.folder.path());
+            left.retain(|command| !is_postgres(command));
+            left.extend(marked(&self.mark));
+            if left.is_empty() || Instant::now() > deadline {
+                return left;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Ends the database, and with it all that there was.

@@ -32,9 +32,9 @@ use nix::unistd::Pid;
 use processes::marked;
 use serde_json::{Value, json};
 use sutbot::engine::Engine;
-use told::{Move, done, note_moves};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use told::{Move, done, note_moves};
 use uuid::Uuid;
 
 /// Verbs of an everyday run.
