@@ -54,6 +54,13 @@ fn a_canary_is_rolled_back_and_deployed_again() {
     assert_eq!(operation["stepCounts"]["Succeeded"], 4);
 }
 
+#[test]
+fn a_deployment_that_is_alone_waits_for_nobody() {
+    let operation = run("examples/deploy.yaml", &[]);
+    assert_eq!(operation["state"], "Succeeded");
+    assert_eq!(operation["stepCounts"]["Succeeded"], 3);
+}
+
 /// Ctrl-C cancels: what was done is undone, the last first, and the lock is given back.
 #[test]
 fn an_upgrade_that_is_cancelled_is_undone() {

@@ -43,8 +43,6 @@ const DUE_MAX: usize = 500;
 const LINE_MAX: usize = 100;
 /// Whoever decided something has so long to tell it before others do.
 const TOLD_WITHIN: TimeDelta = TimeDelta::seconds(2);
-/// The wait before the next look at rows that a batch has locked.
-const PAUSE: Duration = Duration::from_millis(10);
 
 /// What an operation of this jobset asks before it may begin.
 ///
@@ -97,7 +95,8 @@ struct Passed {
     news: Vec<News>,
     /// The concurrency keys that may have places left for more than it looked at.
     more: BTreeSet<String>,
-    /// Whether it had anything to do. Else what is due is in the hands of a batch.
+    /// Whether it had anything to do. Else what is due is locked by
+    /// a batch, which says when it is stored.
     has_decided: bool,
 }
 
@@ -113,7 +112,7 @@ impl Shared {
             }
             let passed = self.pass(more).await?;
             if !passed.has_decided {
-                return Ok(PAUSE);
+                return Ok(self.settings.poll_interval);
             }
             if !passed.news.is_empty() {
                 self.tasks.spawn(tell(Arc::clone(self), passed.news));

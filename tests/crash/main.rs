@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod admission;
 mod repeated;
 #[path = "../support/serve.rs"]
 mod serve;

@@ -8,6 +8,7 @@
 //! 196). Row 89 has nothing to be tested: nobody is throttled. An overload
 //! (row 90) is the business of the tests of the outage of the database.
 
+mod admission;
 #[path = "../support/ageing.rs"]
 mod ageing;
 mod bad_input;

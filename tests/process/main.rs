@@ -14,7 +14,9 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::{Tree, capture, parent_of, read_all, shell, spec, within, zygote};
-use sutbot::runner::process::{Exit, PASSED_MAX, SpawnError, StartError, Stdin, Zygote, since_boot};
+use sutbot::runner::process::{
+    Exit, PASSED_MAX, SpawnError, StartError, Stdin, Zygote, since_boot,
+};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::task::JoinSet;
 

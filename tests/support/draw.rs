@@ -131,6 +131,14 @@ pub(crate) fn jobset(chance: &mut Chance, mark: &str) -> Value {
     if chance.one_in(4) {
         jobset["maxConcurrency"] = json!(1 + chance.below(2));
     }
+    if chance.one_in(4) {
+        // Nobody waits for one that operators hold.
+        jobset["concurrency"] =
+            json!({"key": "{{ labels.group }}", "limit": 2, "onConflict": "cancelRunning"});
+    }
+    if chance.one_in(4) {
+        jobset["rateLimit"] = json!({"key": "storm", "limit": 2, "per": "50ms"});
+    }
     jobset
 }
 
