@@ -28,10 +28,11 @@ pub(crate) enum Kind {
     HoldXmin,
     KillPgBouncer,
     JumpClock,
+    CutNetwork,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::KillServer,
         Self::KillWorker,
         Self::KillZygote,
@@ -44,6 +45,7 @@ impl Kind {
         Self::HoldXmin,
         Self::KillPgBouncer,
         Self::JumpClock,
+        Self::CutNetwork,
     ];
 
     /// The name in settings and reports.
@@ -61,6 +63,7 @@ impl Kind {
             Self::HoldXmin => "hold_xmin",
             Self::KillPgBouncer => "kill_pgbouncer",
             Self::JumpClock => "jump_clock",
+            Self::CutNetwork => "cut_network",
         }
     }
 
@@ -70,6 +73,7 @@ impl Kind {
             Self::FillDisk => world.disk.as_ref().map(|_| ()).map_err(Clone::clone),
             Self::KillPgBouncer => world.bouncer.as_ref().map(|_| ()).map_err(Clone::clone),
             Self::JumpClock => world.clock.as_ref().map(|_| ()).map_err(Clone::clone),
+            Self::CutNetwork => world.network.as_ref().map(|_| ()).map_err(Clone::clone),
             Self::KillServer
             | Self::KillWorker
             | Self::KillZygote
@@ -108,6 +112,12 @@ impl Kind {
                 sleep(WHILE).await;
                 clock.jump(0);
             }
+            Self::CutNetwork => {
+                let network = world.network.as_ref().expect("it is possible");
+                network.cut();
+                sleep(longer_than_a_lease(chance)).await;
+                network.mend();
+            }
         }
     }
 
@@ -126,7 +136,8 @@ impl Kind {
             | Self::CutBackends
             | Self::FillDisk
             | Self::HoldXmin
-            | Self::JumpClock => {}
+            | Self::JumpClock
+            | Self::CutNetwork => {}
         }
     }
 }
@@ -147,13 +158,16 @@ async fn kill_below(world: &mut World, chance: &mut Chance, name: &str) {
     .await;
 }
 
-/// Stops a process for longer than its lease, and lets it go on: before others may have what it had, or
-/// after.
+/// Stops a process, and lets it go on.
 async fn stop(party: &Party, chance: &mut Chance) {
-    let longer = LEASE * chance.below(100).try_into().expect("small") / 100;
     party.signal(Signal::SIGSTOP);
-    sleep(LEASE + longer).await;
+    sleep(longer_than_a_lease(chance)).await;
     party.signal(Signal::SIGCONT);
+}
+
+/// For so long that who is not heard of loses its lease, and sometimes until others have what it had.
+fn longer_than_a_lease(chance: &mut Chance) -> Duration {
+    LEASE + LEASE * chance.below(100).try_into().expect("small") / 100
 }
 
 /// Ends the sessions of about half of all connections.
