@@ -22,8 +22,10 @@ comment on column token.last_used is 'When it was last shown to a server, to the
 
 alter table worker
     add column secret bytea check (octet_length(secret) = 32),
-    add column served_by text,
+    add column served_by text not null default '',
+    add column running integer not null default 0,
     add column drained timestamptz;
 comment on column worker.secret is 'SHA-256 of what a remote worker proves with that it is this incarnation; null for one in a process of its own engine.';
-comment on column worker.served_by is 'The server that a remote worker talks to; null for one in a process of its own engine.';
+comment on column worker.served_by is 'The process that gives it attempts; no other may.';
+comment on column worker.running is 'How many attempts it ran at its last heartbeat.';
 comment on column worker.drained is 'When it was told to take nothing new, if it was.';

@@ -19,6 +19,7 @@
 //! | [`engine`] | load, decide, store, in batches |
 //! | [`functions`] | calls that always come back: with a value or with what went wrong |
 //! | [`runner`] | the only place that starts step processes |
+//! | [`remote`] | a worker's way to a server on another machine |
 //! | [`api`] | the HTTP surface |
 //! | [`client`] | a typed client of it |
 //! | [`cli`] | the command line, and all rooms put together |
@@ -60,6 +61,7 @@ pub mod functions;
 pub mod itc;
 pub mod odata;
 pub mod postgres;
+pub mod remote;
 pub mod runner;
 pub mod store;
 pub mod wire;

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 /// Room, rooms of the crate that it may name, crates and modules that it may use only if they stand
 /// here.
-const ROOMS: [(&str, &[&str], &[&str]); 12] = [
+const ROOMS: [(&str, &[&str], &[&str]); 13] = [
     ("domain", &["itc"], &[]),
     ("itc", &[], &[]),
     ("odata", &[], &[]),
@@ -18,11 +18,12 @@ const ROOMS: [(&str, &[&str], &[&str]); 12] = [
     ("runner", &["domain", "engine", "functions"], &["std::process", "minijinja"]),
     ("api", &["domain", "itc", "odata", "wire", "engine"], &["axum", "utoipa"]),
     ("client", &["wire"], &["reqwest"]),
+    ("remote", &["client", "domain", "engine", "runner", "wire"], &[]),
     (
         "cli",
         &[
-            "api", "client", "domain", "engine", "itc", "odata", "postgres", "runner", "store",
-            "wire",
+            "api", "client", "domain", "engine", "itc", "odata", "postgres", "remote", "runner",
+            "store", "wire",
         ],
         &["clap", "std::process"],
     ),

@@ -137,9 +137,14 @@ impl From<EngineError> for ApiError {
             EngineError::KeyTaken(kind) => super::idempotency::taken(kind, message),
             EngineError::Ended => Self::new(StatusCode::CONFLICT, "OperationEnded", message),
             EngineError::Stale(_) => Self::new(StatusCode::CONFLICT, "StaleAttempt", message),
+            EngineError::NoWorker => Self::not_found(message).target("id"),
+            EngineError::LeaseLost => Self::new(StatusCode::GONE, "LeaseLost", message),
+            EngineError::NotTheWorker => {
+                Self::new(StatusCode::FORBIDDEN, "NotTheWorker", message).target("Worker-Secret")
+            }
             EngineError::Invalid(problems) => Self::invalid_jobset(&problems),
             EngineError::BadExpression { kind, .. } => Self::bad_request(kind.code(), message),
-            EngineError::BadJobset { .. } | EngineError::Store(_) => {
+            EngineError::BadJobset { .. } | EngineError::Store(_) | EngineError::Refused(_) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "api.request.failed");
                 Self::new(
                     StatusCode::INTERNAL_SERVER_ERROR,

@@ -37,6 +37,7 @@ mod serve;
 mod state;
 mod steer;
 mod steps;
+mod workers;
 
 pub use document::openapi;
 pub use serve::{Listen, serve};
@@ -84,6 +85,23 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(jvvset::peek))
         .routes(routes!(jvvset::compare))
         .routes(routes!(jvvset::happened_before))
+        .routes(routes!(workers::list, workers::register))
+        .routes(routes!(workers::show))
+        .routes(routes!(workers::drain))
+        .routes(routes!(workers::work::poll))
+        .routes(routes!(workers::work::heartbeat))
+        .routes(routes!(workers::work::settle))
+        .routes(routes!(workers::work::append_output))
+        .routes(routes!(workers::work::data))
+        .routes(routes!(workers::work::ended))
+        .routes(routes!(workers::work::jobset))
+        .routes(routes!(workers::work::leave))
+        .routes(routes!(workers::people::append_messages))
+        .routes(routes!(workers::people::ask))
+        .routes(routes!(workers::people::reply_before))
+        .routes(routes!(workers::people::close_prompts))
+        .routes(routes!(workers::people::mail))
+        .routes(routes!(workers::people::passed_on))
         .layer(axum::middleware::from_fn(idempotency::refuse_unsupported))
         // All that is below may be repeated.
         .routes(routes!(jobsets::submit))

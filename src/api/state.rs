@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::ApiError;
 use super::metrics::Metrics;
-use crate::engine::Engine;
+use crate::engine::{Engine, RemoteSeats};
 use crate::itc;
 use crate::odata;
 
@@ -67,6 +67,8 @@ pub struct ApiState {
     pub(super) metrics: Arc<Metrics>,
     /// One permit for each follower that there may be.
     pub(super) followers: Arc<Semaphore>,
+    /// The workers that talk to this server from elsewhere.
+    pub(super) remote: Arc<RemoteSeats>,
     /// Set when the server shuts down: waits end, `readyz` says so.
     pub(super) draining: CancellationToken,
     /// Whether a client has to show a token.
@@ -79,7 +81,15 @@ impl ApiState {
     pub fn new(engine: Engine, settings: ApiSettings, draining: CancellationToken) -> Self {
         let followers = Arc::new(Semaphore::new(settings.max_followers));
         let settings = Arc::new(settings);
-        Self { engine, settings, metrics: Arc::default(), followers, draining, needs_token: false }
+        Self {
+            engine,
+            settings,
+            metrics: Arc::default(),
+            followers,
+            remote: Arc::default(),
+            draining,
+            needs_token: false,
+        }
     }
 
     /// The same for a listener whose clients have to show a token, or need not.

@@ -18,8 +18,10 @@ use super::error::CliError;
 use super::interactive::InteractiveArgs;
 use super::op::OpArgs;
 use super::run::RunArgs;
-use super::serve::{ServeArgs, WorkerCommandArgs};
+use super::serve::ServeArgs;
 use super::token::TokenArgs;
+use super::worker::WorkerCommandArgs;
+use super::workers::WorkersArgs;
 use crate::client::{Client, Token};
 use crate::postgres;
 use crate::wire::graph::Format;
@@ -69,8 +71,13 @@ pub(super) enum Command {
     Check(CheckArgs),
     /// Serve the API, with a worker in the same process
     Serve(ServeArgs),
-    /// Run steps for the servers on the same database
+    /// Run steps for a server, from this machine
+    ///
+    /// With --server or --socket it talks to that server. Without, it works for all servers on the
+    /// same database.
     Worker(WorkerCommandArgs),
+    /// List the workers, or tell one to take nothing new
+    Workers(WorkersArgs),
     /// Look at operations, watch them, steer them, cancel them
     Op(OpArgs),
     /// Steer an operation from a prompt that shows live what happens

@@ -48,6 +48,10 @@ pub struct HostSettings {
     pub slots: u32,
     /// What that worker offers.
     pub profile: Profile,
+    /// What people call it; `None` for the host and the number of the process.
+    pub name: Option<String>,
+    /// Where its workspaces are; `None` for a folder in `data_dir`.
+    pub work_dir: Option<PathBuf>,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
     /// The largest page of a collection.
@@ -117,6 +121,8 @@ impl HostSettings {
             data_dir: data_dir.into(),
             slots: default_slots(),
             profile: Profile::default(),
+            name: None,
+            work_dir: None,
             max_body_bytes: api.max_body_bytes,
             max_page_size: api.max_page_size,
             max_followers: api.max_followers,
@@ -262,6 +268,7 @@ impl Host {
             requeue_after: settings.requeue_after,
             duty_lease: settings.duty_lease,
             retention: settings.retention,
+            name: own_name(),
             ..EngineSettings::default()
         };
         let engine = Engine::start(store.clone(), engine_settings, wire::decode_definition).await?;
@@ -402,12 +409,20 @@ fn api_settings(settings: &HostSettings) -> ApiSettings {
     }
 }
 
-fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettings {
-    let host = nix::unistd::gethostname()
-        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned());
+fn own_host() -> String {
+    nix::unistd::gethostname()
+        .map_or_else(|_| "unknown".to_owned(), |name| name.to_string_lossy().into_owned())
+}
+
+/// What people call this process.
+fn own_name() -> String {
+    format!("{}-{}", own_host(), std::process::id())
+}
+
+pub(super) fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettings {
     WorkerSettings {
-        name: format!("{host}-{}", std::process::id()),
-        host,
+        name: settings.name.clone().unwrap_or_else(own_name),
+        host: own_host(),
         slots: settings.slots,
         profile: settings.profile.clone(),
         lease: settings.lease,
@@ -416,7 +431,8 @@ fn worker_settings(settings: &HostSettings, zygote_exe: PathBuf) -> WorkerSettin
         default_grace: settings.default_grace,
         output_cap_bytes: settings.output_cap_bytes,
         secrets_dir: settings.secrets_dir.clone(),
-        work_dir: settings.data_dir.join("operations"),
+        work_dir: (settings.work_dir.clone())
+            .unwrap_or_else(|| settings.data_dir.join("operations")),
         cwd: std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/")),
         pass_env: settings.pass_env.clone(),
         max_processes: settings.max_processes,

@@ -16,6 +16,7 @@ pub(super) fn start(cli: &Cli) -> Result<(), CliError> {
         Command::Serve(_) | Command::Worker(_) => "info",
         Command::Run(_)
         | Command::Check(_)
+        | Command::Workers(_)
         | Command::Op(_)
         | Command::Interactive(_)
         | Command::Token(_)

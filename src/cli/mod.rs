@@ -38,6 +38,8 @@ mod table;
 mod tail;
 mod token;
 mod why;
+mod worker;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -68,7 +70,8 @@ async fn dispatch(cli: Cli, output: Output) -> Result<ExitCode, CliError> {
         Command::Run(args) => run::run(&global, args, output).await,
         Command::Check(args) => check::check(&args, output),
         Command::Serve(args) => serve::serve(&global, args, output).await,
-        Command::Worker(args) => serve::worker(&global, args).await,
+        Command::Worker(args) => worker::worker(&global, args, output).await,
+        Command::Workers(args) => workers::workers(&global, args, output).await,
         Command::Op(args) => op::op(&global, args, output).await,
         Command::Interactive(args) => interactive::interactive(&global, args, output).await,
         Command::Token(args) => token::token(&global, args, output).await,

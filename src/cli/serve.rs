@@ -1,4 +1,4 @@
-//! `mother serve` and `mother worker`.
+//! `mother serve`, and what it has in common with `mother worker`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -64,14 +64,6 @@ pub(super) struct ServeArgs {
     retention: RetentionArgs,
     #[command(flatten)]
     limits: LimitArgs,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct WorkerCommandArgs {
-    #[command(flatten)]
-    offer: OfferArgs,
-    #[command(flatten)]
-    worker: WorkerArgs,
 }
 
 #[derive(Debug, Args)]
@@ -185,7 +177,8 @@ pub(super) struct OfferArgs {
     #[arg(value_delimiter = ',', value_parser = pair)]
     labels: Vec<(String, String)>,
     /// Take operations of this lane only; may be given many times [default: all lanes]
-    #[arg(long = "worker-lane", value_name = "NAME", env = "MOTHER_WORKER_LANES")]
+    #[arg(long = "worker-lane", visible_alias = "lane", value_name = "NAME")]
+    #[arg(env = "MOTHER_WORKER_LANES")]
     #[arg(hide_env_values = true, value_delimiter = ',')]
     lanes: Vec<String>,
 }
@@ -430,12 +423,6 @@ fn announce(host: &Host, tokens: TokenRule, output: Output) -> io::Result<()> {
     Ok(())
 }
 
-/// `mother worker`: steps for the servers on the same database.
-pub(super) async fn worker(global: &Global, args: WorkerCommandArgs) -> Result<ExitCode, CliError> {
-    let profile = args.offer.profile()?;
-    host(HostSettings { profile, ..settings(global, &args.worker)? }, |_| Ok(())).await
-}
-
 /// The settings of a host that only works.
 pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSettings, CliError> {
     if worker.heartbeat.is_zero() || worker.heartbeat * 2 > worker.lease {
@@ -469,7 +456,7 @@ pub(super) fn settings(global: &Global, worker: &WorkerArgs) -> Result<HostSetti
 }
 
 /// Runs a host until the first signal, then drains it; the second signal leaves at once.
-async fn host(
+pub(super) async fn host(
     settings: HostSettings,
     ready: impl FnOnce(&Host) -> io::Result<()>,
 ) -> Result<ExitCode, CliError> {

@@ -127,6 +127,15 @@ impl Client {
         self.base.as_str().trim_end_matches('/')
     }
 
+    /// Where the server is, for people: its URL, or `unix:` and the path of its socket.
+    #[must_use]
+    pub fn place(&self) -> String {
+        match self.socket() {
+            Some(path) => format!("unix:{}", path.display()),
+            None => self.server().to_owned(),
+        }
+    }
+
     /// The socket of the server, as `--socket` takes it, if it is asked over one.
     #[must_use]
     pub fn socket(&self) -> Option<&Path> {

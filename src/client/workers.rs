@@ -17,6 +17,9 @@ use crate::wire::{
     WorkerRegistration, Workers,
 };
 
+/// The shortest time that the answer to a heartbeat is waited for.
+const HEARTBEAT_MIN: Duration = Duration::from_secs(1);
+
 impl Client {
     /// The workers that the servers know.
     ///
@@ -54,6 +57,7 @@ pub struct WorkerClient {
     client: Client,
     id: String,
     secret: Token,
+    heartbeat: Duration,
 }
 
 impl WorkerClient {
@@ -61,7 +65,9 @@ impl WorkerClient {
     #[must_use]
     pub fn new(client: Client, registered: &RegisteredWorker) -> Self {
         let secret = Token::from(registered.secret.as_str());
-        Self { client, id: registered.id.clone(), secret }
+        let heartbeat = Duration::try_from_secs_f64(registered.heartbeat_seconds);
+        let heartbeat = heartbeat.unwrap_or_default().max(HEARTBEAT_MIN);
+        Self { client, id: registered.id.clone(), secret, heartbeat }
     }
 
     /// Asks for attempts and waits for some.
@@ -76,12 +82,13 @@ impl WorkerClient {
         self.call_within(&["poll"], asked, patience).await
     }
 
-    /// Renews the lease and asks for orders.
+    /// Renews the lease and asks for orders. It is better to ask anew soon than to wait for an answer
+    /// that may never come, so this waits no longer than the time between two heartbeats.
     ///
     /// # Errors
     /// [`ClientError`].
     pub async fn heartbeat(&self) -> Result<HeartbeatAnswer, ClientError> {
-        self.call(&["heartbeat"], &json!({})).await
+        self.call_within(&["heartbeat"], &json!({}), self.heartbeat).await
     }
 
     /// Reports how attempts ended.

@@ -11,10 +11,11 @@ use uuid::Uuid;
 use super::error::EngineError;
 use super::idempotency::{Accepted, Identity};
 use super::jobsets::Compiled;
+use super::seat::Assignment;
 use crate::domain::admission::Terms;
 use crate::domain::decide::{Ending, Selection, Steered, Stopped, Verb};
 use crate::domain::{Incarnation, Jobset, OperationState, Run, Stop};
-use crate::store::{AttemptReport, Known, Standing};
+use crate::store::{AttemptKey, AttemptReport, Known, Standing};
 
 /// A question with the way back for its answer. The answer is sent only when what it tells is
 /// durable; until then it is kept here, and thrown away when the decision has to be made again.
@@ -100,6 +101,23 @@ pub struct Report {
     pub heard: Option<Known>,
     /// What is kept of it; `None` for work that leaves nothing to keep.
     pub record: Option<AttemptReport>,
+}
+
+impl Report {
+    /// Names the attempt.
+    #[must_use]
+    pub const fn key(&self) -> AttemptKey {
+        AttemptKey { operation: self.operation, step: self.step, attempt: self.attempt }
+    }
+}
+
+/// What a worker holds of an operation is asked for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Held {
+    /// The operation.
+    pub(super) operation: Uuid,
+    /// The worker.
+    pub(super) worker: Incarnation,
 }
 
 /// An operation is to end before its natural end.
@@ -243,6 +261,7 @@ pub(super) enum Command {
     Lease(Ask<Lease, ()>),
     Expire(Ask<Expire, Option<DateTime<Utc>>>),
     Admit(Ask<Admit, ()>),
+    Held(Ask<Held, Vec<Assignment>>),
 }
 
 impl Command {
@@ -257,6 +276,7 @@ impl Command {
             Self::Lease(ask) => ask.input.operation,
             Self::Expire(ask) => ask.input.operation,
             Self::Admit(ask) => ask.input.operation,
+            Self::Held(ask) => ask.input.operation,
         }
     }
 
@@ -290,6 +310,7 @@ impl Command {
             Self::Lease(ask) => ask.publish(),
             Self::Expire(ask) => ask.publish(),
             Self::Admit(ask) => ask.publish(),
+            Self::Held(ask) => ask.publish(),
         }
     }
 
@@ -304,6 +325,7 @@ impl Command {
             Self::Lease(ask) => ask.fail(error),
             Self::Expire(ask) => ask.fail(error),
             Self::Admit(ask) => ask.fail(error),
+            Self::Held(ask) => ask.fail(error),
         }
     }
 }

@@ -68,6 +68,18 @@ pub enum EngineError {
     /// The attempt is not, or no longer, the worker's.
     #[error(transparent)]
     Stale(#[from] Stale),
+    /// Nobody is that worker.
+    #[error("no worker has that id")]
+    NoWorker,
+    /// The worker may not act any more: others get what it had.
+    #[error("the worker has lost its lease; it has to register anew")]
+    LeaseLost,
+    /// Who asks cannot prove to be that worker.
+    #[error("this is not the secret of that worker")]
+    NotTheWorker,
+    /// The server of a remote worker refused what it asked.
+    #[error("{0}")]
+    Refused(String),
     /// The jobset is not valid.
     #[error("the jobset is not valid")]
     Invalid(Vec<Problem>),

@@ -40,6 +40,8 @@ const CACHED_RUNS_MAX: usize = 20_000;
 #[derive(Debug)]
 pub(super) struct Cached {
     pub(super) run: Run,
+    /// The id of what it runs.
+    pub(super) jobset: Uuid,
     pub(super) flags: i16,
     /// The version that the database has.
     pub(super) version: i32,
@@ -246,6 +248,12 @@ impl Lane {
         connection: &mut sqlx::PgConnection,
         again: bool,
     ) -> Result<(), EngineError> {
+        for command in commands {
+            // Nothing is stored for it that would show whether what is in memory is old.
+            if let Command::Held(_) = command {
+                self.runs.remove(&command.operation());
+            }
+        }
         for claimable in claimable {
             if self.runs.get(&claimable.id).is_some_and(|c| c.version != claimable.version) {
                 self.runs.remove(&claimable.id);
@@ -271,7 +279,10 @@ impl Lane {
             let compiled = self.shared.jobsets.get(&self.shared.store, stored.jobset).await?;
             let version = stored.snapshot.version;
             let run = Run::restore(stored.id, Arc::clone(&compiled.jobset), stored.snapshot);
-            self.runs.insert(stored.id, Cached { run, flags: stored.flags, version });
+            self.runs.insert(
+                stored.id,
+                Cached { run, jobset: stored.jobset, flags: stored.flags, version },
+            );
         }
         Ok(())
     }

@@ -31,6 +31,7 @@ mod news;
 mod people;
 mod place;
 mod query;
+mod remote;
 mod retention;
 mod seat;
 mod steer;
@@ -42,11 +43,11 @@ mod work;
 pub use crate::domain::operation::created_at;
 pub use crate::store::lower::operation_model;
 pub use crate::store::{
-    AttemptKey, AttemptReport, AttemptView, EventView, FROM_STEP, FindAsked, KeyKind, Keyset,
-    Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order, OutputOf,
-    OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView, PromptsAsked,
-    ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings, SubmissionKey, TokenView,
-    own_id, shown_id,
+    AttemptKey, AttemptReport, AttemptView, DueMessage, EventView, FROM_STEP, FindAsked, Heartbeat,
+    KeyKind, Keyset, Known, LastMove, MessagePlace, MessageView, NewPrompt, OperationView, Order,
+    OutputOf, OutputPiece, OutputStart, OutputView, PromptKey, PromptPlace, PromptView,
+    PromptsAsked, ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings,
+    SubmissionKey, TokenView, WorkerView, own_id, shown_id,
 };
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
@@ -61,6 +62,7 @@ pub use live::{
 };
 pub use people::{MESSAGES_MAX, Mail, Receiver, Replied};
 pub use query::{FAILURES_MAX, Found};
+pub use remote::{Polled, RemoteSeat, RemoteSeats};
 pub use retention::Retention;
 pub use seat::Assignment;
 pub use tokens::{Secret, TOKENS_FRESH, TOKENS_MAX, create_token};
@@ -92,6 +94,8 @@ use crate::domain::{Definition, Limits};
 /// How the engine works.
 #[derive(Clone, Debug)]
 pub struct EngineSettings {
+    /// What people call the process.
+    pub name: String,
     /// How many lanes there are.
     pub lanes: usize,
     /// How many commands may wait per lane before new ones are refused.
@@ -118,6 +122,7 @@ pub struct EngineSettings {
 impl Default for EngineSettings {
     fn default() -> Self {
         Self {
+            name: String::new(),
             lanes: 2,
             queue: 10_000,
             limits: Limits::default(),
@@ -142,6 +147,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[derive(Debug)]
 struct Shared {
     store: Store,
+    /// No other process has it.
+    name: Arc<str>,
     settings: EngineSettings,
     clock: Clock,
     /// What this process is called where it takes duties.
@@ -230,6 +237,7 @@ impl Engine {
         let shared = Arc::new(Shared {
             jobsets: Jobsets::new(settings.limits, decode),
             store,
+            name: format!("{}.{}", settings.name, &Secret::random("").reveal()[..8]).into(),
             settings,
             holder: clock.new_id(),
             clock,

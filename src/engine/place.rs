@@ -6,9 +6,9 @@ use chrono::{DateTime, Utc};
 
 use super::lane::Cached;
 use super::seat::{Assignment, Seat};
-use crate::domain::Run;
 use crate::domain::decide::Claim;
 use crate::domain::definition::Work;
+use crate::domain::{Incarnation, Run};
 use crate::store::{HAS_DATA, HAS_EDITS, HAS_RESULT, Known};
 
 /// A seat, and what one turn claims for it.
@@ -29,22 +29,26 @@ impl Place {
         let claims = cached.run.claim(slots, worker, now);
         // One claim may take from another step what its guard asks for.
         self.seat.give(slots - claims.len());
-        for claim in &claims {
-            self.assignments.push(Assignment {
-                operation: cached.run.id(),
-                jobset: Arc::clone(cached.run.jobset()),
-                step: claim.step,
-                attempt: claim.attempt,
-                state: claim.state,
-                worker,
-                knows: known_by(&cached.run, claim),
-                has_context: cached.flags & HAS_DATA != 0,
-                has_results: cached.flags & HAS_RESULT != 0,
-                has_edits: cached.flags & HAS_EDITS != 0,
-                until: claim.until,
-            });
-        }
+        self.assignments.extend(claims.iter().map(|claim| assignment(cached, claim, worker)));
         claims.len()
+    }
+}
+
+/// What a worker is told of a claim.
+pub(super) fn assignment(cached: &Cached, claim: &Claim, worker: Incarnation) -> Assignment {
+    Assignment {
+        operation: cached.run.id(),
+        jobset: Arc::clone(cached.run.jobset()),
+        jobset_id: cached.jobset,
+        step: claim.step,
+        attempt: claim.attempt,
+        state: claim.state,
+        worker,
+        knows: known_by(&cached.run, claim),
+        has_context: cached.flags & HAS_DATA != 0,
+        has_results: cached.flags & HAS_RESULT != 0,
+        has_edits: cached.flags & HAS_EDITS != 0,
+        until: claim.until,
     }
 }
 

@@ -22,6 +22,8 @@ pub struct Assignment {
     pub operation: Uuid,
     /// What it runs.
     pub jobset: Arc<Jobset>,
+    /// The id of that.
+    pub jobset_id: Uuid,
     /// The number of the step.
     pub step: u32,
     /// The number of the attempt.
@@ -42,12 +44,22 @@ pub struct Assignment {
     pub until: Option<DateTime<Utc>>,
 }
 
+impl Assignment {
+    /// Names the attempt.
+    #[must_use]
+    pub const fn key(&self) -> AttemptKey {
+        let Self { operation, step, attempt, .. } = *self;
+        AttemptKey { operation, step, attempt }
+    }
+}
+
 /// What the engine knows of a worker that it gives attempts to.
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) incarnation: Incarnation,
     /// What it may be given.
     pub(super) profile: Profile,
+    slots: usize,
     free: AtomicUsize,
     /// The attempts that gave their slot back before their end.
     resting: Mutex<HashSet<AttemptKey>>,
@@ -70,6 +82,7 @@ impl Seat {
         Self {
             incarnation,
             profile,
+            slots,
             free: AtomicUsize::new(slots),
             resting: Mutex::default(),
             closed: AtomicBool::new(false),
@@ -77,6 +90,12 @@ impl Seat {
             sender,
             ordered: Notify::new(),
         }
+    }
+
+    /// How many attempts it has in hand, those that rest too.
+    pub(super) fn running(&self) -> usize {
+        let resting = lock(&self.resting).len();
+        (self.slots + resting).saturating_sub(self.free.load(Ordering::Relaxed))
     }
 
     /// How many attempts it could take now.
@@ -101,6 +120,12 @@ impl Seat {
     /// Gives slots back.
     pub(super) fn give(&self, slots: usize) {
         self.free.fetch_add(slots, Ordering::Relaxed);
+    }
+
+    /// So many slots are taken already.
+    pub(super) fn hold(&self, slots: usize) {
+        let free = self.free.load(Ordering::Relaxed);
+        self.free.fetch_sub(slots.min(free), Ordering::Relaxed);
     }
 
     /// Gives the slot of an attempt back before its end; whether it had one still.
@@ -163,9 +188,9 @@ impl Seats {
     }
 
     /// Closes the seats of workers that do not stay, and takes them out.
-    pub(super) fn retain(&self, stays: impl Fn(Incarnation) -> bool) {
+    pub(super) fn retain(&self, stays: impl Fn(&Seat) -> bool) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).retain(|seat| {
-            let stays = stays(seat.incarnation);
+            let stays = stays(seat);
             if !stays {
                 seat.close();
             }

@@ -12,14 +12,15 @@ use uuid::Uuid;
 
 use super::Shared;
 use super::command::{
-    Ask, Command, ContextPatch, Expire, Lease, Report, StopAnswer, StopAsked, Submit,
+    Ask, Command, ContextPatch, Expire, Held, Lease, Report, StopAnswer, StopAsked, Submit,
 };
 use super::ends::{cancellation, given_up, never_begun, stopped};
 use super::error::EngineError;
 use super::idempotency::{Accepted, Keys};
 use super::lane::Cached;
 use super::live::{Span, Spans};
-use super::place::Place;
+use super::place::{Place, assignment};
+use super::seat::Assignment;
 use crate::domain::decide::{Stale, Stopped};
 use crate::domain::{Incarnation, Run, Stop, resources};
 use crate::store::{
@@ -100,6 +101,7 @@ impl Turn {
             Command::Lease(ask) => return self.lease(ask, runs).await,
             Command::Expire(ask) => self.expire(ask, runs),
             Command::Admit(ask) => self.admit(ask, runs),
+            Command::Held(ask) => held(ask, runs),
             Command::Patch(ask) => return self.patch(ask, runs).await,
             Command::Steer(ask) => return self.steer(ask, runs).await,
         }
@@ -156,7 +158,7 @@ impl Turn {
         let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
         let terms = terms.clone();
         self.new.insert(*id, NewOperation { jobset, alias, labels, resources, terms });
-        runs.insert(*id, Cached { run, flags, version: 0 });
+        runs.insert(*id, Cached { run, jobset, flags, version: 0 });
         self.touched.insert(*id);
     }
 
@@ -429,7 +431,7 @@ impl Turn {
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
         }
         for place in self.places.iter().filter(|place| !place.assignments.is_empty()) {
-            self.batch.require_lease(place.seat.incarnation);
+            self.batch.require_lease(place.seat.incarnation, &self.shared.name);
         }
         for (id, data) in &mut self.data {
             self.batch.add_data(*id, std::mem::take(&mut data.stored));
@@ -480,6 +482,16 @@ impl Turn {
             shared.look_at(self.lane, due);
         }
     }
+}
+
+/// What a worker was given of an operation and has not settled.
+fn held(ask: &mut Ask<Held, Vec<Assignment>>, runs: &HashMap<Uuid, Cached>) {
+    let Held { operation, worker } = ask.input;
+    let held = runs.get(&operation).map_or_else(Vec::new, |cached| {
+        let claims = cached.run.held(worker);
+        claims.iter().map(|claim| assignment(cached, claim, worker)).collect()
+    });
+    ask.answer(Ok(held));
 }
 
 /// RFC 7396: objects are merged, null takes away, anything else replaces.

@@ -13,7 +13,7 @@ use super::seat::{Assignment, Seat};
 use super::{Engine, Shared};
 use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, LeaseTerms};
-use crate::store::{AttemptKey, NewWorker, Order, OutputPiece, Standing};
+use crate::store::{Heartbeat, NewWorker, Order, OutputPiece, SecretHash};
 
 /// What a worker that takes the seat is.
 #[derive(Clone, Debug)]
@@ -48,27 +48,52 @@ impl Engine {
     /// # Errors
     /// As for any question to the store.
     pub async fn open_seat(&self, spec: SeatSpec) -> Result<WorkerSeat, EngineError> {
+        self.register(spec, None, false).await
+    }
+
+    /// As [`open_seat`](Self::open_seat), for a worker elsewhere that proves with a secret who it is
+    /// and may have been told already to take nothing.
+    pub(super) async fn register(
+        &self,
+        spec: SeatSpec,
+        secret: Option<SecretHash>,
+        drained: bool,
+    ) -> Result<WorkerSeat, EngineError> {
         let SeatSpec { name, host, pid, slots, lease, profile } = spec;
         let terms = LeaseTerms { lease, requeue_after: self.shared.settings.requeue_after };
-        let worker = NewWorker { name, host, pid, slots, terms, profile };
+        let served_by = self.shared.name.to_string();
+        let worker =
+            NewWorker { name, host, pid, slots, terms, profile, served_by, secret, drained };
         let asked = Instant::now();
         let incarnation = self.shared.store.register(&worker).await?;
+        let seat = self.sit(incarnation, worker.profile, slots, terms, asked + lease);
+        if drained {
+            seat.close();
+        }
+        seat.begin().await?;
+        Ok(seat)
+    }
+
+    /// Puts a worker on a seat; its lease runs out at `lease_until`, at the latest.
+    pub(super) fn sit(
+        &self,
+        incarnation: Incarnation,
+        profile: Profile,
+        slots: u32,
+        terms: LeaseTerms,
+        lease_until: Instant,
+    ) -> WorkerSeat {
         let (sender, receiver) = mpsc::unbounded_channel();
         let slots = slots as usize;
-        let seat = Seat::new(incarnation, worker.profile, slots, asked + lease, sender);
-        let seat = Arc::new(seat);
+        let seat = Arc::new(Seat::new(incarnation, profile, slots, lease_until, sender));
         self.shared.seats.add(Arc::clone(&seat));
         // From here on it is taken out again whatever happens.
-        let seat = WorkerSeat {
+        WorkerSeat {
             shared: Arc::clone(&self.shared),
             seat,
             terms,
             assignments: tokio::sync::Mutex::new(receiver),
-        };
-        self.shared.look_for_peers().await?;
-        self.shared.news.join();
-        self.shared.look();
-        Ok(seat)
+        }
     }
 }
 
@@ -80,21 +105,17 @@ impl Shared {
         Ok(())
     }
 
-    /// Closes the seats of workers whose incarnations are over, and lets those that have no lease
-    /// claim nothing until they have one again.
+    /// Closes the seats of workers whose incarnations are over or that sit elsewhere now, and lets
+    /// those that have no lease claim nothing until they have one again.
     pub(super) async fn close_lost(&self) -> Result<(), EngineError> {
-        let seated = self.seats.incarnations();
-        let standings = self.store.standings(&seated).await?;
-        for seat in self.seats.all() {
-            match standings.get(&seat.incarnation) {
-                Some(Standing::Holds) => {}
-                Some(Standing::Lost) => seat.renew(Instant::now()),
-                Some(Standing::Over) | None if seated.contains(&seat.incarnation) => {
-                    self.seats.retain(|worker| worker != seat.incarnation);
-                }
-                Some(Standing::Over) | None => {} // It came in between.
+        let asked = self.seats.incarnations();
+        let seated = self.store.seated(&asked, &self.name).await?;
+        self.seats.retain(|seat| {
+            if seated.get(&seat.incarnation) == Some(&false) {
+                seat.renew(Instant::now());
             }
-        }
+            seated.contains_key(&seat.incarnation) || !asked.contains(&seat.incarnation)
+        });
         Ok(())
     }
 }
@@ -118,9 +139,17 @@ impl WorkerSeat {
         self.terms
     }
 
+    /// Makes known that it sits here, and looks for what it can be given.
+    pub(super) async fn begin(&self) -> Result<(), EngineError> {
+        self.shared.look_for_peers().await?;
+        self.shared.news.join();
+        self.shared.look();
+        Ok(())
+    }
+
     /// Claims nothing more for it and tells it nothing more.
-    fn vacate(&self) {
-        self.shared.seats.retain(|worker| worker != self.seat.incarnation);
+    pub(super) fn vacate(&self) {
+        self.shared.seats.retain(|seat| !std::ptr::eq(seat, &raw const *self.seat));
     }
 
     /// The next attempts to run; waits until there are some.
@@ -133,6 +162,16 @@ impl WorkerSeat {
         }
     }
 
+    /// Attempts to run that are there already.
+    pub(super) fn assigned_already(&self) -> Option<Vec<Assignment>> {
+        self.assignments.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// Whether the worker sits here still.
+    pub(super) fn is_seated(&self) -> bool {
+        self.shared.seats.all().iter().any(|seat| Arc::ptr_eq(seat, &self.seat))
+    }
+
     /// Reports how attempts ended; each frees a slot. When this answers, it is durable.
     ///
     /// # Errors
@@ -140,11 +179,7 @@ impl WorkerSeat {
     /// any more, [`EngineError::Unavailable`] when it should be reported again by
     /// [`settle_again`](Self::settle_again).
     pub async fn settle(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
-        self.seat.give_ended(reports.iter().map(|report| AttemptKey {
-            operation: report.operation,
-            step: report.step,
-            attempt: report.attempt,
-        }));
+        self.seat.give_ended(reports.iter().map(Report::key));
         self.settle_again(reports).await
     }
 
@@ -168,23 +203,30 @@ impl WorkerSeat {
         results
     }
 
-    /// Renews the lease, also one that ran out, and asks for orders. `None`: the incarnation is over;
-    /// all its attempts are given to others, so their processes must be ended at once.
+    /// Renews the lease, also one that ran out, and asks for orders; one that was told to drain is
+    /// given nothing more. `None`: the incarnation is over; all its attempts are given to others, so
+    /// their processes must be ended at once.
     ///
     /// # Errors
     /// As for any question to the store.
-    pub async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
+    pub async fn heartbeat(&self) -> Result<Option<Heartbeat>, EngineError> {
         let store = &self.shared.store;
         let asked = Instant::now();
-        let orders = store.heartbeat(self.seat.incarnation, self.terms.lease).await?;
-        match &orders {
-            Some(_) => self.seat.renew(asked + self.terms.lease),
+        let (worker, running) = (self.seat.incarnation, self.seat.running());
+        let heard = store.heartbeat(worker, self.terms.lease, running).await?;
+        match &heard {
             None => self.vacate(),
+            Some(heard) => {
+                self.seat.renew(asked + self.terms.lease);
+                if heard.drained {
+                    self.close();
+                }
+            }
         }
         let asked = Instant::now();
         self.shared.clock.set(store.now().await?, asked);
         self.shared.look_for_peers().await?;
-        Ok(orders)
+        Ok(heard)
     }
 
     /// Ends when orders for this worker may have been stored.

@@ -153,7 +153,7 @@ impl WorkSource for WorkerSeat {
     }
 
     async fn heartbeat(&self) -> Result<Option<Vec<Order>>, EngineError> {
-        self.heartbeat().await
+        Ok(self.heartbeat().await?.map(|heard| heard.orders))
     }
 
     async fn ordered(&self) {

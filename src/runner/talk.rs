@@ -79,8 +79,7 @@ pub(super) async fn talk<S: WorkSource>(
 
 /// Names the attempt.
 pub(super) fn key(assignment: &Assignment) -> AttemptKey {
-    let Assignment { operation, step, attempt, .. } = *assignment;
-    AttemptKey { operation, step, attempt }
+    assignment.key()
 }
 
 /// What was heard of an attempt.

@@ -25,8 +25,10 @@ use crate::domain::decide::Ending;
 use crate::domain::definition::Work;
 use crate::engine::{Assignment, Report, SeatSpec};
 
-/// The wait before a failed registration or heartbeat is tried again.
+/// The wait before a failed registration or heartbeat is tried again; that for a registration doubles
+/// up to the longest.
 const RETRY: Duration = Duration::from_millis(500);
+const RETRY_MAX: Duration = Duration::from_secs(8);
 
 /// Works at `place` until `stop` is cancelled: one incarnation after the other, a new one whenever a
 /// lease was lost.
@@ -38,6 +40,7 @@ pub async fn work<P: WorkPlace>(
     settings: WorkerSettings,
     stop: CancellationToken,
 ) -> Result<(), RunnerError> {
+    let mut retry = RETRY;
     while !stop.is_cancelled() {
         let spec = SeatSpec {
             name: settings.name.clone(),
@@ -49,13 +52,17 @@ pub async fn work<P: WorkPlace>(
         };
         let asked = since_boot().map_err(RunnerError::Clock)?;
         match place.register(spec).await {
-            Ok(source) => incarnation(source, asked, settings.clone(), &stop).await?,
+            Ok(source) => {
+                retry = RETRY;
+                incarnation(source, asked, settings.clone(), &stop).await?;
+            }
             Err(error) => {
                 tracing::warn!(error = &error as &dyn std::error::Error, "runner.register.failed");
                 tokio::select! {
-                    () = tokio::time::sleep(RETRY) => {}
+                    () = tokio::time::sleep(retry) => {}
                     () = stop.cancelled() => {}
                 }
+                retry = RETRY_MAX.min(retry * 2);
             }
         }
     }

@@ -46,12 +46,15 @@ pub(super) const CHANGED: &str = r#"changed as (
 )"#;
 
 /// The workers that are given attempts or whose late word counts. The lock keeps them from being
-/// forgotten before what they hold can be seen, and is in nobody else's way.
+/// forgotten ([`forget_worker`](super::Store::forget_worker)) or taken over by another server
+/// ([`take_seat`](super::Store::take_seat)) before what they hold can be seen, and is in nobody else's
+/// way: heartbeats go on.
 pub(super) const VOUCHED: &str = r#"vouched as (
     select w.id
     from unnest($75::bigint[], $76::boolean[]) as u (id, claims)
     join worker w on w.id = u.id
-    where w.over is null and (not u.claims or w.lease_until > clock_timestamp())
+    where w.over is null
+        and (not u.claims or w.lease_until > clock_timestamp() and w.served_by = $79)
     for key share of w
 )"#;
 
@@ -206,19 +209,19 @@ pub(super) const KEPT: &str = r#"kept as (
 pub(super) const ASKED: &str = r#"asked as (
     insert into admission (operation, key, places, on_conflict, rate_key, rate, per, priority,
         cancellable)
-    select * from unnest($79::uuid[], $80::text[], $81::int[], $82::smallint[], $83::text[],
-        $84::int[], $85::bigint[], $86::smallint[], $87::boolean[])
+    select * from unnest($80::uuid[], $81::text[], $82::int[], $83::smallint[], $84::text[],
+        $85::int[], $86::bigint[], $87::smallint[], $88::boolean[])
 )"#;
 
 pub(super) const TOUCHED: &str = r#"touched as (
     update admission a
     set paused = u.paused, is_due = true
-    from unnest($88::uuid[], $89::boolean[]) as u (operation, paused)
+    from unnest($89::uuid[], $90::boolean[]) as u (operation, paused)
     where a.operation = u.operation
 )"#;
 
 pub(super) const LEFT: &str = r#"gone as (
-    update admission set state = 3, is_due = true where operation = any ($90::uuid[])
+    update admission set state = 3, is_due = true where operation = any ($91::uuid[])
 )"#;
 
 /// In one order, so that two batches with the same keys do not wait for each other.

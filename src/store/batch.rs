@@ -4,6 +4,8 @@
 //! compares and sets the version of each operation; when a single one was changed by another writer
 //! in between, the statement fails as a whole with [`StoreError::Conflict`] and nothing is stored.
 
+use std::sync::Arc;
+
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
@@ -54,6 +56,8 @@ pub struct Batch {
     vouched: Standings,
     watched: Standings,
     admissions: Admissions,
+    /// The process that gives attempts to workers.
+    served_by: Arc<str>,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -295,9 +299,11 @@ impl Batch {
         }
     }
 
-    /// Stores the batch only if that worker holds its lease: attempts are claimed for it.
-    pub fn require_lease(&mut self, worker: Incarnation) {
+    /// Stores the batch only if that worker holds its lease and is given attempts by this process:
+    /// some are claimed for it.
+    pub fn require_lease(&mut self, worker: Incarnation, served_by: &Arc<str>) {
         self.vouched.add(worker, true);
+        self.served_by = Arc::clone(served_by);
     }
 
     /// Stores the batch only if that worker may yet come back: what it says late counts.
@@ -449,6 +455,7 @@ impl Batch {
             .bind(&self.vouched.is_asked)
             .bind(&self.watched.worker)
             .bind(&self.watched.is_asked)
+            .bind(&*self.served_by)
             .bind(&t.operation)
             .bind(&t.key)
             .bind(&t.places)

@@ -83,7 +83,7 @@ pub struct MessageView {
 /// Where a page of messages begins: behind the one with this attempt, time, direction and number.
 pub type MessagePlace = (i32, DateTime<Utc>, i16, i32);
 
-fn columns(attempts: &[AttemptKey]) -> (Vec<Uuid>, Vec<i32>, Vec<i32>) {
+pub(super) fn columns(attempts: &[AttemptKey]) -> (Vec<Uuid>, Vec<i32>, Vec<i32>) {
     let operations = attempts.iter().map(|key| key.operation).collect();
     let steps = attempts.iter().map(|key| int(key.step)).collect();
     (operations, steps, attempts.iter().map(|key| int(key.attempt)).collect())

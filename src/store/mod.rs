@@ -33,6 +33,7 @@ mod packed;
 mod prompt;
 mod read;
 mod record;
+mod remote;
 mod retention;
 mod token;
 mod worker;
@@ -62,9 +63,10 @@ pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
     HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
 };
+pub use remote::{HeldBy, KnownWorker, SeatTaken, WorkerView};
 pub use retention::{Buried, KeptDay};
 pub use token::{NewToken, SecretHash, TokenView};
-pub use worker::{LiveWorkers, LostWorker, NewWorker, Order, Standing};
+pub use worker::{Heartbeat, LiveWorkers, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;
 use std::time::Duration;

@@ -7,6 +7,7 @@ use uuid::Uuid;
 use super::Store;
 use super::batch::int;
 use super::error::StoreError;
+use super::message::AttemptKey;
 
 /// A piece of output as it was read from a step.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,14 @@ pub struct OutputPiece {
     pub start: OutputStart,
     /// The bytes.
     pub data: Vec<u8>,
+}
+
+impl OutputPiece {
+    /// Names the attempt.
+    #[must_use]
+    pub const fn of(&self) -> AttemptKey {
+        AttemptKey { operation: self.operation, step: self.step, attempt: self.attempt }
+    }
 }
 
 /// How many bytes of an attempt's output are before a place: of all of it, and of each stream as it

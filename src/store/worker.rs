@@ -12,6 +12,7 @@ use super::Store;
 use super::error::StoreError;
 use super::lease::interval;
 use super::operation::held_by;
+use super::token::SecretHash;
 use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, LeaseTerms};
 
@@ -30,6 +31,21 @@ pub struct NewWorker {
     pub terms: LeaseTerms,
     /// What it offers.
     pub profile: Profile,
+    /// The process that gives it attempts.
+    pub served_by: String,
+    /// What it proves with that it is this incarnation, if it is asked to.
+    pub secret: Option<SecretHash>,
+    /// Whether it was told already to take nothing new.
+    pub drained: bool,
+}
+
+/// What a worker hears when it says that it lives.
+#[derive(Clone, Debug)]
+pub struct Heartbeat {
+    /// What it was ordered to do.
+    pub orders: Vec<Order>,
+    /// Whether it is to take nothing new.
+    pub drained: bool,
 }
 
 /// A worker whose lease ran out.
@@ -89,8 +105,10 @@ impl Store {
         Ok(sqlx::query_scalar(
             r#"
             -- worker/register
-            insert into worker (name, host, pid, slots, lease_until, requeue_after, labels, lanes)
-            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7, $8)
+            insert into worker (name, host, pid, slots, lease_until, requeue_after, labels, lanes,
+                served_by, secret, drained)
+            values ($1, $2, $3, $4, clock_timestamp() + $5, $6, $7, $8, $9, $10,
+                case when $11 then clock_timestamp() end)
             returning id
             "#,
         )
@@ -102,12 +120,15 @@ impl Store {
         .bind(interval(worker.terms.requeue_after))
         .bind(Json(&worker.profile.labels))
         .bind(worker.profile.lanes.as_ref().map(Vec::from_iter))
+        .bind(&worker.served_by)
+        .bind(worker.secret.as_ref().map(|hash| &hash[..]))
+        .bind(worker.drained)
         .fetch_one(&self.read)
         .await?)
     }
 
-    /// Renews a lease, also one that ran out. `None`: the incarnation is over and must not act any
-    /// more.
+    /// Renews a lease, also one that ran out, of a worker with so many attempts in hand. `None`: the
+    /// incarnation is over and must not act any more.
     ///
     /// # Errors
     /// As for any statement.
@@ -115,23 +136,24 @@ impl Store {
         &self,
         worker: Incarnation,
         lease: Duration,
-    ) -> Result<Option<Vec<Order>>, StoreError> {
-        let renewed = sqlx::query(
+        running: usize,
+    ) -> Result<Option<Heartbeat>, StoreError> {
+        let drained: Option<bool> = sqlx::query_scalar(
             r#"
             -- worker/heartbeat
             update worker
-            set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2
+            set heartbeat = clock_timestamp(), lease_until = clock_timestamp() + $2, running = $3
             where id = $1 and over is null
+            returning drained is not null
             "#,
         )
         .bind(worker)
         .bind(interval(lease))
-        .execute(&self.read)
+        .bind(i32::try_from(running).unwrap_or(i32::MAX))
+        .fetch_optional(&self.read)
         .await?;
-        if renewed.rows_affected() == 0 {
-            return Ok(None);
-        }
-        self.orders(worker).await.map(Some)
+        let Some(drained) = drained else { return Ok(None) };
+        Ok(Some(Heartbeat { orders: self.orders(worker).await?, drained }))
     }
 
     /// The orders that a worker has not carried out yet.
@@ -225,35 +247,20 @@ impl Store {
     /// # Errors
     /// As for any statement.
     pub async fn standing(&self, worker: Incarnation) -> Result<Standing, StoreError> {
-        let standings = self.standings(&[worker]).await?;
-        Ok(standings.get(&worker).copied().unwrap_or(Standing::Over))
-    }
-
-    /// The same for several; those that nobody knows any more are left out.
-    ///
-    /// # Errors
-    /// As for any statement.
-    pub async fn standings(
-        &self,
-        workers: &[Incarnation],
-    ) -> Result<HashMap<Incarnation, Standing>, StoreError> {
-        let found: Vec<(Incarnation, bool, bool)> = sqlx::query_as(
+        let found: Option<(bool, bool)> = sqlx::query_as(
             r#"
-            -- worker/standings
-            select id, over is not null, lease_until <= clock_timestamp()
-            from worker
-            where id = any ($1)
+            -- worker/standing
+            select over is not null, lease_until <= clock_timestamp() from worker where id = $1
             "#,
         )
-        .bind(workers)
-        .fetch_all(&self.read)
+        .bind(worker)
+        .fetch_optional(&self.read)
         .await?;
-        let standing = |is_over, is_lost| match (is_over, is_lost) {
-            (true, _) => Standing::Over,
-            (false, true) => Standing::Lost,
-            (false, false) => Standing::Holds,
-        };
-        Ok(found.into_iter().map(|(id, over, lost)| (id, standing(over, lost))).collect())
+        Ok(match found {
+            None | Some((true, _)) => Standing::Over,
+            Some((false, true)) => Standing::Lost,
+            Some((false, false)) => Standing::Holds,
+        })
     }
 
     /// How long it is until the next lease runs out that is not renewed, or the next incarnation is
@@ -343,6 +350,31 @@ impl Store {
         .bind(workers)
         .fetch_one(&self.read)
         .await?)
+    }
+
+    /// Those of some incarnations that are not over and are given attempts by `served_by`, and whether
+    /// they hold their leases.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn seated(
+        &self,
+        workers: &[Incarnation],
+        served_by: &str,
+    ) -> Result<HashMap<Incarnation, bool>, StoreError> {
+        let seated: Vec<(Incarnation, bool)> = sqlx::query_as(
+            r#"
+            -- worker/seated
+            select id, lease_until > clock_timestamp()
+            from worker
+            where id = any ($1) and over is null and served_by = $2
+            "#,
+        )
+        .bind(workers)
+        .bind(served_by)
+        .fetch_all(&self.read)
+        .await?;
+        Ok(seated.into_iter().collect())
     }
 
     /// Counts the workers that hold a lease and have slots, and their slots.

@@ -94,6 +94,9 @@ pub struct RegisteredWorker {
     pub secret: String,
     /// How long it may act without a heartbeat.
     pub lease_seconds: f64,
+    /// For how long after that it may come back before others are given what it has. Its processes
+    /// must have ended by then.
+    pub requeue_after_seconds: f64,
     /// How often it should say that it lives.
     pub heartbeat_seconds: f64,
     /// The time by the clock of the database.
@@ -122,6 +125,8 @@ pub struct PollRequest {
     pub received: Vec<AttemptRef>,
     /// What it runs that only waits for a person and takes no slot.
     pub resting: Vec<AttemptRef>,
+    /// Whether it takes nothing more.
+    pub closing: bool,
     /// How long it waits, up to 30.
     pub wait_seconds: f64,
 }

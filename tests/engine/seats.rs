@@ -114,10 +114,10 @@ async fn a_worker_that_is_given_something_just_then_is_not_forgotten() {
     let id = submit(&engine, &wide(1)).await;
     let given = next(&holder).await;
     engine.store().forget_worker(holder.incarnation()).await.unwrap();
-    assert_eq!(holder.heartbeat().await.unwrap(), Some(Vec::new()), "it holds something");
+    assert!(holder.heartbeat().await.unwrap().is_some(), "it holds something");
     succeed(&holder, &[given]).await;
     ended(&engine, id).await;
     engine.store().forget_worker(holder.incarnation()).await.unwrap();
-    assert_eq!(holder.heartbeat().await.unwrap(), None);
+    assert!(holder.heartbeat().await.unwrap().is_none());
     engine.shut_down().await;
 }

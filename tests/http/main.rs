@@ -42,3 +42,4 @@ mod stopping;
 mod submit;
 mod support;
 mod tokens;
+mod workers;

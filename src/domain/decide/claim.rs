@@ -53,6 +53,19 @@ impl Run {
         claims
     }
 
+    /// What `worker` was given and still holds, as it was given it. Not what it is ordered to end: the
+    /// step has left the state that this was run for.
+    #[must_use]
+    pub fn held(&self, worker: Incarnation) -> Vec<Claim> {
+        let held = self.held_by(worker).into_iter();
+        held.filter(|(step, open)| !open.leaving && !self.is_lost(*step))
+            .map(|(step, open)| {
+                let (state, until) = (self.steps[step as usize], self.total_due(step));
+                Claim { step, attempt: open.attempt, state, until }
+            })
+            .collect()
+    }
+
     /// By what a claim moves a step: what was admitted needs no guard any more.
     fn claim_rule(&self, step: u32, waited: Option<OpenAttempt>) -> Option<Rule> {
         let machine = self.jobset.machine(step);

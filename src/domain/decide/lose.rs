@@ -12,7 +12,7 @@ use crate::domain::run::{Incarnation, OpenAttempt, Run};
 use crate::domain::state::StepState;
 
 impl Run {
-    fn held_by(&self, worker: Incarnation) -> Vec<(u32, OpenAttempt)> {
+    pub(super) fn held_by(&self, worker: Incarnation) -> Vec<(u32, OpenAttempt)> {
         let held = self.open.iter().filter(|(_, open)| open.holder == Some(worker));
         held.map(|(step, open)| (*step, *open)).collect()
     }
