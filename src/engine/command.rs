@@ -280,6 +280,20 @@ impl Command {
         }
     }
 
+    /// Whether it may find that there is nothing to do, or that it is not possible. What is submitted is
+    /// new, and what a worker of this process reports this process has claimed.
+    pub(super) const fn may_change_nothing(&self) -> bool {
+        match self {
+            Self::Submit(_) | Self::Settle(_) => false,
+            Self::Stop(_)
+            | Self::Patch(_)
+            | Self::Steer(_)
+            | Self::Lease(_)
+            | Self::Expire(_)
+            | Self::Admit(_) => true,
+        }
+    }
+
     /// By what the repetition of a submission is recognised.
     pub(super) const fn identity(&self) -> Option<&Identity> {
         if let Self::Submit(ask) = self { ask.input.identity.as_ref() } else { None }

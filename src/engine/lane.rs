@@ -297,6 +297,11 @@ impl Lane {
                 self.runs.remove(&claimable.id);
             }
         }
+        // A change to an old copy is refused, because the versions differ. That nothing is to be changed
+        // is compared with nothing, so whatever may find that is decided on what is stored now.
+        for command in commands.iter().filter(|command| command.may_change_nothing()) {
+            self.runs.remove(&command.operation());
+        }
         let missing: HashSet<Uuid> = commands
             .iter()
             .filter(|command| again || !matches!(command, Command::Submit(_)))

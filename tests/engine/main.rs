@@ -172,6 +172,30 @@ pub(crate) async fn next_alive(seat: &sutbot::engine::WorkerSeat) -> Assignment 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_another_server_gave_to_a_worker_that_is_lost_is_found() {
+    let url = database().await;
+    let (first, second) = (engine(&url).await, engine(&url).await);
+    let busy = first.open_seat(seat(1, Duration::from_mins(1))).await.unwrap();
+    let id = submit(&first, &json!({"steps": [{"name": "a"}, {"name": "b"}]})).await;
+    let kept = next(&busy).await;
+    // The first server still has the operation in memory as it was before this.
+    let lost = second.open_seat(seat(1, Duration::from_mins(1))).await.unwrap();
+    let before = next(&lost).await;
+    assert_eq!((before.operation, before.attempt), (id, 1));
+    lost.leave().await.unwrap();
+    second.shut_down().await;
+    let heir = first.open_seat(seat(1, Duration::from_mins(1))).await.unwrap();
+    let after = next(&heir).await;
+    assert_eq!((after.operation, after.step, after.attempt), (id, before.step, 2));
+    for (seat, last) in [(&busy, &kept), (&heir, &after)] {
+        assert!(seat.settle(vec![report(last, Ending::Succeeded)]).await[0].is_ok());
+    }
+    let found = ended(&first, id).await;
+    check(&found, &history(&first, id).await);
+    first.shut_down().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lost_worker_is_replaced_and_what_it_says_later_changes_nothing() {
     let url = database().await;
     let engine = engine(&url).await;

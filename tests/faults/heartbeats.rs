@@ -15,9 +15,8 @@ use uuid::Uuid;
 
 use crate::folder::Folder;
 use crate::ledger::{Ledger, Question, has_ended};
-use crate::party::Party;
+use crate::party::{Party, Recipe};
 use crate::patience::until;
-use crate::world::plain;
 use crate::{ALONE, setting};
 
 /// Workers beside the one of the server.
@@ -83,15 +82,14 @@ async fn workers_keep_their_leases_on_a_machine_that_is_too_busy() {
     let folder = Folder::make();
     let database = folder.path().join("database");
     let cluster = postgres::start(&Settings::new(&database)).await.expect("a cluster");
-    let process = |name: &str| {
-        let mut recipe = plain(folder.path(), name, &cluster.url());
+    let process = |name: &str, words: &[&str]| {
         let data_dir = folder.path().join(name).display().to_string();
-        recipe.arguments.extend(["--data-dir".to_owned(), data_dir]);
-        recipe
+        let places = ["--database-url", &cluster.url(), "--data-dir", &data_dir];
+        Recipe::mother(folder.path(), name, words).with(&places)
     };
-    let (mut server, base) = Party::serve(process("server"));
+    let (mut server, base) = Party::serve(process("server", &["serve", "--listen", "127.0.0.1:0"]));
     let mut workers: Vec<Party> =
-        (0..WORKERS).map(|n| Party::start(process(&format!("worker-{n}")))).collect();
+        (0..WORKERS).map(|n| Party::start(process(&format!("worker-{n}"), &["worker"]))).collect();
     let mut connection = PgConnection::connect(&cluster.url()).await.expect("a connection");
     until("all have registered", async || {
         let registered = "select count(*) from worker";
@@ -121,9 +119,7 @@ async fn workers_keep_their_leases_on_a_machine_that_is_too_busy() {
     .fetch_all(&mut connection)
     .await
     .expect("an answer");
-    for party in workers.iter_mut().chain([&mut server]) {
-        party.end().await;
-    }
+    Party::end_all(workers.iter_mut().chain([&mut server]).collect()).await;
     drop(connection);
     cluster.stop().await.expect("it stops");
     println!("{operations} operations in {seconds} s, {} false alarms", alarms.len());

@@ -28,10 +28,11 @@ pub(crate) enum Kind {
     HoldXmin,
     KillPgBouncer,
     JumpClock,
+    CutNetwork,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 12] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::KillServer,
         Self::KillWorker,
         Self::KillZygote,
@@ -44,6 +45,7 @@ impl Kind {
         Self::HoldXmin,
         Self::KillPgBouncer,
         Self::JumpClock,
+        Self::CutNetwork,
     ];
 
     /// The name in settings and reports.
@@ -61,6 +63,7 @@ impl Kind {
             Self::HoldXmin => "hold_xmin",
             Self::KillPgBouncer => "kill_pgbouncer",
             Self::JumpClock => "jump_clock",
+            Self::CutNetwork => "cut_network",
         }
     }
 
@@ -70,6 +73,7 @@ impl Kind {
             Self::FillDisk => world.disk.as_ref().map(|_| ()).map_err(Clone::clone),
             Self::KillPgBouncer => world.bouncer.as_ref().map(|_| ()).map_err(Clone::clone),
             Self::JumpClock => world.clock.as_ref().map(|_| ()).map_err(Clone::clone),
+            Self::CutNetwork => world.network.as_ref().map(|_| ()).map_err(Clone::clone),
             Self::KillServer
             | Self::KillWorker
             | Self::KillZygote
@@ -90,8 +94,8 @@ impl Kind {
             Self::KillZygote => kill_below(world, chance, "sut-zygote").await,
             Self::KillMonitor => kill_below(world, chance, "sut-monitor").await,
             Self::KillPostgres => postmaster::kill_all(&world.database_dir()),
-            Self::StopServer => stop(any(&mut world.servers, chance)).await,
-            Self::StopWorker => stop(any(&mut world.workers, chance)).await,
+            Self::StopServer => stop(any(&mut world.servers, chance), chance).await,
+            Self::StopWorker => stop(any(&mut world.workers, chance), chance).await,
             Self::CutBackends => cut_backends(world).await,
             Self::FillDisk => {
                 let disk = world.disk.as_ref().expect("it is possible");
@@ -107,6 +111,12 @@ impl Kind {
                 clock.jump(hours * 3600);
                 sleep(WHILE).await;
                 clock.jump(0);
+            }
+            Self::CutNetwork => {
+                let network = world.network.as_ref().expect("it is possible");
+                network.cut();
+                sleep(longer_than_a_lease(chance)).await;
+                network.mend();
             }
         }
     }
@@ -126,7 +136,8 @@ impl Kind {
             | Self::CutBackends
             | Self::FillDisk
             | Self::HoldXmin
-            | Self::JumpClock => {}
+            | Self::JumpClock
+            | Self::CutNetwork => {}
         }
     }
 }
@@ -147,11 +158,16 @@ async fn kill_below(world: &mut World, chance: &mut Chance, name: &str) {
     .await;
 }
 
-/// Stops a process for longer than its lease, and lets it go on.
-async fn stop(party: &Party) {
+/// Stops a process, and lets it go on.
+async fn stop(party: &Party, chance: &mut Chance) {
     party.signal(Signal::SIGSTOP);
-    sleep(LEASE + LEASE / 2).await;
+    sleep(longer_than_a_lease(chance)).await;
     party.signal(Signal::SIGCONT);
+}
+
+/// For so long that who is not heard of loses its lease, and sometimes until others have what it had.
+fn longer_than_a_lease(chance: &mut Chance) -> Duration {
+    LEASE + LEASE * chance.below(100).try_into().expect("small") / 100
 }
 
 /// Ends the sessions of about half of all connections.

@@ -19,6 +19,7 @@ mod history;
 mod journal;
 mod kinds;
 mod ledger;
+mod network;
 mod party;
 mod patience;
 #[path = "../support/postmaster.rs"]

@@ -1,7 +1,7 @@
 //! Processes that faults befall and that are started again as they were.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
@@ -22,6 +22,35 @@ pub(crate) struct Recipe {
 }
 
 impl Recipe {
+    /// This program's `mother`, with a command line; what it says is below `folder`.
+    pub(crate) fn mother(folder: &Path, name: &str, words: &[&str]) -> Self {
+        let recipe = Self {
+            name: name.to_owned(),
+            program: env!("CARGO_BIN_EXE_mother").into(),
+            arguments: vec![],
+            environment: vec![],
+            log: folder.join(format!("{name}.log")),
+        };
+        recipe.with(words)
+    }
+
+    pub(crate) fn with(mut self, words: &[&str]) -> Self {
+        self.arguments.extend(words.iter().map(|word| (*word).to_owned()));
+        self
+    }
+
+    pub(crate) fn seeing(self, environment: Vec<(String, String)>) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// The same, started by another program that becomes it.
+    pub(crate) fn by(mut self, starter: &[String]) -> Self {
+        let (program, words) = starter.split_first().expect("a program");
+        let own = self.program.display().to_string();
+        self.arguments = words.iter().cloned().chain([own]).chain(self.arguments).collect();
+        Self { program: program.into(), ..self }
+    }
+
     fn command(&self) -> Command {
         let log = File::options().create(true).append(true).open(&self.log).expect("a log");
         let mut command = Command::new(&self.program);
@@ -50,7 +79,7 @@ impl Party {
         let (child, url) = listening(&mut recipe.command()).expect("it can be started");
         let port = url.strip_prefix("http://").expect("a URL");
         for argument in &mut recipe.arguments {
-            if argument == ANY_PORT {
+            if argument.ends_with(ANY_PORT) {
                 port.clone_into(argument);
             }
         }
@@ -92,12 +121,14 @@ impl Party {
         below.into_iter().filter(|Relative { comm, .. }| comm == name).map(|r| r.pid).collect()
     }
 
-    /// Asks it to end, and waits until it has.
-    pub(crate) async fn end(&mut self) {
-        self.signal(Signal::SIGTERM);
-        let name = self.recipe.name.clone();
-        let has_ended = async || self.child.try_wait().expect("a child").is_some().then_some(());
-        until(&format!("{name} ends"), has_ended).await;
+    /// Asks all of them to end, and waits until they have.
+    pub(crate) async fn end_all(parties: Vec<&mut Self>) {
+        parties.iter().for_each(|party| party.signal(Signal::SIGTERM));
+        for party in parties {
+            let name = party.recipe.name.clone();
+            let has_ended = async || party.child.try_wait().expect("a child").map(drop);
+            until(&format!("{name} ends"), has_ended).await;
+        }
     }
 }
 
@@ -108,8 +139,8 @@ impl Drop for Party {
     }
 }
 
-/// The argument of a server that may listen anywhere.
-pub(crate) const ANY_PORT: &str = "127.0.0.1:0";
+/// The end of the address of a server that may have any port.
+const ANY_PORT: &str = ":0";
 
 fn pid(child: &Child) -> Pid {
     Pid::from_raw(child.id().try_into().expect("a number of a process"))

@@ -16,7 +16,9 @@ use crate::patience::{PATIENCE, until};
 /// How many operations are ended at once.
 const AT_ONCE: usize = 32;
 /// What cannot wait for a person: a step in such a state moves by itself.
-const MOVING: [&str; 3] = ["Running", "Unresponsive", "Open"];
+const MOVING: [&str; 2] = ["Running", "Unresponsive"];
+/// The same, for what begins nothing while its operation is paused.
+const BEGINNING: &str = "Open";
 
 /// What is due for a second and was not claimed, although workers are idle.
 const OVERDUE: &str = "select operation from ready \
@@ -48,12 +50,13 @@ pub(crate) async fn settle(ledger: &Ledger, database: &mut PgConnection) {
 fn is_moving(operation: &Value) -> bool {
     let counts = operation["stepCounts"].as_object().expect("counts");
     let is_stopping = !["Running", "NotStarted"].iter().any(|state| operation["state"] == *state);
-    is_stopping || MOVING.iter().any(|state| counts.contains_key(*state))
+    let begins = operation["paused"] == false && counts.contains_key(BEGINNING);
+    is_stopping || begins || MOVING.iter().any(|state| counts.contains_key(*state))
 }
 
 /// All operations that have not ended.
 async fn living(ledger: &Ledger) -> Vec<Value> {
-    let path = "operations?$filter=not(status in ('succeeded','failed','canceled'))&$top=1000";
+    let path = "operations?$filter=not(status in ('succeeded','failed','canceled'))";
     let mut found = Vec::new();
     let mut next = Some(path.to_owned());
     while let Some(path) = next.take() {

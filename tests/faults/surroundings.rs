@@ -38,7 +38,7 @@ impl Bouncer {
         let settings = format!(
             "[databases]\n* = host={} user={}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n\
              listen_port = {}\nunix_socket_dir =\nauth_type = any\npool_mode = session\n{user}\
-             default_pool_size = 40\nignore_startup_parameters = options, extra_float_digits\n",
+             default_pool_size = 40\nserver_login_retry = 1\nignore_startup_parameters = options, extra_float_digits\n",
             sockets.display(),
             options.get_username(),
             free.port()

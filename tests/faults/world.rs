@@ -1,21 +1,37 @@
-//! What faults befall: a database, two servers, two workers, and what stands between them.
+//! What faults befall: a database, two servers, three workers, and what stands between them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::{Connection as _, PgConnection};
 use sutbot::postgres::{self, Cluster, Settings};
+use tokio::time::{Instant, sleep};
 
 use crate::folder::Folder;
 use crate::journal::Journal;
-use crate::party::{ANY_PORT, Party, Recipe};
+use crate::network::Network;
+use crate::party::{Party, Recipe};
+use crate::patience::PATIENCE;
 use crate::processes::{marked, using};
 use crate::surroundings::{Bouncer, Clock, SmallDisk};
 
-/// How long a worker may be silent before others get its steps.
+/// How long a worker may be silent before others get its steps, by [`HASTY`].
 pub(crate) const LEASE: Duration = Duration::from_secs(2);
-const SLOTS: &str = "8";
+/// The settings of every process: short leases, and more slots than the clients can ask for at once, so
+/// that nothing waits but for what was broken.
+const HASTY: [&str; 10] = [
+    "--slots",
+    "64",
+    "--lease",
+    "2s",
+    "--heartbeat",
+    "500ms",
+    "--requeue-after",
+    "500ms",
+    "--drain",
+    "0s",
+];
 
 /// All of it; what is left of it ends with it.
 pub(crate) struct World {
@@ -28,6 +44,8 @@ pub(crate) struct World {
     pub(crate) bouncer: Result<Bouncer, String>,
     /// Where the second worker works; or why not.
     pub(crate) disk: Result<SmallDisk, String>,
+    /// Between the first server and the third worker; or why not.
+    pub(crate) network: Result<Network, String>,
     /// What the first worker and the second server hold for the time of day; or why not.
     pub(crate) clock: Result<Clock, String>,
     pub(crate) journal: Arc<Journal>,
@@ -44,23 +62,50 @@ impl World {
         let bouncer = Bouncer::start(&below("bouncer"), &cluster.url()).await;
         let disk = SmallDisk::mount(&below("disk"));
         let clock = Clock::start(&below("clock"));
+        let network = Network::make();
         let direct = cluster.url();
         let pooled = bouncer.as_ref().map_or_else(|_| direct.clone(), Bouncer::url);
         let other_clock = clock.as_ref().map_or_else(|_| Vec::new(), Clock::environment);
         let small = disk.as_ref().map_or_else(|_| below("worker-2"), |d| d.folder().to_owned());
+        let host = network.as_ref().map_or_else(|_| "127.0.0.1".into(), Network::host);
+        let listen = format!("{host}:0");
+        let mother = |name: &str, words: &[&str], data_dir: PathBuf| {
+            let recipe = Recipe::mother(folder.path(), name, words).with(&HASTY);
+            recipe.with(&["--data-dir", &data_dir.display().to_string()])
+        };
+        let first = ["serve", "--listen", &listen, "--insecure", "--database-url", &direct];
+        let second = ["serve", "--listen", "127.0.0.1:0", "--database-url", &pooled];
         let recipes = [
-            hasty(folder.path(), "server-1", &direct, below("server-1"), vec![]),
-            hasty(folder.path(), "server-2", &pooled, below("server-2"), other_clock.clone()),
+            mother("server-1", &first, below("server-1")),
+            mother("server-2", &second, below("server-2")).seeing(other_clock.clone()),
         ];
-        let (servers, bases) = recipes.into_iter().map(Party::serve).unzip();
+        let (servers, bases): (_, Vec<String>) = recipes.into_iter().map(Party::serve).unzip();
+        let near = ["worker", "--database-url", &direct];
+        let far = mother("worker-3", &["worker", "--server", &bases[0]], below("worker-3"));
         let recipes = [
-            hasty(folder.path(), "worker-1", &direct, below("worker-1"), other_clock),
-            hasty(folder.path(), "worker-2", &direct, small, vec![]),
+            mother("worker-1", &near, below("worker-1")).seeing(other_clock),
+            mother("worker-2", &near, small),
+            match &network {
+                Ok(network) => far.by(&network.inside()),
+                Err(_) => far,
+            },
         ];
         let workers = recipes.into_iter().map(Party::start).collect();
         let journal = Arc::new(Journal::open(&below("journal")));
         let mark = format!("faults-{}-", std::process::id());
-        Self { servers, workers, bases, cluster, bouncer, disk, clock, journal, mark, folder }
+        Self {
+            servers,
+            workers,
+            bases,
+            cluster,
+            bouncer,
+            disk,
+            network,
+            clock,
+            journal,
+            mark,
+            folder,
+        }
     }
 
     /// All processes that have leases.
@@ -80,16 +125,26 @@ impl World {
     /// Ends all processes but the database; answers the processes that are left of them.
     pub(crate) async fn end_processes(&mut self) -> Vec<String> {
         let mut survivors = marked(&self.mark);
-        for party in self.holders() {
-            party.end().await;
-        }
+        Party::end_all(self.holders()).await;
         if let Ok(bouncer) = &mut self.bouncer {
             bouncer.party.kill();
         }
-        survivors.extend(marked(&self.mark));
-        let left = using(self.folder.path()).into_iter();
-        survivors.extend(left.filter(|command| !is_postgres(command)));
+        survivors.extend(self.left_behind().await);
         survivors
+    }
+
+    /// What is still there of processes whose parents have ended. They see that, and need a moment.
+    async fn left_behind(&self) -> Vec<String> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let mut left = using(self.folder.path());
+            left.retain(|command| !is_postgres(command));
+            left.extend(marked(&self.mark));
+            if left.is_empty() || Instant::now() > deadline {
+                return left;
+            }
+            sleep(Duration::from_millis(50)).await;
+        }
     }
 
     /// Ends the database, and with it all that there was.
@@ -102,43 +157,4 @@ impl World {
 fn is_postgres(command: &str) -> bool {
     let program = command.split('\0').next().unwrap_or_default();
     program.ends_with("/postgres") || program.starts_with("postgres: ")
-}
-
-/// A process of the product with short leases.
-fn hasty(
-    folder: &Path,
-    name: &str,
-    database: &str,
-    data_dir: PathBuf,
-    environment: Vec<(String, String)>,
-) -> Recipe {
-    let mut recipe = plain(folder, name, database);
-    let lease = format!("{}s", LEASE.as_secs());
-    let data_dir = data_dir.display().to_string();
-    let settings = [
-        ("--slots", SLOTS),
-        ("--lease", &lease),
-        ("--heartbeat", "500ms"),
-        ("--requeue-after", "500ms"),
-        ("--drain", "0s"),
-        ("--data-dir", &data_dir),
-    ];
-    let words = settings.into_iter().flat_map(|(flag, value)| [flag.into(), value.into()]);
-    Recipe { arguments: recipe.arguments.drain(..).chain(words).collect(), environment, ..recipe }
-}
-
-/// A process of the product, by its name a server or a worker, with the settings that it has unless it
-/// is told otherwise.
-pub(crate) fn plain(folder: &Path, name: &str, database: &str) -> Recipe {
-    let arguments: &[&str] = match name.starts_with("server") {
-        true => &["serve", "--listen", ANY_PORT, "--database-url", database],
-        false => &["worker", "--database-url", database],
-    };
-    Recipe {
-        name: name.to_owned(),
-        program: env!("CARGO_BIN_EXE_mother").into(),
-        arguments: arguments.iter().map(|argument| (*argument).to_owned()).collect(),
-        environment: vec![],
-        log: folder.join(format!("{name}.log")),
-    }
 }
