@@ -25,6 +25,7 @@ mod error;
 mod follow;
 mod host;
 mod interactive;
+mod limits;
 mod logs;
 mod op;
 mod output;

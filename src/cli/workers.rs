@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use chrono::Utc;
+use chrono::SecondsFormat;
 use clap::{Args, Subcommand};
 use serde_json::json;
 
@@ -49,13 +49,10 @@ fn list(workers: &[Worker], output: Output) -> Result<(), CliError> {
     let header =
         ["id", "name", "host", "labels", "lanes", "slots", "running", "state", "heartbeat"];
     let mut table = table(&header, output);
-    let now = Utc::now();
     for worker in workers {
         let labels: Vec<String> =
             worker.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
         let lanes: Vec<&str> = worker.lanes.iter().flatten().map(String::as_str).collect();
-        // The clock of the server may be ahead of this one.
-        let age = (now - worker.heartbeat_date_time).num_seconds().max(0);
         table.add_row([
             worker.id.clone(),
             worker.name.clone(),
@@ -65,7 +62,8 @@ fn list(workers: &[Worker], output: Output) -> Result<(), CliError> {
             worker.slots.to_string(),
             worker.running.to_string(),
             worker.state.clone(),
-            format!("{age}s ago"),
+            // By the clock of the database; the one here may show another time.
+            worker.heartbeat_date_time.to_rfc3339_opts(SecondsFormat::Secs, true),
         ]);
     }
     Ok(output.line(&text(&table))?)

@@ -290,7 +290,8 @@ impl Command {
             | Self::Steer(_)
             | Self::Lease(_)
             | Self::Expire(_)
-            | Self::Admit(_) => true,
+            | Self::Admit(_)
+            | Self::Held(_) => true,
         }
     }
 

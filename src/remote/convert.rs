@@ -61,7 +61,7 @@ pub(super) fn order(document: OrderDocument) -> Order {
     Order { operation, step: number(step), attempt: number(attempt), interrupt, force }
 }
 
-pub(super) fn report(report: Report) -> ReportDocument {
+pub(super) fn report(report: &Report) -> ReportDocument {
     let record = report.record.clone().map(|record| {
         let AttemptReport { exit_code, signal, exception, result, usage } = record;
         RecordDocument { exit_code, signal, exception, result, usage }

@@ -208,7 +208,7 @@ impl Inner {
             if !lock(&self.seen).add(key) {
                 continue;
             }
-            let known = key.step < u32::try_from(jobset.len()).unwrap_or(u32::MAX);
+            let known = key.step < jobset.len();
             match convert::assignment(document, jobset, self.incarnation).filter(|_| known) {
                 Some(assignment) if !self.closing.load(Ordering::Relaxed) => new.push(assignment),
                 Some(_) | None => self.give_back(key, Ending::Released),
@@ -225,7 +225,7 @@ impl Inner {
         let (worker, client) = (self.incarnation, self.client.clone());
         let report = Report { operation, step, attempt, worker, ending, heard: None, record: None };
         tokio::spawn(async move {
-            let reports = vec![convert::report(report)];
+            let reports = vec![convert::report(&report)];
             if let Err(error) = client.settle(&SettleRequest { reports }).await {
                 // It is given to others when this worker has left or lost its lease.
                 tracing::warn!(error = &error as &dyn std::error::Error, "remote.return.failed");
@@ -311,7 +311,7 @@ impl Inner {
     /// Reports a batch. One that is refused as a whole is sent report by report, so that none suffers
     /// for another.
     async fn settle(&self, reports: Vec<Report>) -> Vec<Result<(), EngineError>> {
-        let documents: Vec<ReportDocument> = reports.iter().cloned().map(convert::report).collect();
+        let documents: Vec<ReportDocument> = reports.iter().map(convert::report).collect();
         match self.client.settle(&SettleRequest { reports: documents }).await {
             Ok(answer) if answer.value.len() == reports.len() => {
                 let answers = reports.iter().zip(answer.value);

@@ -16,16 +16,12 @@ const ALL_VOUCHED: &str =
 /// one of the parts.
 pub(super) fn compose(parts: &[&str], checked: &[&str], vouches: bool) -> String {
     let with = if parts.is_empty() { "" } else { "with\n" };
-    let mut statement = [HEAD, with, &parts.join(",\n"), END].concat();
-    if !checked.is_empty() {
-        let counts: Vec<String> =
-            checked.iter().map(|name| format!("(select count(*) from {name})")).collect();
-        statement.push_str(&format!(", require_rows({}, $12)", counts.join(" + ")));
-    }
-    if vouches {
-        statement.push_str(ALL_VOUCHED);
-    }
-    statement
+    let count = |name: &&str| format!("(select count(*) from {name})");
+    let counts: Vec<String> = checked.iter().map(count).collect();
+    let check = format!(", require_rows({}, $12)", counts.join(" + "));
+    let check = if checked.is_empty() { "" } else { &check };
+    let vouched = if vouches { ALL_VOUCHED } else { "" };
+    [HEAD, with, &parts.join(",\n"), END, check, vouched].concat()
 }
 
 pub(super) const OPERATIONS: &str = r#"op as (

@@ -46,7 +46,7 @@ pub(super) fn counted(seq: u32, target: &str) -> Result<u32, ApiError> {
     Err(ApiError::bad_request("InvalidBody", message).target(target))
 }
 
-pub(super) fn assignment(assignment: Assignment) -> AssignmentDocument {
+pub(super) fn assignment(assignment: &Assignment) -> AssignmentDocument {
     let key = assignment.key();
     AssignmentDocument {
         operation: key.operation,

@@ -78,7 +78,7 @@ pub(in crate::api) async fn poll(
             return Err(EngineError::ShuttingDown.into());
         }
     };
-    let assignments = polled.assignments.into_iter().map(convert::assignment).collect();
+    let assignments = polled.assignments.iter().map(convert::assignment).collect();
     Ok(Json(Polled { assignments, news: polled.news }))
 }
 
