@@ -89,7 +89,6 @@ impl Client {
     }
 
     /// The operation, if there can be one; `None` without an answer.
-    #[expect(clippy::option_option, reason = "an answer may be that there is none")]
     async fn submit_once(&mut self, key: &str, document: &Value) -> Option<Option<Uuid>> {
         let name = format!("\"{key}\"");
         let headers = [("idempotency-key", name.as_str())];

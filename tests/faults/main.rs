@@ -7,6 +7,8 @@
 //! choices of a run, as far as the race allows; `SUTBOT_FAULT_KINDS=kill_server,kill_worker` says which
 //! kinds there are; `SUTBOT_FAULT_DEMAND=all` fails where the machine cannot do one of them.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 mod clients;
 #[path = "../support/draw.rs"]
 mod draw;

@@ -123,7 +123,9 @@ impl Party {
 
     /// Asks all of them to end, and waits until they have.
     pub(crate) async fn end_all(parties: Vec<&mut Self>) {
-        parties.iter().for_each(|party| party.signal(Signal::SIGTERM));
+        for party in &parties {
+            party.signal(Signal::SIGTERM);
+        }
         for party in parties {
             let name = party.recipe.name.clone();
             let has_ended = async || party.child.try_wait().expect("a child").map(drop);

@@ -135,13 +135,17 @@ impl Verdict {
         let id = found.view.id;
         let jobset = &found.compiled.jobset;
         for (n, step) in jobset.steps.iter().enumerate() {
-            let own = || events.iter().filter(|event| event.step.is_some_and(|s| s as usize == n));
+            let own = || {
+                events
+                    .iter()
+                    .filter(|event| event.step.is_some_and(|step| usize::try_from(step) == Ok(n)))
+            };
             let claimed: BTreeSet<i32> =
                 own().filter(|e| e.worker.is_some()).filter_map(|e| e.attempt).collect();
             let succeeded =
                 own().filter(|e| e.action == Some(Action::SUCCEED) && e.worker.is_some());
             let succeeded: Vec<i32> = succeeded.filter_map(|event| event.attempt).collect();
-            let name = step.definition.name.to_string();
+            let name = step.definition.name.clone();
             let account = accounts.remove(&(id, name.clone()));
             // A milestone does nothing that it could tell.
             let is_milestone = account.is_none() && name == "s0";

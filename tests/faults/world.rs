@@ -1,6 +1,6 @@
 //! What faults befall: a database, two servers, three workers, and what stands between them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::journal::Journal;
 use crate::network::Network;
 use crate::party::{Party, Recipe};
 use crate::patience::PATIENCE;
-use crate::processes::{marked, using};
+use crate::processes::{marked, named};
 use crate::surroundings::{Bouncer, Clock, SmallDisk};
 
 /// How long a worker may be silent before others get its steps, by [`HASTY`].
@@ -157,4 +157,16 @@ impl World {
 fn is_postgres(command: &str) -> bool {
     let program = command.split('\0').next().unwrap_or_default();
     program.ends_with("/postgres") || program.starts_with("postgres: ")
+}
+
+/// The command lines of the processes, but for this one, that work in a folder or hold a file in it
+/// open.
+fn using(folder: &Path) -> Vec<String> {
+    let is_below = |link: &Path| std::fs::read_link(link).is_ok_and(|to| to.starts_with(folder));
+    let holds = |process: &Path| {
+        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
+        is_below(&process.join("cwd")) || files.flatten().any(|file| is_below(&file.path()))
+    };
+    let own = std::path::PathBuf::from(format!("/proc/{}", std::process::id()));
+    named(|process| process.file_name() != own.file_name() && holds(process))
 }

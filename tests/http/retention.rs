@@ -50,6 +50,39 @@ async fn listed(service: &OwnService, filter: &str) -> Vec<String> {
     value.iter().map(|operation| operation["id"].as_str().expect("an id").to_owned()).collect()
 }
 
+/// What belonged to a tombstone is gone, and says so.
+async fn nothing_is_below(service: &OwnService, operation: &str) {
+    for below in [
+        "/steps",
+        "/steps/only",
+        "/events",
+        "/context",
+        "/steps/only/output",
+        "/steps/only/explain",
+        "/explain",
+        "/graph",
+        "/prompts",
+        "/messages",
+        "/causality",
+    ] {
+        let answer = service.get(&format!("{operation}{below}")).await;
+        if answer.status != 405 {
+            assert_eq!(answer.error(410)["code"], "OperationTombstone", "{below}");
+        }
+    }
+}
+
+/// Questions leave tombstones out unless they name them.
+async fn questions_find(service: &OwnService, recent: &str, good: &str, bad: &str) {
+    assert_eq!(listed(service, "status eq 'succeeded'").await, [recent]);
+    assert_eq!(service.count().await, 1);
+    assert_eq!(listed(service, "state eq 'Tombstone'").await, [bad, good]);
+    assert_eq!(listed(service, "state eq 'tombstone' and status eq 'failed'").await, [bad]);
+    assert_eq!(listed(service, "state eq 'Tombstone' and status ne 'failed'").await, [good]);
+    assert_eq!(listed(service, "state eq 'Tombstone' and error/code eq 'StepFailed'").await, [bad]);
+    assert_eq!(listed(service, "state eq 'Tombstone' and percentComplete eq 100").await, [good]);
+}
+
 #[tokio::test]
 async fn row_179_what_ended_long_ago_is_a_tombstone() {
     let service = own_service(keeping(30 * DAY)).await;
@@ -88,24 +121,7 @@ async fn row_179_what_ended_long_ago_is_a_tombstone() {
     }
     assert!(has_day(&mut database, "operation", good_id).await);
 
-    for below in [
-        "/steps",
-        "/steps/only",
-        "/events",
-        "/context",
-        "/steps/only/output",
-        "/steps/only/explain",
-        "/explain",
-        "/graph",
-        "/prompts",
-        "/messages",
-        "/causality",
-    ] {
-        let answer = service.get(&format!("{good}{below}")).await;
-        if answer.status != 405 {
-            assert_eq!(answer.error(410)["code"], "OperationTombstone", "{below}");
-        }
-    }
+    nothing_is_below(&service, &good).await;
     let rerun = service.send("POST", &format!("{good}/rerun"), &[], Some(b"{}".into())).await;
     assert_eq!(rerun.error(410)["code"], "OperationTombstone");
     let streamed = service.get_with(&format!("{good}/events"), "accept", "text/event-stream").await;
@@ -114,28 +130,8 @@ async fn row_179_what_ended_long_ago_is_a_tombstone() {
     service.get(&format!("/v1.0/jobsets/{good_id}")).await.expect(200);
 
     let (good_id, bad_id) = (good_id.to_string(), bad_id.to_string());
-    assert_eq!(
-        listed(&service, "status eq 'succeeded'").await,
-        [recent.rsplit('/').next().expect("an id")]
-    );
-    assert_eq!(service.count().await, 1);
-    assert_eq!(listed(&service, "state eq 'Tombstone'").await, [bad_id.clone(), good_id.clone()]);
-    assert_eq!(
-        listed(&service, "state eq 'tombstone' and status eq 'failed'").await,
-        [bad_id.clone()]
-    );
-    assert_eq!(
-        listed(&service, "state eq 'Tombstone' and status ne 'failed'").await,
-        [good_id.clone()]
-    );
-    assert_eq!(
-        listed(&service, "state eq 'Tombstone' and error/code eq 'StepFailed'").await,
-        [bad_id]
-    );
-    assert_eq!(
-        listed(&service, "state eq 'Tombstone' and percentComplete eq 100").await,
-        [good_id.clone()]
-    );
+    let recent = recent.rsplit('/').next().expect("an id");
+    questions_find(&service, recent, &good_id, &bad_id).await;
 
     // The same request again makes nothing new.
     let again = service.submit_with(&job, &key).await;

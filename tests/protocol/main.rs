@@ -4,6 +4,7 @@
 //! `SUTBOT_PROTOCOL=large` walks through larger worlds, which takes long.
 
 #![expect(clippy::cast_possible_truncation, reason = "a handful of workers")]
+#![expect(clippy::trivially_copy_pass_by_ref, reason = "the library passes the model by reference")]
 
 mod model;
 

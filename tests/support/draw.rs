@@ -122,6 +122,12 @@ pub(crate) fn jobset(chance: &mut Chance, mark: &str) -> Value {
         "name": "storm", "steps": steps, "onCancel": on_cancel, "successPairs": success, "failurePairs": failure,
         "labels": {"group": format!("g{}", chance.below(GROUPS))}, "machines": {"door": door()}
     });
+    limit(chance, &mut jobset);
+    jobset
+}
+
+/// What some operations do not do, not all at once, or not for long.
+fn limit(chance: &mut Chance, jobset: &mut Value) {
     if chance.one_in(5) {
         jobset["start"] = json!("manual");
     }
@@ -139,7 +145,6 @@ pub(crate) fn jobset(chance: &mut Chance, mark: &str) -> Value {
     if chance.one_in(4) {
         jobset["rateLimit"] = json!({"key": "storm", "limit": 2, "per": "50ms"});
     }
-    jobset
 }
 
 /// A door that is opened by whoever comes, with a process while it is open.

@@ -1,4 +1,4 @@
-//! A PgBouncer in transaction mode, where the program is installed.
+//! A `PgBouncer` in transaction mode, where the program is installed.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

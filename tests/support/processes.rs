@@ -15,22 +15,10 @@ pub(crate) fn marked(mark: &str) -> Vec<String> {
 }
 
 /// The command lines of the processes whose folder in `/proc` is meant.
-fn named(is_meant: impl Fn(&Path) -> bool) -> Vec<String> {
+pub(crate) fn named(is_meant: impl Fn(&Path) -> bool) -> Vec<String> {
     let entries = std::fs::read_dir("/proc").expect("it is mounted").filter_map(Result::ok);
     let is_number = |name: &OsStr| name.as_encoded_bytes().iter().all(u8::is_ascii_digit);
     let processes = entries.filter(|entry| is_number(&entry.file_name())).map(|entry| entry.path());
     let name = |path: &Path| std::fs::read_to_string(path.join("cmdline")).unwrap_or_default();
     processes.filter(|path| is_meant(path)).map(|path| name(&path)).collect()
-}
-
-/// The command lines of the processes, but for this one, that work in a folder or hold a file in it
-/// open.
-pub(crate) fn using(folder: &Path) -> Vec<String> {
-    let is_below = |link: &Path| std::fs::read_link(link).is_ok_and(|to| to.starts_with(folder));
-    let holds = |process: &Path| {
-        let files = std::fs::read_dir(process.join("fd")).into_iter().flatten();
-        is_below(&process.join("cwd")) || files.flatten().any(|file| is_below(&file.path()))
-    };
-    let own = std::path::PathBuf::from(format!("/proc/{}", std::process::id()));
-    named(|process| process.file_name() != own.file_name() && holds(process))
 }
