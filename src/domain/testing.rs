@@ -2,11 +2,13 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
+
 use super::definition::{
     ClauseDefinition, Definition, End, MachineDefinition, StateDefinition, StepDefinition,
     TransitionDefinition, Work,
 };
-use super::{Jobset, Limits, Problem};
+use super::{Jobset, Limits, Problem, Run, Snapshot, Stamps};
 
 /// `a:Succeeded b:Failed,TimedOut | c:Succeeded`; `2of` in front of terms asks for so many of them.
 pub(super) fn when(text: &str) -> Vec<ClauseDefinition> {
@@ -185,4 +187,21 @@ pub(super) fn repair() -> MachineDefinition {
             "Repaired refuse Bad auto if budget:Failed,Skipped,Unreachable",
         ],
     )
+}
+
+/// A run as it is stored.
+pub(super) fn snapshot(run: &Run, stamps: Option<Stamps>, now: DateTime<Utc>) -> Snapshot {
+    Snapshot {
+        state: run.state(),
+        stop: run.stop(),
+        version: run.version(),
+        entered: run.entered(),
+        last: now,
+        steps: run.steps().to_vec(),
+        open: run.open().clone(),
+        notes: run.notes().clone(),
+        paused: run.is_paused(),
+        gated: run.is_gated(),
+        stamps,
+    }
 }

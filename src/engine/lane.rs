@@ -19,6 +19,7 @@ use uuid::Uuid;
 use super::Shared;
 use super::command::Command;
 use super::deal::{Found, Fronts};
+use super::doubt::Doubts;
 use super::error::EngineError;
 use super::idempotency::Keys;
 use super::turn::Turn;
@@ -94,11 +95,19 @@ pub(super) struct Lane {
     inbox: mpsc::Receiver<Command>,
     runs: HashMap<Uuid, Cached>,
     connection: Option<PoolConnection<Postgres>>,
+    doubts: Doubts,
 }
 
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>, index: usize, inbox: mpsc::Receiver<Command>) -> Self {
-        Self { shared, index, inbox, runs: HashMap::new(), connection: None }
+        Self {
+            shared,
+            index,
+            inbox,
+            runs: HashMap::new(),
+            connection: None,
+            doubts: Doubts::default(),
+        }
     }
 
     /// Works until the engine is dropped.
@@ -186,7 +195,7 @@ impl Lane {
         let handle = &shared.lanes[self.index];
         let has_backlog = handle.has_backlog();
         let offers = if has_backlog { shared.seats.offers(BATCH_MAX) } else { Vec::new() };
-        if commands.is_empty() && offers.is_empty() {
+        if commands.is_empty() && offers.is_empty() && self.doubts.is_empty() {
             self.connection = Some(connection);
             return Ok(());
         }
@@ -225,9 +234,14 @@ impl Lane {
                 Ok(())
             }
             Err((turn, error)) => {
-                turn.undo();
                 for id in &turn.touched {
                     self.runs.remove(id);
+                }
+                let is_in_doubt = matches!(error, StoreError::Unavailable(_));
+                if is_in_doubt {
+                    self.doubts.add(turn.places)
+                } else {
+                    turn.undo()
                 }
                 if matches!(error, StoreError::LeaseLost(_)) {
                     self.shared.close_lost().await?;
@@ -266,6 +280,7 @@ impl Lane {
     ) -> Result<Turn, EngineError> {
         let claimable = found.as_ref().map_or([].as_slice(), |found| &found.claimable);
         self.load(commands, claimable, connection, again).await?;
+        self.doubts.settle(&self.runs);
         let keys = Keys::of(commands, &self.shared, connection).await?;
         let mut turn = Turn::new(&self.shared, self.index, keys);
         for command in commands {
@@ -286,12 +301,6 @@ impl Lane {
         connection: &mut sqlx::PgConnection,
         again: bool,
     ) -> Result<(), EngineError> {
-        for command in commands {
-            // Nothing is stored for it that would show whether what is in memory is old.
-            if let Command::Held(_) = command {
-                self.runs.remove(&command.operation());
-            }
-        }
         for claimable in claimable {
             if self.runs.get(&claimable.id).is_some_and(|c| c.version != claimable.version) {
                 self.runs.remove(&claimable.id);
@@ -302,11 +311,17 @@ impl Lane {
         for command in commands.iter().filter(|command| command.may_change_nothing()) {
             self.runs.remove(&command.operation());
         }
+        let in_doubt = self.doubts.operations();
+        if !in_doubt.is_empty() {
+            self.shared.store.await_writers(connection, &in_doubt).await?;
+            self.runs.retain(|id, _| !in_doubt.contains(id));
+        }
         let missing: HashSet<Uuid> = commands
             .iter()
             .filter(|command| again || !matches!(command, Command::Submit(_)))
             .map(Command::operation)
             .chain(claimable.iter().map(|claimable| claimable.id))
+            .chain(in_doubt)
             .filter(|id| !self.runs.contains_key(id))
             .collect();
         if missing.is_empty() {

@@ -27,6 +27,7 @@ mod causality;
 mod clock;
 mod command;
 mod deal;
+mod doubt;
 mod duty;
 mod ends;
 mod error;

@@ -159,6 +159,22 @@ impl Store {
         rows.into_iter().map(|row| row.into_run(&mut chunks, &mut stamps)).collect()
     }
 
+    /// Waits until no transaction that has changed one of these operations is under way.
+    ///
+    /// # Errors
+    /// As for any statement.
+    pub async fn await_writers(
+        &self,
+        connection: &mut PgConnection,
+        operations: &[Uuid],
+    ) -> Result<(), StoreError> {
+        sqlx::query("select from operation where id = any ($1) order by id for share")
+            .bind(operations)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+
     /// The live operations with an attempt that `worker` holds.
     ///
     /// # Errors

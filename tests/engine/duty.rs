@@ -178,8 +178,9 @@ async fn a_queue_is_made_anew_when_nothing_else_helps() {
         .execute(&mut other)
         .await
         .unwrap();
-    let fill = "insert into ready (operation, due)
-        select first_id_at('2000-01-01'::timestamptz + n * interval '1 second'), '2100-01-01'
+    let fill = "insert into ready (operation, class, rank, due)
+        select first_id_at('2000-01-01'::timestamptz + n * interval '1 second'), '', now(),
+            '2100-01-01'
         from generate_series(1, 5000) n;
         delete from ready where operation > first_id_at('2000-01-01T00:00:10Z')";
     sqlx::raw_sql(fill).execute(&mut rows).await.unwrap();

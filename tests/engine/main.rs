@@ -7,6 +7,7 @@ mod admission;
 mod ageing;
 mod causality;
 mod containment;
+mod doubt;
 mod duty;
 mod functions;
 #[path = "../support/history.rs"]

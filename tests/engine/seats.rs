@@ -105,19 +105,3 @@ async fn a_worker_that_was_forgotten_is_given_nothing() {
     assert_eq!(ended(&engine, id).await.view.state, OperationState::Succeeded);
     engine.shut_down().await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_given_something_just_then_is_not_forgotten() {
-    let url = database().await;
-    let engine = engine(&url).await;
-    let holder = engine.open_seat(seat(1, LEASE)).await.unwrap();
-    let id = submit(&engine, &wide(1)).await;
-    let given = next(&holder).await;
-    engine.store().forget_worker(holder.incarnation()).await.unwrap();
-    assert!(holder.heartbeat().await.unwrap().is_some(), "it holds something");
-    succeed(&holder, &[given]).await;
-    ended(&engine, id).await;
-    engine.store().forget_worker(holder.incarnation()).await.unwrap();
-    assert!(holder.heartbeat().await.unwrap().is_none());
-    engine.shut_down().await;
-}

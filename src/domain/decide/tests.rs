@@ -23,7 +23,8 @@ use crate::domain::definition::{
 use crate::domain::explain;
 use crate::domain::machine::{Rule, Target, default_machine};
 use crate::domain::profile::Profile;
-use crate::domain::run::{Run, Snapshot};
+use crate::domain::run::Run;
+use crate::domain::testing::snapshot;
 use crate::domain::{Action, Actor, Jobset, Limits, OperationState, Phase, StepState, Stop};
 
 pub(super) fn start() -> DateTime<Utc> {
@@ -332,19 +333,8 @@ impl Walk {
         if !is_final {
             check_parts(self.run.stamps());
         }
-        let snapshot = Snapshot {
-            state: self.run.state(),
-            stop: self.run.stop(),
-            version: self.run.version(),
-            entered: self.run.entered(),
-            last: self.now,
-            steps: self.run.steps().to_vec(),
-            open: self.run.open().clone(),
-            notes: self.run.notes().clone(),
-            paused: self.run.is_paused(),
-            gated: self.run.is_gated(),
-            stamps: (!is_final).then(|| self.order.load(self.run.stamps())),
-        };
+        let stamps = (!is_final).then(|| self.order.load(self.run.stamps()));
+        let snapshot = snapshot(&self.run, stamps, self.now);
         let mut again = Run::restore(self.run.id(), Arc::clone(self.run.jobset()), snapshot);
         again.advance(self.now);
         let mut own = self.run.clone();
