@@ -49,7 +49,7 @@
 //! 8. Notify to be quick, poll to be right.
 //! 9. The cost of one transition depends on the step's neighbours, not on the size of the operation.
 //!    State in memory is a cache.
-//! 10. Safe by default: the API listens on loopback only, unless told otherwise.
+//! 10. Safe by default: the API listens on loopback only, and asks for tokens where others reach it.
 //! 11. Everything has a limit that is configured, documented and answered with a clear error.
 
 pub mod api;

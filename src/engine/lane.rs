@@ -239,9 +239,9 @@ impl Lane {
                 }
                 let is_in_doubt = matches!(error, StoreError::Unavailable(_));
                 if is_in_doubt {
-                    self.doubts.add(turn.places)
+                    self.doubts.add(turn.places);
                 } else {
-                    turn.undo()
+                    turn.undo();
                 }
                 if matches!(error, StoreError::LeaseLost(_)) {
                     self.shared.close_lost().await?;

@@ -8,7 +8,7 @@
 //! Three pools: `write` for the engine, whose statements are prepared once with a generic plan over
 //! index scans (plans made while tables are empty would choose scans that are ruinous later); `read`
 //! for reading by key, with generic plans too; and `ask` for questions of clients' own making, each
-//! planned for what it asks and bounded in time. [`pool`] tells what differs behind a pooler.
+//! planned for what it asks and bounded in time. `pool.rs` tells what differs behind a pooler.
 //!
 //! Deliberately absent: an abstraction over databases. PostgreSQL is part of the design.
 
