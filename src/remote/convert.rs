@@ -130,9 +130,12 @@ pub(super) fn passed_on(mail: &Mail) -> PassedOn {
     PassedOn { to: of(mail.to()), seq: unsigned(seq), is_reply }
 }
 
-/// Why a question had no answer. What a server says is wrong with the question itself is final; all
-/// else may be asked again, until the lease is over.
+/// Why a question had no answer. What a server says is wrong with the question itself is final, and so
+/// is that the worker may not act any more; all else may be asked again, until the lease is over.
 pub(super) fn refusal(error: &ClientError) -> EngineError {
+    if is_lost(error) {
+        return EngineError::LeaseLost;
+    }
     if is_final(error) {
         return EngineError::Refused(error.to_string());
     }
@@ -141,8 +144,8 @@ pub(super) fn refusal(error: &ClientError) -> EngineError {
 }
 
 fn is_final(error: &ClientError) -> bool {
-    // Who is not let in any more, or was forgotten, finds out with the next heartbeat.
-    const NOT_ABOUT_THE_QUESTION: [u16; 6] = [401, 403, 404, 408, 410, 429];
+    // Who is not let in any more finds out with the next heartbeat.
+    const NOT_ABOUT_THE_QUESTION: [u16; 4] = [401, 403, 408, 429];
     matches!(error, ClientError::Refused(status, _)
         if status.is_client_error() && !NOT_ABOUT_THE_QUESTION.contains(&status.as_u16()))
 }

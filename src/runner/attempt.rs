@@ -117,7 +117,7 @@ pub(super) async fn run<S: WorkSource>(
     if let Some(exception) = &outcome.exception {
         capture.remark(&format!("[{exception}]"), bench.source.now()).await;
     }
-    capture.finish(bench.source.now()).await;
+    let _left_to_others = capture.finish(bench.source.now()).await;
     Report {
         operation,
         step,

@@ -16,12 +16,13 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::mask::{Mask, Masking};
 use super::source::WorkSource;
 use super::spool::{Frame, Spool};
 use crate::domain::duration;
-use crate::engine::{AttemptKey, OutputPiece, OutputStart};
+use crate::engine::{AttemptKey, EngineError, OutputPiece, OutputStart};
 
 /// How long pieces are gathered.
 const GATHER: Duration = Duration::from_millis(50);
@@ -35,22 +36,30 @@ const RETRY: Duration = Duration::from_millis(250);
 
 enum Letter {
     Piece(OutputPiece),
-    /// Everything sent before is to be stored, then this is told.
-    Flush(oneshot::Sender<()>),
+    /// Everything sent before is to be stored, then this is told whether it is.
+    Flush(oneshot::Sender<bool>),
 }
 
 /// The way of output to storage. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(super) struct Outbox {
     sender: mpsc::Sender<Letter>,
+    given_up: CancellationToken,
 }
 
 impl Outbox {
     /// Starts the task that stores; it ends when the last outbox is dropped.
     pub(super) fn start<S: WorkSource>(source: Arc<S>) -> Self {
         let (sender, inbox) = mpsc::channel(256);
-        tokio::spawn(store(source, inbox));
-        Self { sender }
+        let given_up = CancellationToken::new();
+        tokio::spawn(store(source, inbox, given_up.clone()));
+        Self { sender, given_up }
+    }
+
+    /// Stores nothing more: the incarnation is over. What is not stored yet stays in the spools, for
+    /// the next one.
+    pub(super) fn give_up(&self) {
+        self.given_up.cancel();
     }
 
     async fn send(&self, piece: OutputPiece) {
@@ -58,15 +67,19 @@ impl Outbox {
         let _alive = self.sender.send(Letter::Piece(piece)).await;
     }
 
-    /// Ends when everything sent before is stored.
-    async fn flush(&self) {
+    /// Ends when everything sent before is stored, or is given up; whether it is stored.
+    async fn flush(&self) -> bool {
         let (told, stored) = oneshot::channel();
         let _alive = self.sender.send(Letter::Flush(told)).await;
-        let _alive = stored.await;
+        stored.await.unwrap_or(false)
     }
 }
 
-async fn store<S: WorkSource>(source: Arc<S>, mut inbox: mpsc::Receiver<Letter>) {
+async fn store<S: WorkSource>(
+    source: Arc<S>,
+    mut inbox: mpsc::Receiver<Letter>,
+    given_up: CancellationToken,
+) {
     while let Some(first) = inbox.recv().await {
         let (mut pieces, mut flushes, mut bytes) = (Vec::new(), Vec::new(), 0);
         let gathered = Instant::now() + GATHER;
@@ -88,24 +101,29 @@ async fn store<S: WorkSource>(source: Arc<S>, mut inbox: mpsc::Receiver<Letter>)
                 inbox.try_recv().ok() // Somebody waits: only what is there already.
             };
         }
-        append(&*source, &pieces).await;
+        if given_up.run_until_cancelled(append(&*source, &pieces)).await == Some(false) {
+            given_up.cancel();
+        }
         for told in flushes {
-            let _gone = told.send(());
+            let _gone = told.send(!given_up.is_cancelled());
         }
     }
 }
 
-async fn append<S: WorkSource>(source: &S, pieces: &[OutputPiece]) {
+/// Stores pieces, however long the database is away. `false`: the incarnation is over, so that others
+/// have to.
+async fn append<S: WorkSource>(source: &S, pieces: &[OutputPiece]) -> bool {
     if pieces.is_empty() {
-        return;
+        return true;
     }
     loop {
         match source.append_output(pieces).await {
-            Ok(()) => return,
+            Ok(()) => return true,
+            Err(EngineError::LeaseLost) => return false,
             Err(error) if error.is_outage() => tokio::time::sleep(RETRY).await,
             Err(error) => {
-                let error = &error as &dyn std::error::Error;
-                return tracing::error!(error, "runner.output.lost");
+                tracing::error!(error = &error as &dyn std::error::Error, "runner.output.lost");
+                return true;
             }
         }
     }
@@ -258,20 +276,19 @@ impl Capture {
         self.send(stream, data.to_vec(), at).await;
     }
 
-    /// Ends when everything is stored.
-    pub(super) async fn finish(mut self, at: DateTime<Utc>) {
+    /// Ends when everything is stored, or is left to another incarnation; whether it is stored.
+    pub(super) async fn finish(mut self, at: DateTime<Utc>) -> bool {
         self.idle(at).await;
         if self.dropped > 0 {
             // A worker that died has told nobody how many it had left out.
             let at_least = if self.spool.is_none() { "at least " } else { "" };
             self.remark(&format!("[{at_least}{} bytes were left out]", self.dropped), at).await;
         }
-        if self.seq > 0 {
-            self.outbox.flush().await;
-        }
-        if let Some(spool) = &self.spool {
+        let is_stored = self.seq == 0 || self.outbox.flush().await;
+        if let Some(spool) = self.spool.as_ref().filter(|_| is_stored) {
             spool.remove();
         }
+        is_stored
     }
 
     async fn send(&mut self, stream: i16, data: Vec<u8>, at: DateTime<Utc>) {

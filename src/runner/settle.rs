@@ -64,6 +64,9 @@ async fn send<S: WorkSource>(source: Arc<S>, mut reports: Vec<Report>) {
             match answer {
                 Ok(()) => {}
                 Err(error) if is_temporary(&error) => left.push(report),
+                Err(error @ EngineError::LeaseLost) => {
+                    tracing::warn!(%error, operation = %report.operation, "runner.report.late");
+                }
                 Err(EngineError::Stale(stale)) => tracing::warn!(%stale, "runner.report.stale"),
                 Err(error) => left.extend(without_record(report, &error)),
             }

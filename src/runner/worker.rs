@@ -186,6 +186,7 @@ impl<S: WorkSource> Shift<S> {
         tracing::error!(worker = self.bench.source.incarnation(), "runner.lease.lost");
         desk.abort();
         self.bench.source.close();
+        self.bench.outbox.give_up();
         self.under_way.stop_all(StopReason::Fenced);
         self.attempts.close();
         self.attempts.wait().await;

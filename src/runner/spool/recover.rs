@@ -58,7 +58,9 @@ impl Recovery {
         for file in off_thread(move || spools(&folder)).await? {
             let path = file.clone();
             let bytes = off_thread(move || fs::read(path)).await?;
-            self.store(source, &Spooled::read(&bytes)).await;
+            if !self.store(source, &Spooled::read(&bytes)).await {
+                return Ok(());
+            }
             tracing::info!(file = %file.display(), "runner.spool.recovered");
             off_thread(move || fs::remove_file(file)).await?;
         }
@@ -67,9 +69,10 @@ impl Recovery {
             .await
     }
 
-    async fn store<S: WorkSource>(&self, source: &S, spooled: &Spooled<'_>) {
+    /// Whether it is stored; otherwise this incarnation is over.
+    async fn store<S: WorkSource>(&self, source: &S, spooled: &Spooled<'_>) -> bool {
         // Torn before even its first line was whole: there is nothing in it.
-        let Ok(head) = serde_json::from_slice::<Head>(spooled.head) else { return };
+        let Ok(head) = serde_json::from_slice::<Head>(spooled.head) else { return true };
         let Head { operation, step, attempt, secrets, cap } = head;
         let of = AttemptKey { operation, step, attempt };
         let (mask, unknown) = match mask_for(secrets, self.secrets_dir.clone()).await {
@@ -101,7 +104,7 @@ impl Recovery {
         for frame in raw.into_iter().filter(|_| unknown.is_none()) {
             capture.take(frame.stream.into(), frame.data, at(frame, source)).await;
         }
-        capture.finish(source.now()).await;
+        capture.finish(source.now()).await
     }
 }
 
