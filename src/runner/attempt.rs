@@ -18,7 +18,7 @@ use super::mask::Mask;
 use super::output::{Capture, Outbox};
 use super::place::Place;
 use super::prepare::{Prepared, prepare};
-use super::process::{Ended, Exit, Process, Rescue, Signal, Zygote};
+use super::process::{Ended, Exit, Process, Rescue, Signal, SpawnError, Zygote};
 use super::secrets::Secrets;
 use super::source::WorkSource;
 use super::spool::Spools;
@@ -227,6 +227,11 @@ async fn execute<S: WorkSource>(
     });
     let mut process = match bench.zygote.spawn_passing(spec, passed).await {
         Ok(process) => process,
+        // That is nothing that the step has done: another attempt takes its place.
+        Err(error @ SpawnError::ZygoteDied) => {
+            let exception = Some(not_started(&error));
+            return Outcome { ending: Ending::Released, exception, result: None, ended: None };
+        }
         Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
     let limits = Limits {
