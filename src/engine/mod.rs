@@ -283,6 +283,7 @@ impl Engine {
             shared.tasks.spawn(retention::retain(Arc::clone(&shared), duty, retention));
         }
         lookup::start(&shared, questions);
+        shared.tasks.spawn(watch::look(Arc::clone(&shared)));
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
         shared.tasks.spawn(admission::admit(Arc::clone(&shared)));
