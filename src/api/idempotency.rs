@@ -11,10 +11,9 @@
 
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 
@@ -33,6 +32,8 @@ const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 pub(super) const HEADERS: [HeaderName; 5] =
     [REQUEST_ID, FIRST_SENT, CLIENT_ID, IDEMPOTENCY_KEY, OPERATION_ID];
 
+/// Where requests may be repeated.
+const CATEGORY: &str = "/jobsets";
 /// The longest key in bytes.
 const KEY_BYTES_MAX: usize = 255;
 /// The longest id that a client may choose, in bytes.
@@ -113,19 +114,20 @@ fn rejected(error: ApiError) -> ApiError {
     error.header(RESULT, HeaderValue::from_static("rejected"))
 }
 
-/// Refuses requests that are to be repeatable and cannot be: a server that cannot tell repetitions
+/// Refuses a request that is to be repeatable and cannot be: a server that cannot tell repetitions
 /// must say so (OASIS Repeatable Requests, section 5). For reading the headers mean nothing, and a
 /// DELETE may be repeated without them.
-pub(super) async fn refuse_unsupported(request: Request, next: Next) -> Response {
-    let changes = matches!(*request.method(), Method::POST | Method::PATCH);
-    let headers = request.headers();
-    if !changes || !(headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT)) {
-        return next.run(request).await;
+pub(super) fn refuse_unsupported(parts: &Parts, route: &str) -> Result<(), ApiError> {
+    let changes = matches!(parts.method, Method::POST | Method::PATCH);
+    let headers = &parts.headers;
+    let is_asked = || headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT);
+    if !changes || route.ends_with(CATEGORY) || !is_asked() {
+        return Ok(());
     }
     let message = "only POST to a category is a repeatable request; send this one without the \
                    repeatability headers";
     let error = ApiError::new(StatusCode::NOT_IMPLEMENTED, "RepeatabilityNotSupported", message);
-    rejected(error).into_response()
+    Err(rejected(error))
 }
 
 /// The request id of a request that is in time.
@@ -295,6 +297,8 @@ pub(super) fn taken(kind: KeyKind, message: String) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

@@ -12,7 +12,7 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::extract::{JsonBytes, OperationId};
 use super::idempotency::Repetition;
-use super::operations::{OPERATION_LOCATION, wait_until_final};
+use super::operations::{OPERATION_LOCATION, unended};
 use super::prefer::Prefer;
 use super::present;
 use super::query::Query;
@@ -97,7 +97,10 @@ async fn start(
     let Checked { compiled, labels, context } = check(state, bytes).await?;
     let identity = repetition.identity(route, &compiled, labels.as_ref(), context.as_ref());
     let jobset = Arc::clone(&compiled);
-    let made = state.engine.submit_once(jobset, labels.clone(), context, identity).await?;
+    let id = state.engine.new_id();
+    // From before its beginning, so that nothing of it is missed.
+    let watch = prefer.wait.map(|wait| (state.engine.watch(id), wait));
+    let made = state.engine.submit_as(id, jobset, labels.clone(), context, identity).await?;
     if !made.is_repeated {
         state.metrics.submitted();
     }
@@ -105,13 +108,10 @@ async fn start(
     let mut fresh = compiled.fresh(made.id, made.at);
     fresh.view.labels = labels;
     fresh.view.alias = repetition.alias();
-    let found = match prefer.wait {
-        // The answer is about the start of the operation, so it never tells its end; and what is
-        // durable is acknowledged, even if the database was lost meanwhile.
-        Some(wait) => match wait_until_final(state, made.id, wait).await {
-            Ok(found) if !found.view.state.is_final() => found,
-            Ok(_) | Err(_) => fresh,
-        },
+    // The answer is about the start of the operation, so it never tells its end; and what is durable is
+    // acknowledged, even if the database was lost meanwhile.
+    let found = match watch {
+        Some((watch, wait)) => unended(state, &made, watch, wait).await.unwrap_or(fresh),
         None => fresh,
     };
     let warnings = present::warnings(&compiled.jobset);

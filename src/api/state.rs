@@ -1,5 +1,6 @@
 //! What all handlers share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -61,7 +62,11 @@ pub(super) const DEFAULT_PAGE_SIZE: usize = 100;
 
 /// What all handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ApiState {
+pub struct ApiState(Arc<Shared>);
+
+/// See [`ApiState`].
+#[derive(Clone, Debug)]
+pub struct Shared {
     pub(super) engine: Engine,
     pub(super) settings: Arc<ApiSettings>,
     pub(super) metrics: Arc<Metrics>,
@@ -81,7 +86,7 @@ impl ApiState {
     pub fn new(engine: Engine, settings: ApiSettings, draining: CancellationToken) -> Self {
         let followers = Arc::new(Semaphore::new(settings.max_followers));
         let settings = Arc::new(settings);
-        Self {
+        Self(Arc::new(Shared {
             engine,
             settings,
             metrics: Arc::default(),
@@ -89,13 +94,21 @@ impl ApiState {
             remote: Arc::default(),
             draining,
             needs_token: false,
-        }
+        }))
     }
 
     /// The same for a listener whose clients have to show a token, or need not.
     #[must_use]
     pub fn needing_token(self, needs_token: bool) -> Self {
-        Self { needs_token, ..self }
+        Self(Arc::new(Shared { needs_token, ..Shared::clone(&self.0) }))
+    }
+}
+
+impl Deref for ApiState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
     }
 }
 

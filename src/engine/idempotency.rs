@@ -173,7 +173,22 @@ impl Engine {
         context: Option<Value>,
         identity: Option<Identity>,
     ) -> Result<Accepted, EngineError> {
-        let id = self.shared.clock.new_id();
+        self.submit_as(self.new_id(), jobset, labels, context, identity).await
+    }
+
+    /// As [`submit_once`](Self::submit_once), for an operation that has its id already, so that it may
+    /// be watched from before its beginning. One that an earlier request made has another.
+    ///
+    /// # Errors
+    /// As [`submit_once`](Self::submit_once).
+    pub async fn submit_as(
+        &self,
+        id: Uuid,
+        jobset: Arc<Compiled>,
+        labels: Option<Value>,
+        context: Option<Value>,
+        identity: Option<Identity>,
+    ) -> Result<Accepted, EngineError> {
         let terms = terms(&jobset, labels.as_ref(), context.as_ref())?;
         let submit = Submit { id, jobset, labels, context, fork: None, terms, identity };
         let (ask, answer) = Ask::new(submit);

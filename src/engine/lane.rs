@@ -368,7 +368,7 @@ impl Lane {
 }
 
 /// The same outage, for each of many.
-fn outage(error: &EngineError) -> EngineError {
+pub(super) fn outage(error: &EngineError) -> EngineError {
     if let EngineError::ReadOnly(bar) = error {
         return EngineError::ReadOnly(*bar);
     }

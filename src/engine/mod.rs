@@ -35,6 +35,7 @@ mod idempotency;
 mod jobsets;
 mod lane;
 mod live;
+mod lookup;
 mod maintain;
 mod news;
 mod people;
@@ -95,6 +96,7 @@ use self::duty::Duty;
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
 use self::live::Live;
+use self::lookup::Lookups;
 use self::news::News;
 use self::seat::Seats;
 use self::tokens::Tokens;
@@ -171,6 +173,7 @@ struct Shared {
     jobsets: Jobsets,
     lanes: Vec<LaneHandle>,
     seats: Seats,
+    lookups: Lookups,
     watches: Arc<Watches>,
     live: Live,
     news: News,
@@ -251,6 +254,7 @@ impl Engine {
                 (LaneHandle::new(sender), inbox)
             })
             .unzip();
+        let (lookups, questions) = Lookups::new(settings.queue);
         let shared = Arc::new(Shared {
             jobsets: Jobsets::new(settings.limits, decode),
             store,
@@ -260,6 +264,7 @@ impl Engine {
             clock,
             lanes: handles,
             seats: Seats::default(),
+            lookups,
             watches: Arc::default(),
             live: Live::default(),
             news: News::default(),
@@ -277,6 +282,8 @@ impl Engine {
             let duty = take_on(&shared, retention::RETENTION);
             shared.tasks.spawn(retention::retain(Arc::clone(&shared), duty, retention));
         }
+        lookup::start(&shared, questions);
+        shared.tasks.spawn(watch::look(Arc::clone(&shared)));
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
         shared.tasks.spawn(admission::admit(Arc::clone(&shared)));

@@ -328,7 +328,8 @@ impl Turn {
                 cached.flags |= HAS_DATA;
                 self.data.entry(*id).or_default().stored.stopped = Some(stopped);
             }
-            let span = Span { before: cached.version, to: cached.run.version() };
+            let (to, ended) = (cached.run.version(), cached.run.state().is_final());
+            let span = Span { before: cached.version, to, ended };
             self.spans.insert(*id, span);
             let Cached { run, flags, version, since, queued, .. } = cached;
             let rank = rank(run, *since, ageing);
@@ -381,7 +382,7 @@ impl Turn {
             let seated = shared.seats.incarnations();
             self.ordered.iter().any(|worker| !seated.contains(worker))
         };
-        shared.watches.tell(&self.touched);
+        shared.watches.tell(&self.spans);
         shared.live.changed(&self.spans);
         shared.news.tell(&self.spans, self.left_over.anywhere, has_foreign_orders);
         if self.batch.stirs_admission() {
