@@ -76,8 +76,8 @@ impl Metrics {
         self.durations.get_or_create(&route).observe(took.as_secs_f64());
     }
 
-    pub(super) fn submitted(&self) {
-        self.submitted.inc();
+    pub(super) fn submitted(&self, count: usize) {
+        self.submitted.inc_by(count as u64);
     }
 
     /// The text that a scraper reads.

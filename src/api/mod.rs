@@ -7,6 +7,7 @@
 //! envelope, whoever refused the request.
 
 mod access;
+mod batch;
 mod causality;
 mod collection;
 mod condition;
@@ -105,6 +106,7 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .layer(axum::middleware::from_fn(idempotency::refuse_unsupported))
         // All that is below may be repeated.
         .routes(routes!(jobsets::submit))
+        .routes(routes!(batch::submit_batch))
 }
 
 /// The routes beside the versions.

@@ -23,6 +23,7 @@
 //! the process that runs it (recovery would have to wait for its lease).
 
 mod admission;
+mod bulk;
 mod causality;
 mod clock;
 mod command;
@@ -45,6 +46,7 @@ mod retention;
 mod seat;
 mod standing;
 mod steer;
+mod submit;
 mod tokens;
 mod turn;
 mod watch;
@@ -59,6 +61,7 @@ pub use crate::store::{
     PromptsAsked, ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings,
     SubmissionKey, TokenView, WorkerView, own_id, shown_id,
 };
+pub use bulk::{AllAccepted, RunAsked};
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
     ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,

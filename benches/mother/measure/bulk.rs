@@ -1,0 +1,80 @@
+//! One-step operations submitted thousands at a time, run to their end meanwhile and only submitted.
+
+use serde_json::{Value, json};
+
+use super::SLOTS;
+use crate::Failure;
+use crate::bench::Bench;
+use crate::figure::{Figure, float};
+use crate::jobs;
+use crate::load::{Loaded, Work};
+
+const BATCH: &str = "/v1.0/jobsets:batch";
+const CONNECTIONS: [usize; 2] = [1, 4];
+const BATCHES: [usize; 2] = [1_000, 10_000];
+
+pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
+    let mut figures = Vec::new();
+    for count in BATCHES {
+        let limit = bench.insert(count, jobs::chain(1)).await?;
+        for connections in CONNECTIONS {
+            for (form, body) in [("documents", documents(count)?), ("runs", runs(count)?)] {
+                let of = format!("{count} {form} at a time, {connections} at once");
+                let (loaded, rate) =
+                    only_submitted(bench, connections, body.clone(), count).await?;
+                let submits = Figure::new(format!("bulk submits, {of}"), "1/s", rate);
+                let (ended, run) = run_to_the_end(bench, connections, body, count).await?;
+                let runs = Figure::new(format!("  run to the end meanwhile, {of}"), "1/s", run);
+                for (figure, loaded) in [(submits, loaded), (runs, ended)] {
+                    let figure = figure.times(loaded.p50_ms, loaded.p99_ms);
+                    figures.push(figure.limit("inserts without HTTP", limit));
+                }
+            }
+        }
+    }
+    Ok(figures)
+}
+
+/// Each jobset written out.
+fn documents(count: usize) -> Result<String, Failure> {
+    let document: Value = serde_json::from_str(&jobs::chain(1))?;
+    Ok(json!({"jobsets": vec![document; count]}).to_string())
+}
+
+/// One jobset, and its runs.
+fn runs(count: usize) -> Result<String, Failure> {
+    let document: Value = serde_json::from_str(&jobs::chain(1))?;
+    let member = json!({"jobset": document, "runs": vec![json!({}); count]});
+    Ok(json!({"jobsets": [member]}).to_string())
+}
+
+/// A database of its own is left to what nobody runs.
+async fn only_submitted(
+    bench: &mut Bench,
+    connections: usize,
+    body: String,
+    count: usize,
+) -> Result<(Loaded, f64), Failure> {
+    let (server, _database) = bench.serve_on("bulk", 0).await?;
+    let loaded =
+        bench.load(server.address, connections, Work::Post(BATCH.to_owned(), body)).await?;
+    server.stop().await?;
+    let rate = loaded.rate() * float(count);
+    Ok((loaded, rate))
+}
+
+/// What had not ended with the load counts as time, so no backlog flatters the figure.
+async fn run_to_the_end(
+    bench: &mut Bench,
+    connections: usize,
+    body: String,
+    count: usize,
+) -> Result<(Loaded, f64), Failure> {
+    let server = bench.serve(SLOTS).await?;
+    let loaded =
+        bench.load(server.address, connections, Work::Post(BATCH.to_owned(), body)).await?;
+    let drained = bench.drained().await?;
+    server.stop().await?;
+    let rate = float(loaded.done * count) / (loaded.seconds + drained);
+    Ok((loaded, rate))
+}
