@@ -104,17 +104,17 @@ async fn start(
         read.map_err(|_| EngineError::ShuttingDown)??;
     let chosen: Vec<Option<String>> =
         asked.iter().map(|run| run.operation_id().map(str::to_owned)).collect();
-    let made = match state.engine.submit_all(asked, identity).await {
+    let all = match state.engine.submit_all(asked, identity).await {
         Err(EngineError::IdsTaken(taken)) => return Err(ids_taken(&places, &taken)),
         other => other?,
     };
-    state.metrics.submitted(made.made);
-    let accepted = |(index, chosen): (usize, Option<String>)| {
-        let id = chosen.unwrap_or_else(|| made.id(index).to_string());
+    state.metrics.submitted(all.made);
+    let shown = |(index, chosen): (usize, Option<String>)| {
+        let id = chosen.unwrap_or_else(|| all.id(index).to_string());
         let operation_location = (!prefer.minimal).then(|| base.operation(&id));
         wire::AcceptedOperation { id, operation_location }
     };
-    let value = chosen.into_iter().enumerate().map(accepted).collect();
+    let value = chosen.into_iter().enumerate().map(shown).collect();
     let warnings = present::warnings(&warnings);
     let body = Json(wire::BatchAccepted { value, warnings });
     let mut response = (StatusCode::ACCEPTED, body).into_response();

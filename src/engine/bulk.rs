@@ -174,6 +174,7 @@ impl Shared {
         if let Some(answer) = identity.and_then(|identity| keys.answer(identity)) {
             return Ok(AllAccepted { first: answer?.id, made: 0 });
         }
+        let first = asked.first().map_or_else(Uuid::nil, |submit| submit.id);
         let (shared, all, identity) = (Arc::clone(self), Arc::clone(asked), identity.cloned());
         let decided = move || decide(&shared, &all, identity.as_ref(), keys);
         let decided = tokio::task::spawn_blocking(decided).await;
@@ -189,7 +190,7 @@ impl Shared {
         if is_ready {
             self.look();
         }
-        Ok(AllAccepted { first: asked[0].id, made: spans.len() })
+        Ok(AllAccepted { first, made: spans.len() })
     }
 }
 

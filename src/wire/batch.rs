@@ -47,7 +47,7 @@ pub struct JobsetRuns {
 
 /// One of many runs of a definition.
 #[derive(Clone, Debug, Default, Deserialize, PartialEq, Serialize, ToSchema)]
-#[serde(rename_all = "camelCase", deny_unknown_fields)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, expecting = "an object")]
 pub struct JobsetRun {
     /// Free key-values of this run, in place of those of the jobset.
     #[serde(default, deserialize_with = "labels", skip_serializing_if = "Option::is_none")]
@@ -105,7 +105,7 @@ pub struct AcceptedOperation {
 /// What is wrong with it.
 pub fn read_batch(bytes: &[u8]) -> Result<Vec<&RawValue>, Problem> {
     #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[serde(deny_unknown_fields, expecting = "an object")]
     struct Batch<'a> {
         #[serde(borrow)]
         jobsets: Vec<&'a RawValue>,
@@ -144,7 +144,7 @@ fn has_runs(text: &str) -> bool {
 
 fn read_runs(text: &str, most: usize) -> Result<JobsetRuns, Vec<Problem>> {
     #[derive(Deserialize)]
-    #[serde(deny_unknown_fields)]
+    #[serde(deny_unknown_fields, expecting = "an object")]
     struct Runs<'a> {
         #[serde(borrow)]
         jobset: &'a RawValue,
@@ -179,6 +179,10 @@ fn read_runs(text: &str, most: usize) -> Result<JobsetRuns, Vec<Problem>> {
 
 /// Reads a document; one that is wrong once more, for the place.
 fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Result<T, Problem> {
+    // A list of the fields would do for serde.
+    if bytes.trim_ascii_start().starts_with(b"[") {
+        return Err(Problem::new("", "must be an object, not a list"));
+    }
     serde_json::from_slice(bytes).map_err(|error| {
         if !error.is_data() {
             return not_json(&error);
@@ -214,13 +218,22 @@ mod tests {
     #[test]
     fn what_is_no_batch_is_told() {
         check("", &expect!["is empty; a jobset was expected"]);
-        check("[]", &expect!["invalid length 0, expected struct Batch with 1 element"]);
+        check("[]", &expect!["must be an object, not a list"]);
         check("{}", &expect!["missing field `jobsets`"]);
         check(r#"{"jobsets": []}"#, &expect!["jobsets: needs at least 1 of them"]);
-        check(r#"{"jobsets": 1}"#, &expect!["jobsets: invalid type: integer `1`, expected a sequence"]);
-        check(r#"{"jobsets": [], "steps": []}"#, &expect!["steps: unknown field `steps`, expected `jobsets`"]);
+        check(
+            r#"{"jobsets": 1}"#,
+            &expect!["jobsets: invalid type: integer `1`, expected a sequence"],
+        );
+        check(
+            r#"{"jobsets": [], "steps": []}"#,
+            &expect!["steps: unknown field `steps`, expected `jobsets`"],
+        );
         check(r#"{"jobsets": [}"#, &expect!["is not JSON: expected value at line 1, column 14"]);
-        check(r#"{"jobsets": []} x"#, &expect!["is not JSON: trailing characters at line 1, column 17"]);
+        check(
+            r#"{"jobsets": []} x"#,
+            &expect!["is not JSON: trailing characters at line 1, column 17"],
+        );
     }
 
     #[test]
@@ -265,7 +278,7 @@ mod tests {
                 steps[1].runn: unknown field `runn`; did you mean `run`?
                 jobset.steps[0].name: must be a string, not a number
                 runs[1].label: unknown field `label`, expected one of `labels`, `context`, `operationId`
-                runs[2]: invalid type: integer `3`, expected struct JobsetRun
+                runs[2]: invalid type: integer `3`, expected an object
                 missing field `runs`
                 runs: needs at least 1 of them
                 steps: unknown field `steps`, expected `jobset` or `runs`

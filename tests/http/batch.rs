@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use sutbot::client::Client;
-use sutbot::wire::{BatchMember, BatchRequest, JobsetRun, JobsetRuns};
+use sutbot::wire::{BatchMember, BatchRequest, JobsetDocument, JobsetRun, JobsetRuns};
 
 use crate::support::{Answer, Service, own_service, service, shell, targets, two_services};
 
@@ -267,7 +267,8 @@ async fn terms_lanes_and_priorities_are_those_of_the_jobset() {
 async fn the_client_submits_many() {
     let service = own_service(|s| s.slots = 0).await;
     let client = Client::new(&service.base, None).expect("an address");
-    let document: Box<_> = serde_json::from_value(milestone()).map(Box::new).expect("a jobset");
+    let document: JobsetDocument = serde_json::from_value(milestone()).expect("a jobset");
+    let document = Box::new(document);
     let runs = JobsetRuns { jobset: document.clone(), runs: vec![JobsetRun::default(); 3] };
     let batch = BatchRequest { jobsets: vec![BatchMember::One(document), BatchMember::Many(runs)] };
     let first = client.submit_batch(&batch, Some("a \"batch\"")).await.expect("an answer");
