@@ -1,6 +1,6 @@
 //! One-step operations submitted thousands at a time, run to their end meanwhile and only submitted.
 
-use serde_json::{Value, json};
+use sqlx::Connection;
 
 use super::SLOTS;
 use crate::Failure;
@@ -18,12 +18,12 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
     for count in BATCHES {
         let limit = bench.insert(count, jobs::chain(1)).await?;
         for connections in CONNECTIONS {
-            for (form, body) in [("documents", documents(count)?), ("runs", runs(count)?)] {
+            for (form, parts) in [("documents", documents()), ("runs", runs())] {
                 let of = format!("{count} {form} at a time, {connections} at once");
-                let (loaded, rate) =
-                    only_submitted(bench, connections, body.clone(), count).await?;
+                let work = Work::Bulk(BATCH.to_owned(), parts, count);
+                let (loaded, rate) = only_submitted(bench, connections, &work, count).await?;
                 let submits = Figure::new(format!("bulk submits, {of}"), "1/s", rate);
-                let (ended, run) = run_to_the_end(bench, connections, body, count).await?;
+                let (ended, run) = run_to_the_end(bench, connections, &work, count).await?;
                 let runs = Figure::new(format!("  run to the end meanwhile, {of}"), "1/s", run);
                 for (figure, loaded) in [(submits, loaded), (runs, ended)] {
                     let figure = figure.times(loaded.p50_ms, loaded.p99_ms);
@@ -36,29 +36,27 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
 }
 
 /// Each jobset written out.
-fn documents(count: usize) -> Result<String, Failure> {
-    let document: Value = serde_json::from_str(&jobs::chain(1))?;
-    Ok(json!({"jobsets": vec![document; count]}).to_string())
+fn documents() -> [String; 3] {
+    [r#"{"jobsets":["#.to_owned(), jobs::chain(1), "]}".to_owned()]
 }
 
 /// One jobset, and its runs.
-fn runs(count: usize) -> Result<String, Failure> {
-    let document: Value = serde_json::from_str(&jobs::chain(1))?;
-    let member = json!({"jobset": document, "runs": vec![json!({}); count]});
-    Ok(json!({"jobsets": [member]}).to_string())
+fn runs() -> [String; 3] {
+    let head = format!(r#"{{"jobsets":[{{"jobset":{},"runs":["#, jobs::chain(1));
+    [head, "{}".to_owned(), "]}]}".to_owned()]
 }
 
 /// A database of its own is left to what nobody runs.
 async fn only_submitted(
     bench: &mut Bench,
     connections: usize,
-    body: String,
+    work: &Work,
     count: usize,
 ) -> Result<(Loaded, f64), Failure> {
-    let (server, _database) = bench.serve_on("bulk", 0).await?;
-    let loaded =
-        bench.load(server.address, connections, Work::Post(BATCH.to_owned(), body)).await?;
+    let (server, database) = bench.serve_on("bulk", 0).await?;
+    let loaded = bench.load(server.address, connections, work.clone()).await?;
     server.stop().await?;
+    database.close().await?;
     let rate = loaded.rate() * float(count);
     Ok((loaded, rate))
 }
@@ -67,12 +65,11 @@ async fn only_submitted(
 async fn run_to_the_end(
     bench: &mut Bench,
     connections: usize,
-    body: String,
+    work: &Work,
     count: usize,
 ) -> Result<(Loaded, f64), Failure> {
     let server = bench.serve(SLOTS).await?;
-    let loaded =
-        bench.load(server.address, connections, Work::Post(BATCH.to_owned(), body)).await?;
+    let loaded = bench.load(server.address, connections, work.clone()).await?;
     let drained = bench.drained().await?;
     server.stop().await?;
     let rate = float(loaded.done * count) / (loaded.seconds + drained);
