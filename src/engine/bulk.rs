@@ -218,11 +218,10 @@ fn decide(
         }
         let Begun { mut cached, new, data } = submit.begin(settings.stamps, now);
         let rank = rank(&cached.run, now, settings.ageing);
-        batch.add_new(&mut cached.run, cached.flags, rank, new);
+        decided.is_ready |= batch.add_new(&mut cached.run, cached.flags, rank, new);
         if let Some(data) = data {
             batch.add_data(submit.id, data);
         }
-        decided.is_ready |= cached.run.claimable() > 0;
         decided.spans.insert(submit.id, Span { before: 0, to: cached.run.version() });
     }
     if !taken.is_empty() {

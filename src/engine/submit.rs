@@ -52,8 +52,9 @@ impl Submit {
         flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
         let (jobset, labels) = (jobset.record.id, labels.clone());
         let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
+        let (version, since, queued) = (0, now, false);
         Begun {
-            cached: Cached { run, jobset, flags, version: 0, since: now },
+            cached: Cached { run, jobset, flags, version, since, queued },
             new: NewOperation { jobset, alias, labels, resources, terms: terms.clone() },
             data: (flags & HAS_DATA != 0).then_some(stored),
         }
