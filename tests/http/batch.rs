@@ -158,7 +158,8 @@ async fn one_request_has_limits() {
     }
     assert_eq!(service.count().await, 0);
     let most = json!([two, {"jobset": milestone(), "runs": runs(2)}]);
-    service.post_batch(&most, &[]).await.expect(202);
+    let body = json!({"jobsets": most}).to_string();
+    service.send("POST", "/beta/jobsets:batch", &[], Some(body.into())).await.expect(202);
     assert_eq!(service.count().await, 3);
 }
 
