@@ -2,7 +2,7 @@
 
 use sqlx::Connection;
 
-use super::SLOTS;
+use super::{CLIENTS, JOBSETS, SLOTS};
 use crate::Failure;
 use crate::bench::Bench;
 use crate::figure::{Figure, float};
@@ -32,7 +32,29 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
             }
         }
     }
+    figures.extend(beside(bench).await?);
     Ok(figures)
+}
+
+/// What single submissions take, alone and while batches come in.
+async fn beside(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
+    let (server, database) = bench.serve_on("bulk", 0).await?;
+    let single = || bench.load(server.address, CLIENTS, Work::Post(JOBSETS.into(), jobs::chain(1)));
+    let alone = single().await?;
+    let count = BATCHES[1];
+    let batches = bench.load(server.address, 1, Work::Bulk(BATCH.into(), runs(), count));
+    let (beside, batches) = tokio::try_join!(single(), batches)?;
+    server.stop().await?;
+    database.close().await?;
+    let figure = |name: String, loaded: &Loaded, rate| {
+        Figure::new(name, "1/s", rate).times(loaded.p50_ms, loaded.p99_ms)
+    };
+    let name = format!("single submits, {CLIENTS} connections");
+    Ok(vec![
+        figure(name.clone(), &alone, alone.rate()),
+        figure(format!("{name}, beside batches of {count}"), &beside, beside.rate()),
+        figure("  these batches".to_owned(), &batches, batches.rate() * float(count)),
+    ])
 }
 
 /// Each jobset written out.
