@@ -16,6 +16,8 @@ use crate::http::{self, Client};
 pub(crate) enum Work {
     /// Posts the body to the path and expects 202.
     Post(String, String),
+    /// Posts a body whose middle part stands in it so often, with commas between, and expects 202.
+    Bulk(String, [String; 3], usize),
     /// Submits the jobset and waits until it succeeded.
     Follow(String),
     /// Gets the paths one after the other, with these headers, and expects the status.
@@ -83,6 +85,10 @@ async fn connection(
 ) -> (Vec<f64>, Option<Failure>) {
     let requests = match &work {
         Work::Post(path, body) => vec![http::post(path, body)],
+        Work::Bulk(path, [head, part, tail], count) => {
+            let parts = vec![part.as_str(); *count].join(",");
+            vec![http::post(path, &format!("{head}{parts}{tail}"))]
+        }
         Work::Follow(body) => vec![http::post("/v1.0/jobsets", body)],
         Work::Get(paths, headers, _) => paths.iter().map(|path| http::get(path, headers)).collect(),
     };
@@ -103,7 +109,7 @@ async fn connection(
 
 async fn once(client: &mut Client, request: &[u8], work: &Work) -> Result<(), Failure> {
     let expected = match work {
-        Work::Post(..) => 202,
+        Work::Post(..) | Work::Bulk(..) => 202,
         Work::Get(_, _, status) => *status,
         Work::Follow(_) => {
             let id = client.submit(request).await?;

@@ -19,7 +19,9 @@ use serde_json::Value;
 
 use super::error::ApiError;
 use crate::domain::duration;
-use crate::engine::{CLIENT_AHEAD_MAX, Compiled, Identity, KeyKind, SubmissionKey, own_id};
+use crate::engine::{
+    CLIENT_AHEAD_MAX, Compiled, Identity, KeyKind, RunAsked, SubmissionKey, own_id,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
 const FIRST_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
@@ -42,7 +44,7 @@ const OPERATION_ID_BYTES_MAX: usize = 128;
 const IMF_FIXDATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 
 /// What the headers of a request say about its repetition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Repetition {
     /// What the client calls the request.
     keys: Vec<SubmissionKey>,
@@ -82,6 +84,25 @@ impl Repetition {
     ) -> Option<Identity> {
         let keys = self.keys.clone();
         (!keys.is_empty()).then(|| Identity::new(keys, route, jobset, labels, context))
+    }
+
+    /// By what the repetition of a request for several operations is recognised.
+    ///
+    /// # Errors
+    /// The id of one operation cannot be that of several.
+    pub(super) fn identity_of_all(
+        &self,
+        route: &str,
+        asked: &[RunAsked],
+    ) -> Result<Option<Identity>, ApiError> {
+        if self.alias().is_some() {
+            let message =
+                "`Operation-Id` is the id of one operation; give each run its `operationId`";
+            let error = ApiError::bad_request("InvalidOperationId", message);
+            return Err(error.target("Operation-Id"));
+        }
+        let keys = self.keys.clone();
+        Ok((!keys.is_empty()).then(|| Identity::of_all(keys, route, asked)))
     }
 
     /// The id that the client chose.
@@ -227,22 +248,26 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 /// unreserved characters of RFC 3986, 2.3).
 fn operation_id(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(id) = one(headers, &OPERATION_ID)? else { return Ok(None) };
+    check_operation_id(id, "Operation-Id").map_err(|message| {
+        ApiError::bad_request("InvalidOperationId", message).target("Operation-Id")
+    })?;
+    Ok(Some(id.to_owned()))
+}
+
+/// Whether an operation may be called this, because its client says so in the field `name`.
+pub(super) fn check_operation_id(id: &str, name: &str) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let refused = |message: &str| {
-        Err(ApiError::bad_request("InvalidOperationId", message).target("Operation-Id"))
-    };
     if id.is_empty() || id.len() > OPERATION_ID_BYTES_MAX || !id.bytes().all(is_plain) {
-        return refused("`Operation-Id` takes 1 to 128 letters, digits and `-._~`");
+        return Err(format!("`{name}` takes 1 to 128 letters, digits and `-._~`"));
     }
     if matches!(id, "." | "..") {
-        return refused("`Operation-Id` cannot be a path to somewhere else");
+        return Err(format!("`{name}` cannot be a path to somewhere else"));
     }
     if own_id(id).is_some() {
-        return refused(
-            "UUIDs of version 7 are the ids that the service gives; choose another one",
-        );
+        let message = "UUIDs of version 7 are the ids that the service gives; choose another one";
+        return Err(message.to_owned());
     }
-    Ok(Some(id.to_owned()))
+    Ok(())
 }
 
 /// A key without blanks, as it stands.

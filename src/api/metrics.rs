@@ -135,8 +135,8 @@ impl Metrics {
         }
     }
 
-    pub(super) fn submitted(&self) {
-        self.submitted.inc();
+    pub(super) fn submitted(&self, count: usize) {
+        self.submitted.inc_by(count as u64);
     }
 
     /// The text that a scraper reads.

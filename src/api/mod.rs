@@ -7,6 +7,7 @@
 //! envelope, whoever refused the request.
 
 mod access;
+mod batch;
 mod causality;
 mod collection;
 mod condition;
@@ -106,6 +107,7 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(workers::people::mail))
         .routes(routes!(workers::people::passed_on))
         .routes(routes!(jobsets::submit))
+        .routes(routes!(batch::submit_batch))
 }
 
 /// The routes beside the versions.

@@ -25,6 +25,10 @@ pub struct ApiSettings {
     pub public_url: Option<String>,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
+    /// How many operations one request may make.
+    pub max_batch: usize,
+    /// How many steps they may have together.
+    pub max_batch_steps: usize,
     /// The largest page of a collection.
     pub max_page_size: usize,
     /// How much a `$filter`, `$orderby`, `$search` or `$select` may ask for.
@@ -46,6 +50,8 @@ impl Default for ApiSettings {
         Self {
             public_url: None,
             max_body_bytes: 16 * 1024 * 1024,
+            max_batch: 10_000,
+            max_batch_steps: 1_000_000,
             max_page_size: 1_000,
             query_limits: odata::Limits::default(),
             retry_after_seconds: 1,
@@ -56,6 +62,9 @@ impl Default for ApiSettings {
         }
     }
 }
+
+/// Batches that are read and stored at once: one is read while another one is stored.
+const BATCHES_AT_ONCE: usize = 2;
 
 /// The members of a page when the client does not say.
 pub(super) const DEFAULT_PAGE_SIZE: usize = 100;
@@ -72,6 +81,8 @@ pub struct Shared {
     pub(super) metrics: Arc<Metrics>,
     /// One permit for each follower that there may be.
     pub(super) followers: Arc<Semaphore>,
+    /// One permit for each batch that is read and stored.
+    pub(super) batches: Arc<Semaphore>,
     /// The workers that talk to this server from elsewhere.
     pub(super) remote: Arc<RemoteSeats>,
     /// Set when the server shuts down: waits end, `readyz` says so.
@@ -91,6 +102,7 @@ impl ApiState {
             settings,
             metrics: Arc::default(),
             followers,
+            batches: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
             remote: Arc::default(),
             draining,
             needs_token: false,

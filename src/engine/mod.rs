@@ -5,7 +5,8 @@
 //! writes of one operation by this process come one after the other, while concurrent requests share
 //! the cost of a commit. Several processes may work on one database: the version of an operation
 //! decides who was first, the other loads it afresh and decides again. Nothing but the rows is needed
-//! to go on after a crash.
+//! to go on after a crash. Only operations that are asked for by the thousand are stored beside the
+//! lanes, which find them in the queue.
 //!
 //! A process has a *seat* for each worker that it gives attempts to: its own, and those that talk to
 //! it from elsewhere. Claims are made where the free slots are: in the transaction that settles what
@@ -23,6 +24,7 @@
 //! the process that runs it (recovery would have to wait for its lease).
 
 mod admission;
+mod bulk;
 mod causality;
 mod clock;
 mod command;
@@ -46,6 +48,7 @@ mod retention;
 mod seat;
 mod standing;
 mod steer;
+mod submit;
 mod tokens;
 mod turn;
 mod watch;
@@ -60,6 +63,7 @@ pub use crate::store::{
     PromptsAsked, ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings,
     SubmissionKey, TokenView, WorkerView, own_id, shown_id,
 };
+pub use bulk::{AllAccepted, RunAsked};
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
     ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,

@@ -1,5 +1,6 @@
 //! The measurements, a file each. A round of one answers always the same figures in the same order.
 
+mod bulk;
 mod get;
 mod latency;
 mod memory;
@@ -29,6 +30,8 @@ const JOBSETS: &str = "/v1.0/jobsets";
 pub(crate) enum Measurement {
     /// One-step operations submitted over HTTP.
     Submit,
+    /// One-step operations submitted thousands at a time.
+    Bulk,
     /// Steps without work, submitted from within.
     Noop,
     /// The same with and without the causal order of events.
@@ -56,6 +59,7 @@ impl Measurement {
     pub(crate) async fn round(self, bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
         match self {
             Self::Submit => submit::round(bench).await,
+            Self::Bulk => bulk::round(bench).await,
             Self::Noop => noop::round(bench).await,
             Self::Stamps => stamps::round(bench).await,
             Self::Workflow => workflow::round(bench).await,
