@@ -5,12 +5,14 @@ use tokio::time::Instant;
 use super::{JOBSETS, SLOTS};
 use crate::Failure;
 use crate::bench::Bench;
-use crate::figure::{Figure, float};
+use crate::figure::{Figure, Of, float};
 use crate::http::{self, Client};
 use crate::jobs;
 
 /// Sizes, and how many operations of each are run one after the other.
-const SIZES: [(usize, u32); 3] = [(200, 20), (2_000, 4), (20_000, 1)];
+const SIZES: [(usize, u32); 5] = [(200, 20), (2_000, 4), (10_000, 1), (20_000, 1), (100_000, 1)];
+/// The sizes whose rate is told as well.
+const RATED: [usize; 2] = [10_000, 100_000];
 
 /// Microseconds per step.
 #[derive(Debug, Default)]
@@ -24,7 +26,7 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
     let server = bench.serve(SLOTS).await?;
     let mut client = Client::connect(server.address).await?;
     let mut figures = Vec::new();
-    let mut first = None;
+    let (mut first, mut first_rate) = (None, None);
     for (steps, times) in SIZES {
         let request = http::post(JOBSETS, &jobs::fan(steps));
         // The first one is compiled and stored anew in each round but not in each operation.
@@ -41,6 +43,14 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
         for ((what, cost), base) in costs.into_iter().zip(base) {
             let name = format!("operation of {steps}: {what}, per step");
             figures.push(Figure::new(name, "us", cost).limit("operation of 200", *base));
+        }
+        if RATED.contains(&steps) {
+            let rate = 1e6 / (cost.submit + cost.run);
+            let base = first_rate.get_or_insert(rate);
+            let name = format!("operation of {steps}: fan-out and fan-in, to the observed end");
+            let figure = Figure::new(name, "steps/s", rate).at_least(Of::Value, 80_000.0);
+            let limit = format!("operation of {}", RATED[0]);
+            figures.push(figure.limit(limit, *base).at_least(Of::Ratio, 1.0 / 1.5));
         }
     }
     server.stop().await?;
