@@ -18,6 +18,9 @@ use crate::serve::Place;
 
 /// How long work may take to come to its end after the load.
 const DRAIN_MAX: Duration = Duration::from_mins(1);
+/// How often it is looked what has ended: what is outstanding takes much longer, and the database has
+/// other things to do.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How many submissions wait for their commit at once.
 const OUTSTANDING: usize = 2_000;
 
@@ -55,7 +58,7 @@ pub(crate) async fn noop(orders: NoopOrders) -> Result<Ended, Failure> {
             submitted += 1;
             submit(&engine, &compiled, &stored);
         }
-        tokio::time::sleep(Duration::from_millis(1)).await;
+        tokio::time::sleep(PAUSE).await;
         let known = stored.load(Ordering::Relaxed);
         let live: i64 = sqlx::query_scalar("select count(*) from live").fetch_one(&pool).await?;
         ended = ended.max(known.saturating_sub(usize::try_from(live)?));
