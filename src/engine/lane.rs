@@ -49,6 +49,8 @@ pub(super) struct Cached {
     pub(super) version: i32,
     /// When it was last given a slot, or was made.
     pub(super) since: DateTime<Utc>,
+    /// Whether it may stand in the queue.
+    pub(super) queued: bool,
 }
 
 /// The way to a lane.
@@ -234,7 +236,7 @@ impl Lane {
                 Ok(())
             }
             Err((turn, error)) => {
-                for id in &turn.touched {
+                for id in turn.touched.iter().chain(&turn.looked_at) {
                     self.runs.remove(id);
                 }
                 let is_in_doubt = matches!(error, StoreError::Unavailable(_));
@@ -340,6 +342,7 @@ impl Lane {
                     jobset: stored.jobset,
                     flags: stored.flags,
                     version,
+                    queued: true,
                 },
             );
         }

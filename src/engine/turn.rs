@@ -160,7 +160,8 @@ impl Turn {
         let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
         let terms = terms.clone();
         self.new.insert(*id, NewOperation { jobset, alias, labels, resources, terms });
-        runs.insert(*id, Cached { run, jobset, flags, version: 0, since: self.now });
+        let (version, since, queued) = (0, self.now, false);
+        runs.insert(*id, Cached { run, jobset, flags, version, since, queued });
         self.touched.insert(*id);
     }
 
@@ -329,12 +330,12 @@ impl Turn {
             }
             let span = Span { before: cached.version, to: cached.run.version() };
             self.spans.insert(*id, span);
-            let Cached { run, flags, version, since, .. } = cached;
+            let Cached { run, flags, version, since, queued, .. } = cached;
             let rank = rank(run, *since, ageing);
-            match self.new.remove(id) {
+            *queued = match self.new.remove(id) {
                 Some(new) => self.batch.add_new(run, *flags, rank, new),
-                None => self.batch.add_changed(run, *version, *flags, rank),
-            }
+                None => self.batch.add_changed(run, *version, *flags, rank, *queued),
+            };
             self.left_over.note(run, rank, &self.places);
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
         }
@@ -345,9 +346,9 @@ impl Turn {
             self.batch.add_data(*id, std::mem::take(&mut data.stored));
         }
         for id in &self.looked_at {
-            if let Some(cached) = runs.get(id) {
+            if let Some(cached) = runs.get_mut(id) {
                 let rank = rank(&cached.run, cached.since, ageing);
-                self.batch.queue(&cached.run, rank);
+                cached.queued = self.batch.queue(&cached.run, rank, true);
                 self.left_over.note(&cached.run, rank, &self.places);
             }
         }
