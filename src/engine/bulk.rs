@@ -222,7 +222,8 @@ fn decide(
         if let Some(data) = data {
             batch.add_data(submit.id, data);
         }
-        decided.spans.insert(submit.id, Span { before: 0, to: cached.run.version() });
+        let (to, ended) = (cached.run.version(), cached.run.state().is_final());
+        decided.spans.insert(submit.id, Span { before: 0, to, ended });
     }
     if !taken.is_empty() {
         return Err(EngineError::IdsTaken(taken));

@@ -1,13 +1,17 @@
 //! The measurements, a file each. A round of one answers always the same figures in the same order.
 
+mod backlog;
 mod bulk;
 mod get;
 mod latency;
 mod memory;
 mod noop;
+mod parked;
 mod process;
 mod query;
+mod servers;
 mod stamps;
+mod stored;
 mod submit;
 mod wide;
 mod workflow;
@@ -50,6 +54,14 @@ pub(crate) enum Measurement {
     Wide,
     /// Questions to many stored operations.
     Query,
+    /// Submissions and polls beside many stored operations.
+    Stored,
+    /// Many queued operations, and new ones meanwhile.
+    Backlog,
+    /// Two servers on one database.
+    Servers,
+    /// Thousands of clients that wait.
+    Parked,
     /// Operations beside a transaction that stays open.
     Xmin,
 }
@@ -69,6 +81,10 @@ impl Measurement {
             Self::Memory => memory::round(bench).await,
             Self::Wide => wide::round(bench).await,
             Self::Query => query::round(bench).await,
+            Self::Stored => stored::round(bench).await,
+            Self::Backlog => backlog::round(bench).await,
+            Self::Servers => servers::round(bench).await,
+            Self::Parked => parked::round(bench).await,
             Self::Xmin => xmin::round(bench).await,
         }
     }
