@@ -213,18 +213,8 @@ async fn execute<S: WorkSource>(
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
     let Prepared { mut spec, passed, events, answer, .. } = prepared;
-    let pipes = match Pipes::new() {
-        Ok(pipes) => pipes,
-        Err(error) => {
-            let message = format!("no memory for what the step writes: {error}");
-            return Outcome::failed(Cause::Exception, Exception::new("SpawnError", message));
-        }
-    };
-    spec.rescue = capture.spool().zip(pipes.taken()).map(|(spool, taken)| Rescue {
-        spool: spool.path.clone(),
-        head: spool.head.clone(),
-        taken,
-    });
+    spec.rescue =
+        capture.spool().map(|spool| Rescue { spool: spool.path.clone(), head: spool.head.clone() });
     let mut process = match bench.zygote.spawn_passing(spec, passed).await {
         Ok(process) => process,
         // That is nothing that the step has done: another attempt takes its place.
@@ -234,6 +224,7 @@ async fn execute<S: WorkSource>(
         }
         Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
+    let pipes = Pipes::of(&process);
     let limits = Limits {
         timeout: time_left(assignment, bench.source.now()),
         grace: definition.grace.unwrap_or(bench.settings.default_grace),

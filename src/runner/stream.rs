@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, SpliceFFlags, fallocate, splice};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::read;
 use tokio::net::unix::pipe;
 
@@ -89,9 +88,9 @@ struct Taken {
 }
 
 impl Taken {
-    fn new() -> io::Result<Self> {
-        let file = File::from(memfd_create(c"taken", MFdFlags::MFD_CLOEXEC)?);
-        Ok(Self { file: Arc::new(file), length: 0, kept: 0 })
+    /// Begins with an empty file.
+    const fn new(file: Arc<File>) -> Self {
+        Self { file, length: 0, kept: 0 }
     }
 
     /// Moves what is in the pipe here, in one system call, and reads it.
@@ -131,15 +130,12 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
-    pub(super) fn new() -> io::Result<Self> {
-        let stream = || io::Result::Ok(Stream { taken: Some(Taken::new()?), ..Stream::new(READ) });
-        Ok(Self { out: stream()?, err: stream()? })
-    }
-
-    /// What is taken from them.
-    pub(super) fn taken(&self) -> Option<[Arc<File>; 2]> {
-        let file = |stream: &Stream| Some(Arc::clone(&stream.taken.as_ref()?.file));
-        Some([file(&self.out)?, file(&self.err)?])
+    /// Reads them through the files in memory that the monitor holds too.
+    pub(super) fn of(process: &Process) -> Self {
+        let [out, err] = process
+            .taken()
+            .map(|file| Stream { taken: Some(Taken::new(file)), ..Stream::new(READ) });
+        Self { out, err }
     }
 
     /// What is taken from here on need not be kept.

@@ -67,6 +67,7 @@
 //! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone. Only
 //!   where the worker dies the monitor saves what is in them, if it is told where to ([`Rescue`]).
 
+mod berth;
 mod cgroup;
 mod child;
 mod error;

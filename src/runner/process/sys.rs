@@ -5,6 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -226,23 +227,69 @@ pub(super) enum Patience {
     Ask,
 }
 
+/// A child that has changed its state.
+#[derive(Clone, Copy)]
+pub(super) struct Changed {
+    pub(super) pid: Pid,
+    pub(super) status: ExitStatus,
+    /// What it has used, and all that it reaped.
+    pub(super) usage: Usage,
+}
+
+/// What processes have used.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) user_cpu: Duration,
+    pub(super) system_cpu: Duration,
+    /// The largest resident set of any one of them.
+    pub(super) max_rss_bytes: u64,
+}
+
+impl Usage {
+    fn of(usage: &libc::rusage) -> Self {
+        let time = |time: libc::timeval| {
+            let [seconds, micros] = [time.tv_sec, time.tv_usec].map(i64::unsigned_abs);
+            Duration::from_secs(seconds) + Duration::from_micros(micros)
+        };
+        Self {
+            user_cpu: time(usage.ru_utime),
+            system_cpu: time(usage.ru_stime),
+            max_rss_bytes: usage.ru_maxrss.unsigned_abs() * 1024,
+        }
+    }
+
+    /// Of these processes and others.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            user_cpu: self.user_cpu + other.user_cpu,
+            system_cpu: self.system_cpu + other.system_cpu,
+            max_rss_bytes: self.max_rss_bytes.max(other.max_rss_bytes),
+        }
+    }
+}
+
 /// Reaps one child that has ended, whatever ended it; `None`: there are children, none has ended.
 ///
 /// `ECHILD` says that there is no child. (The wrapper of `nix` reaps a child that a real-time
 /// signal ended, and then returns an error that does not say which.)
-#[expect(unsafe_code, reason = "waitpid writes through a pointer")]
-pub(super) fn wait_any(patience: Patience) -> nix::Result<Option<(Pid, ExitStatus)>> {
+#[expect(unsafe_code, reason = "wait4 writes through pointers")]
+pub(super) fn wait_any(patience: Patience) -> nix::Result<Option<Changed>> {
     let flags = match patience {
         Patience::Wait => 0,
         Patience::Ask => libc::WNOHANG | libc::WUNTRACED,
     };
     let mut status = 0;
+    // SAFETY: all zeros are a valid record, of one that has used nothing.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: `status` is a valid place for an integer during the call.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
+        // SAFETY: both are valid places for what they get during the call.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) };
         match Errno::result(pid) {
             Ok(0) => return Ok(None),
-            Ok(pid) => return Ok(Some((Pid::from_raw(pid), ExitStatus::from_raw(status)))),
+            Ok(pid) => {
+                let (pid, status) = (Pid::from_raw(pid), ExitStatus::from_raw(status));
+                return Ok(Some(Changed { pid, status, usage: Usage::of(&usage) }));
+            }
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }

@@ -1,7 +1,7 @@
 //! What worker, zygote and monitors say to each other: packets over pairs of Unix sockets.
 //!
-//! The zygote's socket carries parcels of descriptors, one parcel per step. Everything else goes
-//! over the step's own channel, between worker and monitor, as small JSON packets.
+//! The zygote's socket carries parcels of descriptors, one per monitor. Everything else goes over the
+//! monitor's own channel to the worker: a parcel that begins a step, and small JSON packets.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
@@ -18,24 +18,28 @@ use super::Ended;
 use super::limits::Limit;
 use crate::domain::definition::Wall;
 
-/// How many descriptors start a step, at the least: its channel, its specification, the fence, what
-/// the worker takes from its 1 and 2, and its 0, 1 and 2.
-pub(super) const PARCEL_MIN: usize = 8;
+/// How many descriptors start a monitor: its channel, the fence, the file of its specifications, and
+/// those of what the worker takes from its steps' 1 and 2.
+pub(super) const MONITOR_PARCEL: usize = 5;
+
+/// How many start a step, at the least: the worker's ends of its 1 and 2, and its 0, 1 and 2.
+pub(super) const STEP_PARCEL: usize = 5;
 
 /// How many there are with those that the caller passes.
-pub(super) const PARCEL_MAX: usize = PARCEL_MIN + super::PASSED_MAX;
+pub(super) const PARCEL_MAX: usize = STEP_PARCEL + super::PASSED_MAX;
 
 /// The longest JSON packet; all of them are a line of numbers.
 const PACKET_BYTES_MAX: usize = 1024;
 
-/// What the worker asks of a monitor.
+/// What the worker asks of a monitor about its step.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     /// Send this signal to the step's process group.
     Signal(i32),
     /// Kill the step and all its descendants.
     KillTree,
-    /// The worker has all that the step wrote: nothing is to be saved.
+    /// The worker has all that the step wrote: nothing is to be saved. It is the last word on the step,
+    /// after its end; what follows is the parcel of another one.
     Release,
 }
 
@@ -115,7 +119,7 @@ pub(super) fn receive_message<T: DeserializeOwned>(socket: impl AsFd) -> nix::Re
     }
 }
 
-/// Sends the descriptors that start one step, without waiting. The packet itself is their number,
+/// Sends descriptors that start something, without waiting. The packet itself is their number,
 /// because fewer may arrive.
 pub(super) fn send_parcel(socket: BorrowedFd<'_>, parcel: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let count = u8::try_from(parcel.len()).map_err(|_| Errno::E2BIG)?;
@@ -132,4 +136,11 @@ pub(super) struct Parcel {
     pub(super) sent: usize,
     /// Those that arrived: fewer where the receiver is out of descriptors.
     pub(super) arrived: Vec<OwnedFd>,
+}
+
+impl Parcel {
+    /// Whether all of them arrived, and at least so many.
+    pub(super) fn is_whole(&self, least: usize) -> bool {
+        self.arrived.len() == self.sent && self.sent >= least
+    }
 }
