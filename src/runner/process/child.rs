@@ -51,6 +51,9 @@ pub struct Ended {
     /// Whether a signal or the killing that the worker asked for was delivered before the process
     /// had ended by itself. Nobody knows of one that is lost, so that says yes.
     pub signalled: bool,
+    /// Whether the process has made the [answer](super::Supplies::answer) that it may make. Nobody knows
+    /// of one that is lost, so that says yes.
+    pub has_answer: bool,
     /// What stood around it beside the sweep.
     pub walls: Walls,
 }
@@ -68,9 +71,18 @@ impl Ended {
             memory_peak_bytes: None,
             oom_kills: 0,
             signalled: true,
+            has_answer: true,
             walls: Walls::default(),
         }
     }
+}
+
+/// The worker's ends of what a process reads and writes.
+pub(super) struct Ends {
+    pub(super) stdout: pipe::Receiver,
+    pub(super) stderr: pipe::Receiver,
+    pub(super) stdin: Option<pipe::Sender>,
+    pub(super) events: Option<pipe::Receiver>,
 }
 
 /// A process that is contained. Dropping it kills it and all its descendants.
@@ -82,6 +94,9 @@ pub struct Process {
     pub stderr: pipe::Receiver,
     /// What the process reads, where the specification asked for a pipe. Drop it to close it.
     pub stdin: Option<pipe::Sender>,
+    /// What the process writes to its [FIFO](super::Supplies::events), where it has one. The end never
+    /// comes.
+    pub events: Option<pipe::Receiver>,
     pid: u32,
     begun: Instant,
     /// Taken by the drop alone.
@@ -102,12 +117,13 @@ impl Process {
         berth: Berth,
         idle: Option<Arc<Idle>>,
         has_rescue: bool,
-        (stdout, stderr, stdin): (pipe::Receiver, pipe::Receiver, Option<pipe::Sender>),
+        Ends { stdout, stderr, stdin, events }: Ends,
     ) -> Self {
         Self {
             stdout,
             stderr,
             stdin,
+            events,
             pid,
             begun: Instant::now(),
             berth: Some(berth),
@@ -165,10 +181,10 @@ impl Process {
             return *ended;
         }
         let mut ended = match self.berth().report().await {
-            Ok(Some(Report::Ended(ended))) => ended,
+            Ok(Some((Report::Ended(ended), _))) => ended,
             // No monitor ends without a report while its zygote lives. Whatever else this may be:
             // without the zygote, nothing of the process is left.
-            Ok(None | Some(Report::Started { .. } | Report::Refused(_))) | Err(_) => {
+            Ok(None | Some((Report::Started { .. } | Report::Refused(_), _))) | Err(_) => {
                 self.berth().link.end().await;
                 Ended::lost(0)
             }

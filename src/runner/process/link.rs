@@ -23,6 +23,7 @@ use tracing::{error, warn};
 
 use super::berth::{Berth, Idle, Vacancy};
 use super::cgroup::{Ground, GroundSettings};
+use super::child::Ends;
 use super::wire::{self, Refusal, Report, Stage};
 use super::{
     Fence, PASSED_MAX, Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote,
@@ -183,9 +184,11 @@ impl Zygote {
         let has_rescue = spec.rescue.is_some();
         // Otherwise the monitor is in a namespace of the step.
         let is_as_before = spec.confinement.sandbox.is_none();
-        let pid = started(&berth, spec).await?;
+        let (pid, events) = started(&berth, spec).await?;
+        let events = events.map(pipe::Receiver::from_owned_fd).transpose().map_err(register)?;
         let idle = is_as_before.then(|| Arc::clone(&self.idle));
-        Ok(Process::new(pid, berth, idle, has_rescue, (stdout, stderr, stdin)))
+        let ends = Ends { stdout, stderr, stdin, events };
+        Ok(Process::new(pid, berth, idle, has_rescue, ends))
     }
 
     /// Where the control groups of processes are made.
@@ -221,14 +224,15 @@ impl Zygote {
     }
 }
 
-/// Waits for the report that the process runs, and gives its id.
-async fn started(berth: &Berth, spec: ProcessSpec) -> Result<u32, SpawnError> {
+/// Waits for the report that the process runs; gives its id and its FIFO.
+async fn started(berth: &Berth, spec: ProcessSpec) -> Result<(u32, Option<OwnedFd>), SpawnError> {
     let patience = Duration::from_secs(STARTING_SECS_MAX);
-    match tokio::time::timeout(patience, berth.report()).await {
-        Ok(Ok(Some(Report::Started { pid }))) => Ok(pid.unsigned_abs()),
-        Ok(Ok(Some(Report::Refused(refusal)))) => Err(refused(refusal, spec)),
+    let reported = tokio::time::timeout(patience, berth.report()).await;
+    match reported {
+        Ok(Ok(Some((Report::Started { pid }, events)))) => Ok((pid.unsigned_abs(), events)),
+        Ok(Ok(Some((Report::Refused(refusal), _)))) => Err(refused(refusal, spec)),
         // Its monitor was killed, and the zygote has swept what there was.
-        Ok(Ok(Some(Report::Ended(_)))) => Err(SpawnError::ZygoteDied),
+        Ok(Ok(Some((Report::Ended(_), _)))) => Err(SpawnError::ZygoteDied),
         Ok(Ok(None) | Err(_)) | Err(_) => {
             berth.link.end().await;
             Err(SpawnError::ZygoteDied)
@@ -242,6 +246,7 @@ fn refused(refusal: Refusal, spec: ProcessSpec) -> SpawnError {
     let source = io::Error::from_raw_os_error(errno);
     match stage {
         Stage::Host => SpawnError::Host { action, source },
+        Stage::Supplies => SpawnError::Supplies(source),
         Stage::Cwd => SpawnError::Cwd { cwd: spec.cwd, source },
         Stage::Program => SpawnError::Program {
             program: spec.argv.into_iter().next().unwrap_or_default(),

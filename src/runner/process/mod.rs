@@ -80,6 +80,7 @@ mod monitor;
 mod rescue;
 mod sandbox;
 mod spec;
+mod supplies;
 mod sweep;
 mod sys;
 mod walls;
@@ -97,6 +98,7 @@ pub use nix::sys::signal::Signal;
 pub use rescue::Rescue;
 pub use sandbox::Sandbox;
 pub use spec::{ProcessSpec, Stdin};
+pub use supplies::Supplies;
 pub use walls::{Confinement, Walls};
 pub use zygote::run_if_zygote;
 

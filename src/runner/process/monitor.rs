@@ -23,6 +23,7 @@ use super::cgroup::{Ground, Group};
 use super::launch::{self, Launched};
 use super::rescue::Rescuer;
 use super::spec::{Plan, read_memory};
+use super::supplies::Supplied;
 use super::sys::{self, Changed, Patience, Usage};
 use super::wire::{self, Parcel, Refusal, Report, Request, Stage};
 use super::{Confinement, Ended, Exit, fence, sweep};
@@ -87,14 +88,14 @@ fn host(errno: Errno) -> Refusal {
 /// Waits for the next step; `None` when the worker or the zygote is gone.
 fn next(channel: &OwnedFd, lifeline: &PipeReader) -> nix::Result<Option<Parcel>> {
     loop {
-        match sys::receive_parcel(channel.as_fd()) {
+        match wire::receive_parcel(channel.as_fd()) {
             Err(Errno::EAGAIN) => {
                 let mut ready = [channel.as_fd(), lifeline.as_fd()]
                     .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
                 match poll(&mut ready, PollTimeout::NONE) {
-                    Err(Errno::EINTR) => {}
-                    outcome => drop(outcome?),
-                }
+                    Err(Errno::EINTR) => continue,
+                    outcome => outcome?,
+                };
                 if ready[1].any().unwrap_or(true) {
                     return Ok(None);
                 }
@@ -113,6 +114,7 @@ fn next(channel: &OwnedFd, lifeline: &PipeReader) -> nix::Result<Option<Parcel>>
 struct Started<'a> {
     family: Family,
     rescuer: Option<Rescuer<'a>>,
+    supplied: Option<Supplied<'a>>,
 }
 
 /// Starts a step, in a control group of its own where it asks for one.
@@ -129,6 +131,8 @@ fn start<'a>(
         return Err(host(Errno::EMFILE));
     };
     let plan = Plan::parse(spec).map_err(host)?;
+    let supplied = plan.supplies.map(Supplied::make).transpose();
+    let supplied = supplied.map_err(|error| Refusal::of_io(Stage::Supplies, &error, "make it"))?;
     chdir(plan.cwd).map_err(|errno| Refusal::new(Stage::Cwd, errno, "enter it"))?;
     let program =
         find_program(&plan).map_err(|errno| Refusal::new(Stage::Program, errno, "find it"))?;
@@ -152,22 +156,24 @@ fn start<'a>(
         swept: 0,
         signalled: false,
     };
-    Ok(Started { family, rescuer })
+    Ok(Started { family, rescuer, supplied })
 }
 
 /// Watches over a step until it and all its descendants are gone and what they wrote is safe.
 fn watch_over(
-    Started { mut family, rescuer }: Started<'_>,
+    Started { mut family, rescuer, supplied }: Started<'_>,
     Post { channel, fence, .. }: &Post,
     signals: &SignalFd,
     lifeline: &PipeReader,
 ) -> io::Result<()> {
     let pid = family.step.pid.as_raw();
     // The worker may have gone: the watch sees that too.
-    let _ = wire::send_message(channel, &Report::Started { pid });
+    let events = supplied.as_ref().and_then(Supplied::events);
+    let _ = wire::send_with(channel, &Report::Started { pid }, events);
     let orphaned = family.watch(channel, signals, lifeline, fence)?;
     family.sweep()?;
-    let ended = family.report();
+    let has_answer = supplied.is_some_and(Supplied::has_answer);
+    let ended = family.report(has_answer);
     if let Some(group) = &family.group {
         group.remove();
     }
@@ -190,8 +196,8 @@ fn is_released(channel: &OwnedFd) -> nix::Result<bool> {
             Ok(None) => return Ok(false),
             Ok(Some(Request::Signal(_) | Request::KillTree)) | Err(Errno::EINTR) => {}
             Err(Errno::EAGAIN) => {
-                let _ =
-                    poll(&mut [PollFd::new(channel.as_fd(), PollFlags::POLLIN)], PollTimeout::NONE);
+                let mut ready = [PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+                let _ = poll(&mut ready, PollTimeout::NONE);
             }
             Err(errno) => return Err(errno),
         }
@@ -328,7 +334,7 @@ impl Family {
     }
 
     /// The record of the whole family: each of them was reaped here or by one that was.
-    fn report(&self) -> nix::Result<Ended> {
+    fn report(&self, has_answer: bool) -> nix::Result<Ended> {
         let (status, wall) = self.end.ok_or(Errno::ECHILD)?;
         let Usage { user_cpu, system_cpu, max_rss_bytes } = self.used;
         let exit = match (status.code(), status.signal()) {
@@ -346,6 +352,7 @@ impl Family {
             memory_peak_bytes: self.group.as_ref().and_then(Group::memory_peak),
             oom_kills: self.group.as_ref().map_or(0, Group::oom_kills),
             signalled: self.signalled,
+            has_answer,
             walls: self.step.walls,
         })
     }

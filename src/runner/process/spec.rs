@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
+use super::supplies::{FIELDS, Order, Supplies};
 use super::{Confinement, Rescue, SpawnError};
 
 /// A command with everything that it gets: nothing is inherited.
@@ -25,6 +26,8 @@ pub struct ProcessSpec {
     pub confinement: Confinement,
     /// What becomes of its output if the worker dies; nothing without.
     pub rescue: Option<Rescue>,
+    /// What it finds in the file system; nothing without.
+    pub supplies: Option<Supplies>,
 }
 
 /// The standard input of a process.
@@ -42,7 +45,7 @@ impl ProcessSpec {
     /// is never a packet's problem.
     ///
     /// The format: the folder, the confinement as JSON, the spool and its first line (both empty
-    /// without a rescue), the number of arguments, the arguments, the variables as `NAME=value`, a NUL
+    /// without a rescue), the fields of the supplies, the number of arguments, the arguments, the variables as `NAME=value`, a NUL
     /// byte after each.
     pub(super) fn write_to(&self, memory: &File) -> Result<(), SpawnError> {
         if self.argv.is_empty() {
@@ -59,6 +62,10 @@ impl ProcessSpec {
         let rescue = self.rescue.as_ref();
         push(&mut bytes, rescue.map_or(OsStr::new(""), |rescue| rescue.spool.as_os_str()))?;
         push(&mut bytes, OsStr::new(rescue.map_or("", |rescue| &rescue.head)))?;
+        let supplies = self.supplies.as_ref().map(Supplies::fields);
+        for field in supplies.unwrap_or([OsStr::new(""); FIELDS]) {
+            push(&mut bytes, field)?;
+        }
         push(&mut bytes, OsStr::new(&self.argv.len().to_string()))?;
         for argument in &self.argv {
             push(&mut bytes, argument)?;
@@ -92,6 +99,7 @@ pub(super) struct Plan<'a> {
     pub(super) confinement: Confinement,
     /// The spool and its first line.
     pub(super) rescue: Option<(&'a CStr, &'a CStr)>,
+    pub(super) supplies: Option<Order<'a>>,
     pub(super) argv: Vec<&'a CStr>,
     pub(super) env: Vec<&'a CStr>,
 }
@@ -116,9 +124,11 @@ impl<'a> Plan<'a> {
         let confinement = serde_json::from_slice(confinement).map_err(|_| Errno::EBADMSG)?;
         let (spool, head) = fields.next().zip(fields.next()).ok_or(Errno::EBADMSG)?;
         let rescue = (!spool.is_empty()).then_some((spool, head));
+        let mut field = || fields.next().ok_or(Errno::EBADMSG);
+        let supplies = Order::read([field()?, field()?, field()?, field()?, field()?]);
         let count = fields.next().and_then(|field| field.to_str().ok()?.parse().ok());
         let argv: Vec<_> = fields.by_ref().take(count.ok_or(Errno::EBADMSG)?).collect();
-        Ok(Plan { cwd, confinement, rescue, argv, env: fields.collect() })
+        Ok(Plan { cwd, confinement, rescue, supplies, argv, env: fields.collect() })
     }
 
     /// The files that may be the program, in the order of the `PATH`.
@@ -149,6 +159,7 @@ mod tests {
             stdin: Stdin::Null,
             confinement: Confinement::default(),
             rescue: None,
+            supplies: None,
         }
     }
 

@@ -15,7 +15,7 @@ use nix::sys::socket::{
 use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::unix::AsyncFd;
 
-use super::wire::{PARCEL_MAX, Parcel};
+use super::wire::PARCEL_MAX;
 
 /// Forks the calling process, which must have no second thread.
 ///
@@ -168,18 +168,18 @@ pub(super) fn exit_forked(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Receives one packet with descriptors: `None` when the other end is closed.
+/// Receives the beginning of one packet without waiting, and the descriptors that arrived with it;
+/// nothing at all when the other end is closed.
 #[expect(unsafe_code, reason = "received descriptors are plain numbers until somebody owns them")]
-pub(super) fn receive_parcel(socket: BorrowedFd<'_>) -> nix::Result<Option<Parcel>> {
-    let mut byte = [0_u8; 1];
-    let mut iov = [IoSliceMut::new(&mut byte)];
+pub(super) fn receive(
+    socket: BorrowedFd<'_>,
+    packet: &mut [u8],
+) -> nix::Result<(usize, Vec<OwnedFd>)> {
+    let mut iov = [IoSliceMut::new(packet)];
     let mut space = nix::cmsg_space!([i32; PARCEL_MAX]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
-    if message.bytes == 0 {
-        return Ok(None);
-    }
-    let mut arrived = Vec::with_capacity(PARCEL_MAX);
+    let mut arrived = Vec::new();
     // A truncated list still holds descriptors that are open here: own them, so that they close.
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
@@ -188,7 +188,7 @@ pub(super) fn receive_parcel(socket: BorrowedFd<'_>) -> nix::Result<Option<Parce
             arrived.extend(numbers.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    Ok(Some(Parcel { sent: usize::from(byte[0]), arrived }))
+    Ok((message.bytes, arrived))
 }
 
 /// A copy of a descriptor with a number of at least `least`, closed on exec.

@@ -85,7 +85,7 @@ fn serve() -> Result<Infallible, io::Error> {
         if !asked {
             continue;
         }
-        match sys::receive_parcel(control.as_fd()) {
+        match wire::receive_parcel(control.as_fd()) {
             Ok(Some(parcel)) => {
                 let Some(post) = open_parcel(parcel) else { continue };
                 match sys::fork_single_threaded() {
