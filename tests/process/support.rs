@@ -25,7 +25,6 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         stdin: Stdin::Null,
         confinement: Confinement::default(),
         rescue: None,
-        supplies: None,
     }
 }
 
