@@ -35,7 +35,7 @@ pub(super) const HEADERS: [HeaderName; 5] =
     [REQUEST_ID, FIRST_SENT, CLIENT_ID, IDEMPOTENCY_KEY, OPERATION_ID];
 
 /// Where requests may be repeated.
-const CATEGORY: &str = "/jobsets";
+const SUBMISSIONS: [&str; 2] = ["/jobsets", "/jobsets:batch"];
 /// The longest key in bytes.
 const KEY_BYTES_MAX: usize = 255;
 /// The longest id that a client may choose, in bytes.
@@ -142,7 +142,8 @@ pub(super) fn refuse_unsupported(parts: &Parts, route: &str) -> Result<(), ApiEr
     let changes = matches!(parts.method, Method::POST | Method::PATCH);
     let headers = &parts.headers;
     let is_asked = || headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT);
-    if !changes || route.ends_with(CATEGORY) || !is_asked() {
+    let is_submission = || SUBMISSIONS.iter().any(|submission| route.ends_with(submission));
+    if !changes || !is_asked() || is_submission() {
         return Ok(());
     }
     let message = "only POST to a category is a repeatable request; send this one without the \

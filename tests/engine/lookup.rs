@@ -35,7 +35,7 @@ async fn many_who_ask_at_once_get_each_their_own() {
     engine.stop(stop(ids[1], Stop::Cancel)).await.unwrap();
     let corrupt = ids[3];
     let mut connection = PgConnection::connect(&url).await.unwrap();
-    let spoil = sqlx::query("update operation set state = 99 where id = $1");
+    let spoil = sqlx::query(r"update operation set open = '\x01' where id = $1");
     spoil.bind(corrupt).execute(&mut connection).await.unwrap();
     // Everybody several times, and one that there is not.
     let unknown = engine.new_id();
