@@ -16,6 +16,8 @@ use crate::http::{self, Client};
 pub(crate) enum Work {
     /// Posts the body to the path and expects 202.
     Post(String, String),
+    /// Posts a body whose middle part stands in it so often, with commas between, and expects 202.
+    Bulk(String, [String; 3], usize),
     /// Submits the jobset by a request that is answered at its end, and sees that it succeeded.
     Run(String),
     /// Submits the jobset and then waits until it succeeded.
@@ -117,6 +119,10 @@ async fn connection(
 ) -> (Taken, Option<Failure>) {
     let requests = match &work {
         Work::Post(path, body) => vec![http::post(path, body)],
+        Work::Bulk(path, [head, part, tail], count) => {
+            let parts = vec![part.as_str(); *count].join(",");
+            vec![http::post(path, &format!("{head}{parts}{tail}"))]
+        }
         Work::Run(body) => vec![http::submit_and_wait(body)],
         Work::Follow(body) => vec![http::post("/v1.0/jobsets", body)],
         Work::Get(paths, headers, _) => paths.iter().map(|path| http::get(path, headers)).collect(),
@@ -138,7 +144,7 @@ async fn connection(
 
 async fn once(client: &mut Client, request: &[u8], work: &Work) -> Result<(), Failure> {
     let expected = match work {
-        Work::Post(..) => 202,
+        Work::Post(..) | Work::Bulk(..) => 202,
         Work::Get(_, _, status) => *status,
         Work::Run(_) => return client.run(request).await,
         Work::Follow(_) => {

@@ -283,7 +283,8 @@ impl Lane {
         let claimable = found.as_ref().map_or([].as_slice(), |found| &found.claimable);
         self.load(commands, claimable, connection, again).await?;
         self.doubts.settle(&self.runs);
-        let keys = Keys::of(commands, &self.shared, connection).await?;
+        let identities = commands.iter().filter_map(Command::identity);
+        let keys = Keys::of(identities, &self.shared, connection).await?;
         let mut turn = Turn::new(&self.shared, self.index, keys);
         for command in commands {
             turn.carry_out(command, &mut self.runs).await?;
@@ -368,7 +369,7 @@ impl Lane {
 }
 
 /// The same outage, for each of many.
-fn outage(error: &EngineError) -> EngineError {
+pub(super) fn outage(error: &EngineError) -> EngineError {
     if let EngineError::ReadOnly(bar) = error {
         return EngineError::ReadOnly(*bar);
     }

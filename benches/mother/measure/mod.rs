@@ -1,6 +1,7 @@
 //! The measurements, a file each. A round of one answers always the same figures in the same order.
 
 mod backlog;
+mod bulk;
 mod get;
 mod latency;
 mod memory;
@@ -33,6 +34,8 @@ const JOBSETS: &str = "/v1.0/jobsets";
 pub(crate) enum Measurement {
     /// One-step operations submitted over HTTP.
     Submit,
+    /// One-step operations submitted thousands at a time.
+    Bulk,
     /// Steps without work, submitted from within.
     Noop,
     /// The same with and without the causal order of events.
@@ -73,6 +76,7 @@ impl Measurement {
     pub(crate) async fn round(self, bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
         match self {
             Self::Submit => submit::round(bench).await,
+            Self::Bulk => bulk::round(bench).await,
             Self::Noop => noop::round(bench).await,
             Self::Stamps => stamps::round(bench).await,
             Self::Workflow => workflow::round(bench).await,
