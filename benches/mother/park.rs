@@ -55,9 +55,9 @@ pub(crate) struct Parked {
     /// Sessions of the database that listen.
     pub(crate) listeners: f64,
     /// Transactions per second without a parked client.
-    pub(crate) idle_rate: f64,
+    pub(crate) rate_without: f64,
     /// The same with all of them.
-    pub(crate) parked_rate: f64,
+    pub(crate) rate_with: f64,
     /// The server's memory with all of them.
     pub(crate) memory_mib: f64,
     /// From the answer to who moved an operation to the answer to who waited for it.
@@ -69,7 +69,7 @@ pub(crate) struct Parked {
 pub(crate) async fn park(orders: ParkOrders) -> Result<Parked, Failure> {
     let mut database = PgConnection::connect(&orders.url).await?;
     let looked = Duration::from_secs_f64(orders.seconds.clamp(LOOKED.0, LOOKED.1));
-    let idle_rate = transactions(&mut database, looked).await?;
+    let rate_without = transactions(&mut database, looked).await?;
     let ids = submit(&orders).await?;
     let mut clients = JoinSet::new();
     for (number, mut client) in connect(&orders).await?.into_iter().enumerate() {
@@ -80,7 +80,7 @@ pub(crate) async fn park(orders: ParkOrders) -> Result<Parked, Failure> {
         });
     }
     tokio::time::sleep(COUNTED_AFTER).await;
-    let parked_rate = transactions(&mut database, looked).await?;
+    let rate_with = transactions(&mut database, looked).await?;
     let listeners = listeners(&mut database).await?;
     let memory_mib = resident_mib(orders.server_pid)?;
     if let Some(early) = clients.try_join_next() {
@@ -88,7 +88,7 @@ pub(crate) async fn park(orders: ParkOrders) -> Result<Parked, Failure> {
     }
     let mut times = wake(orders.address, &ids, &mut clients).await?;
     let (p50_ms, p99_ms) = (percentile(&mut times, P50), percentile(&mut times, P99));
-    Ok(Parked { listeners, idle_rate, parked_rate, memory_mib, p50_ms, p99_ms })
+    Ok(Parked { listeners, rate_without, rate_with, memory_mib, p50_ms, p99_ms })
 }
 
 /// An operation for each client.

@@ -67,6 +67,11 @@ pub(crate) enum Measurement {
 }
 
 impl Measurement {
+    /// Whether a round takes long beside those of the others.
+    pub(crate) const fn is_long(self) -> bool {
+        matches!(self, Self::Stamps | Self::Query | Self::Parked | Self::Xmin)
+    }
+
     /// Measures once.
     pub(crate) async fn round(self, bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
         match self {

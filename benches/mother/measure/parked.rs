@@ -19,8 +19,8 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
         figures.extend([
             Figure::new(format!("{name}: connections that listen"), "", parked.listeners)
                 .at_most(Of::Value, 1.0),
-            Figure::new("  transactions", "1/s", parked.parked_rate)
-                .limit("without clients", parked.idle_rate)
+            Figure::new("  transactions", "1/s", parked.rate_with)
+                .limit("without clients", parked.rate_without)
                 .at_most(Of::Ratio, 1.5),
             Figure::new("  resident memory", "MiB", parked.memory_mib)
                 .limit("without clients", idle_mib),
