@@ -74,9 +74,15 @@ def submit() -> None:
 
 
 def main() -> None:
-    # A connection per client: with the default of 20 the slowest take seconds.
-    config = {"name": "peers", "system_database_url": URL, "sys_db_pool_size": CLIENTS}
-    DBOS(config={**config, "log_level": "ERROR"})
+    DBOS(
+        config={
+            "name": "peers",
+            "system_database_url": URL,
+            # One per client: with the default of 20 the slowest ones wait for seconds.
+            "sys_db_pool_size": CLIENTS,
+            "log_level": "ERROR",
+        }
+    )
     DBOS.launch()
     system = System("DBOS (Python)", "dbos")
     system.figure(
