@@ -12,14 +12,17 @@ use tokio::time::Instant;
 
 use crate::Failure;
 use crate::child::{self, Role, Serving};
-use crate::figure::float;
 use crate::limits::{InsertOrders, SpawnOrders};
 use crate::load::{Loaded, Orders, Work};
-use crate::noop::NoopOrders;
+use crate::noop::{Ended, NoopOrders, QueueOrders};
+use crate::park::{ParkOrders, Parked, Way};
 use crate::serve::{Place, Server};
+use crate::sizes::Sizes;
 
 /// How long work may take to come to its end after the load.
 const DRAIN_MAX: Duration = Duration::from_mins(2);
+/// The longest load of a limit.
+const LIMIT_SECONDS_MAX: f64 = 30.0;
 
 /// The set-up of a run.
 #[derive(Debug)]
@@ -27,17 +30,16 @@ pub(crate) struct Bench {
     /// For questions about the database.
     pub(crate) database: PgConnection,
     /// Where the barest routes are.
-    pub(crate) limit_address: SocketAddr,
+    limit_address: SocketAddr,
     limit: Serving,
     cluster: Cluster,
     folder: TempDir,
-    seconds: f64,
-    /// How many operations are stored that questions are asked about.
-    pub(crate) stored: usize,
+    /// How long and how much.
+    pub(crate) sizes: Sizes,
 }
 
 impl Bench {
-    pub(crate) async fn start(seconds: f64, stored: usize) -> Result<Self, Failure> {
+    pub(crate) async fn start(sizes: Sizes) -> Result<Self, Failure> {
         let folder = tempfile::tempdir()?;
         // As root, the account of PostgreSQL has to get through.
         std::fs::set_permissions(folder.path(), Permissions::from_mode(0o755))?;
@@ -51,7 +53,7 @@ impl Bench {
             .execute(&mut database)
             .await?;
         let (limit, limit_address) = child::start(Role::LimitServe, &cluster.url()).await?;
-        Ok(Self { database, limit_address, limit, cluster, folder, seconds, stored })
+        Ok(Self { database, limit_address, limit, cluster, folder, sizes })
     }
 
     pub(crate) async fn stop(self) -> Result<(), Failure> {
@@ -61,7 +63,7 @@ impl Bench {
     }
 
     /// What a server of this run is started with.
-    fn place(&self, slots: u32) -> Place {
+    pub(crate) fn place(&self, slots: u32) -> Place {
         let data_dir = self.folder.path().join("server");
         Place { url: self.cluster.url(), data_dir, slots, stamps: true }
     }
@@ -77,14 +79,30 @@ impl Bench {
         database: &str,
         slots: u32,
     ) -> Result<(Server, PgConnection), Failure> {
+        let place = self.place_on(database, slots).await?;
+        Ok((Server::start(&place).await?, PgConnection::connect(&place.url).await?))
+    }
+
+    /// What a server on a new database of this name is started with.
+    pub(crate) async fn place_on(&mut self, database: &str, slots: u32) -> Result<Place, Failure> {
         for query in ["drop database if exists", "create database"] {
             let query = format!("{query} {database}");
             sqlx::raw_sql(sqlx::AssertSqlSafe(query)).execute(&mut self.database).await?;
         }
+        Ok(self.place_in(database, slots))
+    }
+
+    /// What a server on the database of this name is started with.
+    pub(crate) fn place_in(&self, database: &str, slots: u32) -> Place {
         let place = self.place(slots);
         let url = place.url.replacen("///mother?", &format!("///{database}?"), 1);
-        let server = Server::start(&Place { url: url.clone(), ..place }).await?;
-        Ok((server, PgConnection::connect(&url).await?))
+        Place { url, ..place }
+    }
+
+    /// Whether there is a database of this name.
+    pub(crate) async fn has(&mut self, database: &str) -> Result<bool, Failure> {
+        let found = "select exists (select from pg_database where datname = $1)";
+        Ok(sqlx::query_scalar(found).bind(database).fetch_one(&mut self.database).await?)
     }
 
     /// Loads an HTTP server for the length of a load.
@@ -94,7 +112,37 @@ impl Bench {
         connections: usize,
         work: Work,
     ) -> Result<Loaded, Failure> {
-        let orders = Orders { address, connections, seconds: self.seconds, work };
+        self.load_all(vec![address], connections, work).await
+    }
+
+    /// Loads the barest routes, which are as fast in the end as in the beginning.
+    pub(crate) async fn load_limit(
+        &self,
+        connections: usize,
+        work: Work,
+    ) -> Result<Loaded, Failure> {
+        let seconds = self.sizes.seconds.min(LIMIT_SECONDS_MAX);
+        self.load_for(seconds, vec![self.limit_address], connections, work).await
+    }
+
+    /// Loads several HTTP servers, each with its share of the connections.
+    pub(crate) async fn load_all(
+        &self,
+        addresses: Vec<SocketAddr>,
+        connections: usize,
+        work: Work,
+    ) -> Result<Loaded, Failure> {
+        self.load_for(self.sizes.seconds, addresses, connections, work).await
+    }
+
+    async fn load_for(
+        &self,
+        seconds: f64,
+        addresses: Vec<SocketAddr>,
+        connections: usize,
+        work: Work,
+    ) -> Result<Loaded, Failure> {
+        let orders = Orders { addresses, connections, seconds, work };
         let loaded: Loaded = child::run(Role::Load, &orders).await?;
         if loaded.failed > 0 {
             let told = loaded.failure.unwrap_or_default();
@@ -103,65 +151,56 @@ impl Bench {
         Ok(loaded)
     }
 
-    /// No-op steps per second, submitted from within.
+    /// Operations without work, submitted from within.
     pub(crate) async fn noop(
-        &self,
-        slots: u32,
-        body: String,
-        steps: usize,
-        outstanding: usize,
-    ) -> Result<f64, Failure> {
-        self.noop_on(self.place(slots), body, steps, outstanding).await
-    }
-
-    /// The same without the causal order of events.
-    pub(crate) async fn noop_unstamped(
-        &self,
-        slots: u32,
-        body: String,
-        steps: usize,
-        outstanding: usize,
-    ) -> Result<f64, Failure> {
-        let place = Place { stamps: false, ..self.place(slots) };
-        self.noop_on(place, body, steps, outstanding).await
-    }
-
-    async fn noop_on(
         &self,
         place: Place,
         body: String,
-        steps: usize,
         outstanding: usize,
+    ) -> Result<Ended, Failure> {
+        let orders = NoopOrders { place, seconds: self.sizes.seconds, body, outstanding };
+        child::run(Role::Noop, &orders).await
+    }
+
+    /// Puts operations into the queue of a place without slots; answers how many per second.
+    pub(crate) async fn queue(
+        &self,
+        place: Place,
+        body: String,
+        operations: usize,
     ) -> Result<f64, Failure> {
-        let orders = NoopOrders { place, seconds: self.seconds, body, outstanding };
-        let operations: f64 = child::run(Role::Noop, &orders).await?;
-        Ok(operations * float(steps))
+        child::run(Role::Queue, &QueueOrders { place, body, operations }).await
+    }
+
+    /// Parks clients at a server on the database of this name.
+    pub(crate) async fn park(
+        &self,
+        server: &Server,
+        database: &str,
+        way: Way,
+    ) -> Result<Parked, Failure> {
+        let Sizes { seconds, parked: clients, .. } = self.sizes;
+        let (address, server_pid) = (server.address, server.pid()?);
+        let url = self.place_in(database, 0).url;
+        let orders = ParkOrders { address, server_pid, url, clients, seconds, way };
+        child::run(Role::Park, &orders).await
     }
 
     /// Rows per second of the barest insert.
     pub(crate) async fn insert(&self, batch: usize, body: String) -> Result<f64, Failure> {
-        let orders = InsertOrders { url: self.cluster.url(), seconds: self.seconds, batch, body };
+        let orders =
+            InsertOrders { url: self.cluster.url(), seconds: self.sizes.seconds, batch, body };
         child::run(Role::LimitInsert, &orders).await
     }
 
     /// Processes per second of the barest loop.
     pub(crate) async fn spawn(&self, at_once: usize) -> Result<f64, Failure> {
-        child::run(Role::LimitSpawn, &SpawnOrders { seconds: self.seconds, at_once }).await
+        child::run(Role::LimitSpawn, &SpawnOrders { seconds: self.sizes.seconds, at_once }).await
     }
 
     /// Waits until no operation is left that has not ended; answers how long that took.
     pub(crate) async fn drained(&mut self) -> Result<f64, Failure> {
-        let started = Instant::now();
-        while started.elapsed() < DRAIN_MAX {
-            let live: bool = sqlx::query_scalar("select exists (select from live)")
-                .fetch_one(&mut self.database)
-                .await?;
-            if !live {
-                return Ok(started.elapsed().as_secs_f64());
-            }
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-        Err("operations did not end".into())
+        drained(&mut self.database).await
     }
 
     /// How many bytes of WAL were written so far.
@@ -171,4 +210,19 @@ impl Bench {
         );
         Ok(bytes.fetch_one(&mut self.database).await?)
     }
+}
+
+/// Waits until no operation of a database is left that has not ended; answers how long that took.
+pub(crate) async fn drained(database: &mut PgConnection) -> Result<f64, Failure> {
+    let started = Instant::now();
+    while started.elapsed() < DRAIN_MAX {
+        let live: bool = sqlx::query_scalar("select exists (select from live)")
+            .fetch_one(&mut *database)
+            .await?;
+        if !live {
+            return Ok(started.elapsed().as_secs_f64());
+        }
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    Err("operations did not end".into())
 }

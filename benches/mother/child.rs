@@ -7,13 +7,14 @@ use std::io::{Read, Write};
 use std::process::Stdio;
 
 use clap::ValueEnum;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 
-use crate::{Failure, limits, load, noop, serve};
+use crate::{Failure, limits, load, noop, park, serve};
 
 /// In front of a role in the arguments.
 const MARK: &str = "as";
@@ -25,6 +26,8 @@ pub(crate) enum Role {
     Serve,
     /// The engine and a worker, loaded from within.
     Noop,
+    /// The engine without a worker, filled from within.
+    Queue,
     /// The barest HTTP routes on the same database.
     LimitServe,
     /// The barest loop of inserts.
@@ -33,6 +36,8 @@ pub(crate) enum Role {
     LimitSpawn,
     /// The load generator.
     Load,
+    /// Clients that wait for operations that do not move.
+    Park,
 }
 
 /// The role this process was started for, if it is a child.
@@ -46,20 +51,27 @@ pub(crate) fn role() -> Option<Role> {
 pub(crate) fn play(role: Role) -> Result<(), Failure> {
     let mut builder = match role {
         // The program under test runs on the runtime that it would have.
-        Role::Serve | Role::Noop | Role::LimitServe | Role::LimitSpawn => {
+        Role::Serve | Role::Noop | Role::Queue | Role::LimitServe | Role::LimitSpawn => {
             tokio::runtime::Builder::new_multi_thread()
         }
-        Role::LimitInsert | Role::Load => tokio::runtime::Builder::new_current_thread(),
+        Role::LimitInsert | Role::Load | Role::Park => {
+            tokio::runtime::Builder::new_current_thread()
+        }
     };
+    // Thousands of clients are a descriptor each, on both sides.
+    let (_, most) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    setrlimit(Resource::RLIMIT_NOFILE, most, most)?;
     let orders = std::env::args().nth(3).ok_or("no orders")?;
     builder.enable_all().build()?.block_on(async {
         match role {
             Role::Serve => serve::serve(serde_json::from_str(&orders)?).await,
             Role::Noop => tell(&noop::noop(serde_json::from_str(&orders)?).await?),
+            Role::Queue => tell(&noop::queue(serde_json::from_str(&orders)?).await?),
             Role::LimitServe => limits::http::serve(serde_json::from_str(&orders)?).await,
             Role::LimitInsert => tell(&limits::insert(serde_json::from_str(&orders)?).await?),
             Role::LimitSpawn => tell(&limits::spawn(serde_json::from_str(&orders)?).await?),
             Role::Load => tell(&load::load(serde_json::from_str(&orders)?).await?),
+            Role::Park => tell(&park::park(serde_json::from_str(&orders)?).await?),
         }
     })
 }

@@ -6,6 +6,17 @@ use sqlx::PgConnection;
 
 use crate::Failure;
 
+/// The settings of PostgreSQL that the figures hang on most.
+const SETTINGS: [&str; 7] = [
+    "server_version",
+    "fsync",
+    "synchronous_commit",
+    "full_page_writes",
+    "shared_buffers",
+    "max_wal_size",
+    "autovacuum_naptime",
+];
+
 /// The conditions of this run.
 pub(crate) async fn read(
     database: &mut PgConnection,
@@ -17,7 +28,7 @@ pub(crate) async fn read(
         ("kernel", output("uname", &["-sr"])),
         ("commit", output("git", &["rev-parse", "HEAD"])),
     ];
-    for name in ["server_version", "fsync", "synchronous_commit", "full_page_writes"] {
+    for name in SETTINGS {
         let value: String = sqlx::query_scalar("select current_setting($1)")
             .bind(name)
             .fetch_one(&mut *database)

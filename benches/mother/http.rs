@@ -28,12 +28,22 @@ pub(crate) fn get(path: &str, headers: &str) -> Vec<u8> {
 
 /// The bytes of a request with a JSON body.
 pub(crate) fn post(path: &str, body: &str) -> Vec<u8> {
+    post_with(path, "", body)
+}
+
+/// The same with further headers.
+pub(crate) fn post_with(path: &str, headers: &str, body: &str) -> Vec<u8> {
     let length = body.len();
     format!(
         "POST {path} HTTP/1.1\r\nhost: bench\r\ncontent-type: application/json\r\n\
-         content-length: {length}\r\n\r\n{body}"
+         content-length: {length}\r\n{headers}\r\n{body}"
     )
     .into_bytes()
+}
+
+/// The request that submits a jobset and is answered when its operation has ended.
+pub(crate) fn submit_and_wait(body: &str) -> Vec<u8> {
+    post_with("/v1.0/jobsets", "prefer: wait=30\r\n", body)
 }
 
 /// The request that waits for an operation to change.
@@ -45,7 +55,8 @@ impl Client {
     pub(crate) async fn connect(address: SocketAddr) -> io::Result<Self> {
         let stream = TcpStream::connect(address).await?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, buffer: Vec::with_capacity(16 * 1024), body: 0, end: 0 })
+        // Thousands of them may idle.
+        Ok(Self { stream, buffer: Vec::with_capacity(4 * 1024), body: 0, end: 0 })
     }
 
     /// Sends a request and takes the answer; answers its status.
@@ -72,6 +83,23 @@ impl Client {
         status.ok_or_else(|| io::ErrorKind::InvalidData.into())
     }
 
+    /// Sends a request whose answer has no end; takes the head of the answer.
+    pub(crate) async fn open(&mut self, request: &[u8]) -> io::Result<()> {
+        self.stream.write_all(request).await?;
+        self.read_until(b"\r\n\r\n").await
+    }
+
+    /// Reads on until `mark` has come, and drops all that came.
+    pub(crate) async fn read_until(&mut self, mark: &[u8]) -> io::Result<()> {
+        self.buffer.clear();
+        while find(&self.buffer, mark).is_none() {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(())
+    }
+
     /// A header of the last answer; its name in lower case, as the servers here write it.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         let head = std::str::from_utf8(&self.buffer[..self.body]).ok()?;
@@ -94,18 +122,31 @@ impl Client {
         }
     }
 
+    /// Submits by a request that waits for the end, and sees that the operation succeeded.
+    pub(crate) async fn run(&mut self, request: &[u8]) -> Result<(), Failure> {
+        let id = self.submit(request).await?;
+        let status = self.ask(&get(&format!("/v1.0/operations/{id}"), "")).await?;
+        // The wait was over, and the operation was not.
+        if self.has_succeeded(status)? { Ok(()) } else { self.follow(&id).await }
+    }
+
     /// Waits until the operation succeeded.
     pub(crate) async fn follow(&mut self, id: &str) -> Result<(), Failure> {
         let request = wait(id);
         loop {
             let status = self.ask(&request).await?;
-            if find(self.body(), br#""status":"succeeded""#).is_some() {
+            if self.has_succeeded(status)? {
                 return Ok(());
             }
-            if status != 200 || find(self.body(), br#""status":"failed""#).is_some() {
-                return Err(self.failure(status));
-            }
         }
+    }
+
+    /// What the last answer says of an operation; one that failed is an error.
+    fn has_succeeded(&self, status: u16) -> Result<bool, Failure> {
+        if status != 200 || find(self.body(), br#""status":"failed""#).is_some() {
+            return Err(self.failure(status));
+        }
+        Ok(find(self.body(), br#""status":"succeeded""#).is_some())
     }
 
     /// Asks for JSON.

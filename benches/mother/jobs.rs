@@ -25,6 +25,11 @@ pub(crate) fn fan(count: usize) -> String {
     jobset(&milestones(count), &pairs)
 }
 
+/// One step that waits until it is started.
+pub(crate) fn manual() -> String {
+    json!({"name": "bench", "start": "manual", "steps": milestones(1)}).to_string()
+}
+
 /// `count` steps side by side that run a program.
 pub(crate) fn programs(count: usize, command: &[&str]) -> String {
     let steps: Vec<_> =

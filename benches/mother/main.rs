@@ -7,7 +7,7 @@
 //! Server, limits and load generator are processes of their own: this program, executed again with
 //! the name of a role. So the memory of the server is its own, and the load generator (raw HTTP/1.1
 //! on one thread) takes nothing from the server's runtime. Only one server lives at a time, because a
-//! second one would take work from the first.
+//! second one would take work from the first; `servers` measures just that.
 //!
 //! ```text
 //! cargo bench -- submit get --seconds 10 --json
@@ -17,13 +17,16 @@ mod bench;
 mod child;
 mod conditions;
 mod figure;
+mod fill;
 mod http;
 mod jobs;
 mod limits;
 mod load;
 mod measure;
 mod noop;
+mod park;
 mod serve;
+mod sizes;
 
 use std::error::Error;
 
@@ -31,6 +34,7 @@ use clap::{Parser, ValueEnum};
 
 use crate::bench::Bench;
 use crate::measure::Measurement;
+use crate::sizes::Sizes;
 
 /// Anything that ends a benchmark.
 type Failure = Box<dyn Error + Send + Sync>;
@@ -41,15 +45,11 @@ struct Arguments {
     /// What to measure; everything if left out.
     #[arg(value_enum)]
     measurements: Vec<Measurement>,
-    /// How long each load lasts.
-    #[arg(long, default_value_t = 2.0)]
-    seconds: f64,
     /// How many rounds; the figures are their medians.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
-    /// How many operations are stored that `query` asks about.
-    #[arg(long, default_value_t = 100_000)]
-    operations: usize,
+    #[command(flatten)]
+    sizes: Sizes,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -70,7 +70,7 @@ fn main() -> Result<(), Failure> {
     };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
-        let mut bench = Bench::start(arguments.seconds, arguments.operations).await?;
+        let mut bench = Bench::start(arguments.sizes).await?;
         let mut rounds = Vec::new();
         for round in 1..=arguments.rounds.max(1) {
             let mut figures = Vec::new();

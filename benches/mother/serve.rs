@@ -43,6 +43,14 @@ pub(crate) async fn serve(place: Place) -> Result<(), Failure> {
     Ok(host.run_until(child::told_to_end()).await?)
 }
 
+/// The resident memory of a process in MiB.
+pub(crate) fn resident_mib(pid: u32) -> Result<f64, Failure> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status"))?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib: f64 = line.and_then(|l| l.split_whitespace().next()).unwrap_or("").parse()?;
+    Ok(kib / 1024.0)
+}
+
 /// The service under test.
 #[derive(Debug)]
 pub(crate) struct Server {
@@ -57,12 +65,14 @@ impl Server {
         Ok(Self { serving, address })
     }
 
+    /// Its process.
+    pub(crate) fn pid(&self) -> Result<u32, Failure> {
+        self.serving.pid()
+    }
+
     /// Its resident memory in MiB.
     pub(crate) fn memory(&self) -> Result<f64, Failure> {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.serving.pid()?))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-        let kib: f64 = line.and_then(|l| l.split_whitespace().next()).unwrap_or("").parse()?;
-        Ok(kib / 1024.0)
+        resident_mib(self.pid()?)
     }
 
     pub(crate) async fn stop(self) -> Result<(), Failure> {

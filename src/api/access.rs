@@ -7,9 +7,8 @@ use std::io;
 use std::task::Poll;
 
 use axum::body::{Body, HttpBody as _};
-use axum::extract::{MatchedPath, Request, State};
+use axum::extract::{MatchedPath, Request};
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt as _, stream};
 
@@ -20,23 +19,31 @@ use crate::engine::{Secret, SecretHash, TOKENS_FRESH};
 
 const REALM: &str = "Bearer realm=\"mother\"";
 
+/// Who a client says to be, and what it wants.
+#[derive(Debug)]
+pub(super) struct Claim {
+    token: SecretHash,
+    right: Right,
+}
+
+/// What the client of a request has to prove; `None` if nothing.
+pub(super) fn claim(state: &ApiState, request: &Request) -> Result<Option<Claim>, ApiError> {
+    if !state.needs_token || is_open(request.uri().path()) {
+        return Ok(None);
+    }
+    let token = Secret::hash(bearer(request.headers())?);
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    Ok(Some(Claim { token, right: right_for(request.method(), route) }))
+}
+
 /// Lets in whom the request's token allows it.
 pub(super) async fn authorize(
-    State(state): State<ApiState>,
-    request: Request,
-    next: Next,
+    state: ApiState,
+    Claim { token, right }: Claim,
+    answer: impl Future<Output = Response>,
 ) -> Response {
-    if !state.needs_token || is_open(request.uri().path()) {
-        return next.run(request).await;
-    }
-    let hash = match bearer(request.headers()) {
-        Ok(token) => Secret::hash(token),
-        Err(error) => return error.into_response(),
-    };
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let right = right_for(request.method(), route);
-    match state.engine.role_of(&hash).await {
-        Ok(Some(role)) if role.may(right) => guarded(state, hash, role, request, next).await,
+    match state.engine.role_of(&token).await {
+        Ok(Some(role)) if role.may(right) => guarded(state, token, role, answer).await,
         Ok(Some(role)) => insufficient(role, right).into_response(),
         Ok(None) => invalid().into_response(),
         Err(error) => ApiError::from(error).into_response(),
@@ -104,12 +111,11 @@ async fn guarded(
     state: ApiState,
     hash: SecretHash,
     role: Role,
-    request: Request,
-    next: Next,
+    answer: impl Future<Output = Response>,
 ) -> Response {
     let mut revoked = Box::pin(revoked(state, hash, role));
     let response = tokio::select! {
-        response = next.run(request) => response,
+        response = answer => response,
         () = &mut revoked => return invalid().into_response(),
     };
     if response.body().size_hint().exact().is_some() {

@@ -1,10 +1,8 @@
 //! Conditional requests (RFC 9110, 13): a condition that is not looked at is refused, because a
 //! client that set one must not be told that it held.
 
-use axum::extract::{MatchedPath, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 
@@ -32,18 +30,17 @@ fn evaluated(method: &Method, path: &str) -> Option<HeaderName> {
     }
 }
 
-/// Refuses requests with a condition that their handler does not evaluate.
-pub(super) async fn refuse_unknown(request: Request, next: Next) -> Response {
-    let path = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    let evaluated = evaluated(request.method(), path);
-    let unknown = CONDITIONS
-        .iter()
-        .find(|name| Some(*name) != evaluated.as_ref() && request.headers().contains_key(*name));
-    let Some(name) = unknown else { return next.run(request).await };
+/// Refuses a request with a condition that its handler does not evaluate.
+pub(super) fn refuse_unknown(parts: &Parts, route: &str) -> Result<(), ApiError> {
+    let mut present = CONDITIONS.iter().filter(|name| parts.headers.contains_key(*name)).peekable();
+    if present.peek().is_none() {
+        return Ok(());
+    }
+    let evaluated = evaluated(&parts.method, route);
+    let Some(name) = present.find(|name| Some(*name) != evaluated.as_ref()) else { return Ok(()) };
     let message = format!("the condition `{name}` cannot be evaluated here");
-    ApiError::new(StatusCode::PRECONDITION_FAILED, "ConditionNotSupported", message)
-        .target(name.as_str())
-        .into_response()
+    let error = ApiError::new(StatusCode::PRECONDITION_FAILED, "ConditionNotSupported", message);
+    Err(error.target(name.as_str()))
 }
 
 /// Whether the `If-None-Match` of a request names this tag (weak comparison, RFC 9110 8.8.3.2).

@@ -53,7 +53,7 @@ const TOKENS: &str = "A token from `mother token create`. A server asks for one 
                       from other machines, or if it is told to (`--require-token`).";
 
 /// Where requests may be repeated.
-const SUBMISSIONS: &str = "/v1.0/jobsets";
+const SUBMISSIONS: [&str; 2] = ["/v1.0/jobsets", "/v1.0/jobsets:batch"];
 
 /// Every error has the same envelope, so the answers are described in one place.
 fn describe_errors(path: &str, operation: &mut Operation) {
@@ -78,7 +78,7 @@ fn describe_errors(path: &str, operation: &mut Operation) {
             ("413", "The body is too large."),
             ("415", "The body must be JSON."),
         ]);
-        if path != SUBMISSIONS {
+        if !SUBMISSIONS.contains(&path) {
             errors.push(("501", "Repeatable requests are not supported here."));
         }
     }

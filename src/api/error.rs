@@ -136,6 +136,9 @@ impl From<EngineError> for ApiError {
                     .header(header::ALLOW, HeaderValue::from_static("GET, HEAD"))
             }
             EngineError::KeyTaken(kind) => super::idempotency::taken(kind, message),
+            EngineError::IdsTaken(_) => {
+                Self::new(StatusCode::CONFLICT, "OperationIdTaken", message)
+            }
             EngineError::Ended => Self::new(StatusCode::CONFLICT, "OperationEnded", message),
             EngineError::Stale(_) => Self::new(StatusCode::CONFLICT, "StaleAttempt", message),
             EngineError::NoWorker => Self::not_found(message).target("id"),

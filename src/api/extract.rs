@@ -26,7 +26,7 @@ impl FromRequest<ApiState> for JsonBytes {
         let length = length.and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
         let is_told_too_large = length.is_some_and(|length| length > limit);
         if is_told_too_large && request.headers().contains_key(header::EXPECT) {
-            return Err(too_large(limit));
+            return Err(too_large(limit, "the body"));
         }
         let kept = if is_told_too_large { 0 } else { limit };
         let mut bytes = Vec::with_capacity(length.unwrap_or(0).min(kept));
@@ -46,7 +46,7 @@ impl FromRequest<ApiState> for JsonBytes {
                 bytes = Vec::new();
             }
         }
-        if read > kept { Err(too_large(limit)) } else { Ok(Self(bytes.into())) }
+        if read > kept { Err(too_large(limit, "the body")) } else { Ok(Self(bytes.into())) }
     }
 }
 
@@ -66,8 +66,9 @@ pub(super) fn read_body<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError
 /// connection is closed sees a broken connection and not the answer.
 const THROWN_AWAY_MAX: usize = 64 * 1024 * 1024;
 
-fn too_large(limit: usize) -> ApiError {
-    let message = format!("the body has more than the limit of {limit} bytes");
+/// Says that `what` is larger than it may be.
+pub(super) fn too_large(limit: usize, what: &str) -> ApiError {
+    let message = format!("{what} has more than the limit of {limit} bytes");
     ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "PayloadTooLarge", message)
 }
 

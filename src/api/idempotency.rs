@@ -11,16 +11,17 @@
 
 use std::time::Duration;
 
-use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use serde_json::Value;
 
 use super::error::ApiError;
 use crate::domain::duration;
-use crate::engine::{CLIENT_AHEAD_MAX, Compiled, Identity, KeyKind, SubmissionKey, own_id};
+use crate::engine::{
+    CLIENT_AHEAD_MAX, Compiled, Identity, KeyKind, RunAsked, SubmissionKey, own_id,
+};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("repeatability-request-id");
 const FIRST_SENT: HeaderName = HeaderName::from_static("repeatability-first-sent");
@@ -33,6 +34,8 @@ const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 pub(super) const HEADERS: [HeaderName; 5] =
     [REQUEST_ID, FIRST_SENT, CLIENT_ID, IDEMPOTENCY_KEY, OPERATION_ID];
 
+/// Where requests may be repeated.
+const CATEGORY: &str = "/jobsets";
 /// The longest key in bytes.
 const KEY_BYTES_MAX: usize = 255;
 /// The longest id that a client may choose, in bytes.
@@ -41,7 +44,7 @@ const OPERATION_ID_BYTES_MAX: usize = 128;
 const IMF_FIXDATE: &str = "%a, %d %b %Y %H:%M:%S GMT";
 
 /// What the headers of a request say about its repetition.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Repetition {
     /// What the client calls the request.
     keys: Vec<SubmissionKey>,
@@ -83,6 +86,25 @@ impl Repetition {
         (!keys.is_empty()).then(|| Identity::new(keys, route, jobset, labels, context))
     }
 
+    /// By what the repetition of a request for several operations is recognised.
+    ///
+    /// # Errors
+    /// The id of one operation cannot be that of several.
+    pub(super) fn identity_of_all(
+        &self,
+        route: &str,
+        asked: &[RunAsked],
+    ) -> Result<Option<Identity>, ApiError> {
+        if self.alias().is_some() {
+            let message =
+                "`Operation-Id` is the id of one operation; give each run its `operationId`";
+            let error = ApiError::bad_request("InvalidOperationId", message);
+            return Err(error.target("Operation-Id"));
+        }
+        let keys = self.keys.clone();
+        Ok((!keys.is_empty()).then(|| Identity::of_all(keys, route, asked)))
+    }
+
     /// The id that the client chose.
     pub(super) fn alias(&self) -> Option<String> {
         let mut keys = self.keys.iter();
@@ -113,19 +135,20 @@ fn rejected(error: ApiError) -> ApiError {
     error.header(RESULT, HeaderValue::from_static("rejected"))
 }
 
-/// Refuses requests that are to be repeatable and cannot be: a server that cannot tell repetitions
+/// Refuses a request that is to be repeatable and cannot be: a server that cannot tell repetitions
 /// must say so (OASIS Repeatable Requests, section 5). For reading the headers mean nothing, and a
 /// DELETE may be repeated without them.
-pub(super) async fn refuse_unsupported(request: Request, next: Next) -> Response {
-    let changes = matches!(*request.method(), Method::POST | Method::PATCH);
-    let headers = request.headers();
-    if !changes || !(headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT)) {
-        return next.run(request).await;
+pub(super) fn refuse_unsupported(parts: &Parts, route: &str) -> Result<(), ApiError> {
+    let changes = matches!(parts.method, Method::POST | Method::PATCH);
+    let headers = &parts.headers;
+    let is_asked = || headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT);
+    if !changes || route.ends_with(CATEGORY) || !is_asked() {
+        return Ok(());
     }
     let message = "only POST to a category is a repeatable request; send this one without the \
                    repeatability headers";
     let error = ApiError::new(StatusCode::NOT_IMPLEMENTED, "RepeatabilityNotSupported", message);
-    rejected(error).into_response()
+    Err(rejected(error))
 }
 
 /// The request id of a request that is in time.
@@ -225,22 +248,26 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
 /// unreserved characters of RFC 3986, 2.3).
 fn operation_id(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let Some(id) = one(headers, &OPERATION_ID)? else { return Ok(None) };
+    check_operation_id(id, "Operation-Id").map_err(|message| {
+        ApiError::bad_request("InvalidOperationId", message).target("Operation-Id")
+    })?;
+    Ok(Some(id.to_owned()))
+}
+
+/// Whether an operation may be called this, because its client says so in the field `name`.
+pub(super) fn check_operation_id(id: &str, name: &str) -> Result<(), String> {
     let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let refused = |message: &str| {
-        Err(ApiError::bad_request("InvalidOperationId", message).target("Operation-Id"))
-    };
     if id.is_empty() || id.len() > OPERATION_ID_BYTES_MAX || !id.bytes().all(is_plain) {
-        return refused("`Operation-Id` takes 1 to 128 letters, digits and `-._~`");
+        return Err(format!("`{name}` takes 1 to 128 letters, digits and `-._~`"));
     }
     if matches!(id, "." | "..") {
-        return refused("`Operation-Id` cannot be a path to somewhere else");
+        return Err(format!("`{name}` cannot be a path to somewhere else"));
     }
     if own_id(id).is_some() {
-        return refused(
-            "UUIDs of version 7 are the ids that the service gives; choose another one",
-        );
+        let message = "UUIDs of version 7 are the ids that the service gives; choose another one";
+        return Err(message.to_owned());
     }
-    Ok(Some(id.to_owned()))
+    Ok(())
 }
 
 /// A key without blanks, as it stands.
@@ -295,6 +322,8 @@ pub(super) fn taken(kind: KeyKind, message: String) -> ApiError {
 
 #[cfg(test)]
 mod tests {
+    use axum::response::IntoResponse;
+
     use super::*;
 
     fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

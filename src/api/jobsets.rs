@@ -12,13 +12,13 @@ use serde_json::Value;
 use super::error::ApiError;
 use super::extract::{JsonBytes, OperationId};
 use super::idempotency::Repetition;
-use super::operations::{OPERATION_LOCATION, wait_until_final};
+use super::operations::{OPERATION_LOCATION, unended};
 use super::prefer::Prefer;
 use super::present;
 use super::query::Query;
 use super::state::{ApiState, BaseUrl};
 use crate::engine::{Compiled, EngineError, Found};
-use crate::wire;
+use crate::wire::{self, JobsetDocument};
 
 /// Bodies from this size on are checked off the threads that answer requests.
 pub(super) const LARGE_BODY: usize = 64 * 1024;
@@ -97,24 +97,24 @@ async fn start(
     let Checked { compiled, labels, context } = check(state, bytes).await?;
     let identity = repetition.identity(route, &compiled, labels.as_ref(), context.as_ref());
     let jobset = Arc::clone(&compiled);
-    let made = state.engine.submit_once(jobset, labels.clone(), context, identity).await?;
+    let id = state.engine.new_id();
+    // From before its beginning, so that nothing of it is missed.
+    let watch = prefer.wait.map(|wait| (state.engine.watch(id), wait));
+    let made = state.engine.submit_as(id, jobset, labels.clone(), context, identity).await?;
     if !made.is_repeated {
-        state.metrics.submitted();
+        state.metrics.submitted(1);
     }
     // Made from the request, so that a repetition is answered alike, whatever became of it.
     let mut fresh = compiled.fresh(made.id, made.at);
     fresh.view.labels = labels;
     fresh.view.alias = repetition.alias();
-    let found = match prefer.wait {
-        // The answer is about the start of the operation, so it never tells its end; and what is
-        // durable is acknowledged, even if the database was lost meanwhile.
-        Some(wait) => match wait_until_final(state, made.id, wait).await {
-            Ok(found) if !found.view.state.is_final() => found,
-            Ok(_) | Err(_) => fresh,
-        },
+    // The answer is about the start of the operation, so it never tells its end; and what is durable is
+    // acknowledged, even if the database was lost meanwhile.
+    let found = match watch {
+        Some((watch, wait)) => unended(state, &made, watch, wait).await.unwrap_or(fresh),
         None => fresh,
     };
-    let warnings = present::warnings(&compiled.jobset);
+    let warnings = present::warnings(&compiled.jobset.warnings);
     let body = wire::Operation { warnings, ..present::operation(&found, base) };
     let mut response = accepted(state, base, body, prefer.minimal)?;
     prefer.applied(response.headers_mut());
@@ -143,10 +143,10 @@ pub(super) fn accepted(
 }
 
 /// A document that was found good.
-struct Checked {
-    compiled: Arc<Compiled>,
-    labels: Option<Value>,
-    context: Option<Value>,
+pub(super) struct Checked {
+    pub(super) compiled: Arc<Compiled>,
+    pub(super) labels: Option<Value>,
+    pub(super) context: Option<Value>,
 }
 
 async fn check(state: &ApiState, bytes: Bytes) -> Result<Checked, ApiError> {
@@ -161,16 +161,24 @@ async fn check(state: &ApiState, bytes: Bytes) -> Result<Checked, ApiError> {
 fn check_now(state: &ApiState, bytes: &[u8]) -> Result<Checked, ApiError> {
     let document =
         wire::read_jobset(bytes).map_err(|problems| ApiError::invalid_jobset(&problems))?;
+    Ok(compile(state, document)?)
+}
+
+/// Checks what a document means.
+///
+/// # Errors
+/// [`EngineError::Invalid`] with everything that is wrong with it.
+pub(super) fn compile(state: &ApiState, document: JobsetDocument) -> Result<Checked, EngineError> {
     let data = document.run_data();
     let compiled = state.engine.compile(document.canonical(), document.into_definition());
     match (compiled, data) {
         (Ok(compiled), Ok((labels, context))) => Ok(Checked { compiled, labels, context }),
         (Err(EngineError::Invalid(mut problems)), data) => {
             problems.extend(data.err().into_iter().flatten());
-            Err(ApiError::invalid_jobset(&problems))
+            Err(EngineError::Invalid(problems))
         }
-        (Err(error), _) => Err(error.into()),
-        (Ok(_), Err(problems)) => Err(ApiError::invalid_jobset(&problems)),
+        (Err(error), _) => Err(error),
+        (Ok(_), Err(problems)) => Err(EngineError::Invalid(problems)),
     }
 }
 

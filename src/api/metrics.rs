@@ -1,8 +1,10 @@
 //! What `/metrics` shows, in the text format of Prometheus (OpenMetrics 1.0).
 
+use std::collections::HashMap;
+use std::sync::{PoisonError, RwLock};
 use std::time::Duration;
 
-use axum::http::StatusCode;
+use axum::http::{Method, StatusCode};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +16,7 @@ use prometheus_client::registry::{Registry, Unit};
 #[derive(Clone, Debug, EncodeLabelSet, Hash, PartialEq, Eq)]
 struct Answer {
     route: String,
-    method: String,
+    method: &'static str,
     status: u16,
 }
 
@@ -23,12 +25,33 @@ struct Route {
     route: String,
 }
 
+/// The figures of one route.
+#[derive(Debug)]
+struct OfRoute {
+    duration: Histogram,
+    /// The few kinds of answers that it gives.
+    answers: Vec<((&'static str, StatusCode), Counter)>,
+}
+
+impl OfRoute {
+    /// Counts an answer, unless it is the first one of its kind.
+    fn count(&self, kind: (&'static str, StatusCode), took: Duration) -> bool {
+        let known = self.answers.iter().find(|(known, _)| *known == kind);
+        let Some((_, counter)) = known else { return false };
+        counter.inc();
+        self.duration.observe(took.as_secs_f64());
+        true
+    }
+}
+
 /// The figures of this process.
 #[derive(Debug)]
 pub(super) struct Metrics {
     registry: Registry,
     answers: Family<Answer, Counter>,
     durations: Family<Route, Histogram, fn() -> Histogram>,
+    /// The same by the pattern of the route, so that no label is written for each answer.
+    routes: RwLock<HashMap<String, OfRoute>>,
     submitted: Counter,
     queued: Gauge,
     followers: Gauge,
@@ -39,12 +62,29 @@ fn histogram() -> Histogram {
     Histogram::new([0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 30.0])
 }
 
+/// Clients may come up with methods, but not with figures.
+fn name(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::PATCH => "PATCH",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        Method::TRACE => "TRACE",
+        Method::CONNECT => "CONNECT",
+        _ => "other",
+    }
+}
+
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("mother");
         let metrics = Self {
             answers: Family::default(),
             durations: Family::new_with_constructor(histogram),
+            routes: RwLock::default(),
             submitted: Counter::default(),
             queued: Gauge::default(),
             followers: Gauge::default(),
@@ -68,16 +108,35 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    pub(super) fn answered(&self, route: &str, method: &str, status: StatusCode, took: Duration) {
-        let answer =
-            Answer { route: route.to_owned(), method: method.to_owned(), status: status.as_u16() };
-        self.answers.get_or_create(&answer).inc();
-        let route = Route { route: route.to_owned() };
-        self.durations.get_or_create(&route).observe(took.as_secs_f64());
+    /// Counts an answer.
+    pub(super) fn answered(
+        &self,
+        route: &str,
+        method: &Method,
+        status: StatusCode,
+        took: Duration,
+    ) {
+        let kind = (name(method), status);
+        let routes = self.routes.read().unwrap_or_else(PoisonError::into_inner);
+        if routes.get(route).is_some_and(|known| known.count(kind, took)) {
+            return;
+        }
+        drop(routes);
+        let mut routes = self.routes.write().unwrap_or_else(PoisonError::into_inner);
+        let of_route = routes.entry(route.to_owned()).or_insert_with(|| {
+            let route = Route { route: route.to_owned() };
+            OfRoute { duration: self.durations.get_or_create_owned(&route), answers: Vec::new() }
+        });
+        if !of_route.count(kind, took) {
+            let answer =
+                Answer { route: route.to_owned(), method: kind.0, status: status.as_u16() };
+            of_route.answers.push((kind, self.answers.get_or_create_owned(&answer)));
+            of_route.count(kind, took);
+        }
     }
 
-    pub(super) fn submitted(&self) {
-        self.submitted.inc();
+    pub(super) fn submitted(&self, count: usize) {
+        self.submitted.inc_by(count as u64);
     }
 
     /// The text that a scraper reads.

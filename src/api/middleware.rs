@@ -1,60 +1,161 @@
 //! What happens to every request and answer.
+//!
+//! The services here pass a request on at once and wrap what comes of it. A middleware function gets
+//! the rest of the stack as a copy of its own in a box, for each request anew, and that of all that is
+//! below as well: eight of them cost more than the answer.
 
-use axum::extract::{MatchedPath, Request, State};
+use std::convert::Infallible;
+use std::future::ready;
+use std::panic::AssertUnwindSafe;
+use std::task::{Context, Poll};
+
+use axum::extract::{FromRequestParts, MatchedPath, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
-use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use tracing::Instrument;
+use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
+use tokio::time::Instant;
+use tower::Service;
+use tracing::Instrument as _;
+use uuid::Uuid;
 
+use super::access::{self, Claim};
 use super::error::{ApiError, ERROR_CODE};
 use super::state::ApiState;
+use super::{condition, idempotency, negotiate};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
 
 /// Gives the answer an id, echoes the client's, counts and logs.
-pub(super) async fn observe(
-    State(state): State<ApiState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let started = tokio::time::Instant::now();
-    let id = uuid::Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext));
-    let method = request.method().clone();
-    let route =
-        request.extensions().get::<MatchedPath>().map_or("unknown", MatchedPath::as_str).to_owned();
-    let client_id = request.headers().get(CLIENT_REQUEST_ID).cloned();
-    let span = tracing::debug_span!("api.request.serve", %id, %method, route);
-    let mut response = next.run(request).instrument(span).await;
-    let headers = response.headers_mut();
-    if let Ok(id) = HeaderValue::from_str(&id.to_string()) {
-        headers.insert(REQUEST_ID, id);
-    }
-    if let Some(client_id) = client_id {
-        headers.insert(CLIENT_REQUEST_ID, client_id);
-    }
-    let took = started.elapsed();
-    state.metrics.answered(&route, method.as_str(), response.status(), took);
-    if response.status().is_server_error() {
-        tracing::warn!(%id, %method, route, status = response.status().as_u16(), "api.request.failed");
-    }
-    response
+#[derive(Clone, Debug)]
+pub(super) struct Observed<S> {
+    pub(super) state: ApiState,
+    pub(super) inner: S,
 }
 
-/// Refuses changes that a web page of another origin asks for, so that a page which happens to be
+impl<S> Service<Request> for Observed<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let started = Instant::now();
+        let id = Uuid::new_v7(uuid::Timestamp::now(uuid::NoContext));
+        let method = request.method().clone();
+        let matched = request.extensions().get::<MatchedPath>().cloned();
+        let client_id = request.headers().get(CLIENT_REQUEST_ID).cloned();
+        let state = self.state.clone();
+        let answer = self.inner.call(request);
+        Box::pin(async move {
+            let route = matched.as_ref().map_or("unknown", MatchedPath::as_str);
+            let span = tracing::debug_span!("api.request.serve", %id, %method, route);
+            let Ok(mut response) = answer.instrument(span).await;
+            let headers = response.headers_mut();
+            let mut text = Uuid::encode_buffer();
+            if let Ok(id) = HeaderValue::from_str(id.hyphenated().encode_lower(&mut text)) {
+                headers.insert(REQUEST_ID, id);
+            }
+            if let Some(client_id) = client_id {
+                headers.insert(CLIENT_REQUEST_ID, client_id);
+            }
+            let status = response.status();
+            state.metrics.answered(route, &method, status, started.elapsed());
+            if status.is_server_error() {
+                let status = status.as_u16();
+                tracing::warn!(%id, %method, route, status, "api.request.failed");
+            }
+            Ok(response)
+        })
+    }
+}
+
+/// Lets in what may come in, and gives each answer that is not a success its envelope, whatever made
+/// it.
+#[derive(Clone, Debug)]
+pub(super) struct Guarded<S> {
+    pub(super) state: ApiState,
+    pub(super) inner: S,
+}
+
+impl<S> Service<Request> for Guarded<S>
+where
+    S: Service<Request, Response = Response, Error = Infallible>,
+    S::Future: Send + 'static,
+{
+    type Response = Response;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<Response, Infallible>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: Request) -> Self::Future {
+        let claim = match claim(&self.state, &request) {
+            Ok(claim) => claim,
+            Err(error) => return Box::pin(ready(Ok(error.into_response()))),
+        };
+        let state = self.state.clone();
+        // Nothing is done of it before it is waited for.
+        let answer = self.inner.call(request).map(|Ok(response)| response);
+        let answer = async move {
+            match claim {
+                None => answer.await,
+                Some(claim) => access::authorize(state, claim, answer).await,
+            }
+        };
+        Box::pin(
+            AssertUnwindSafe(answer)
+                .catch_unwind()
+                .map(|answered| Ok(answered.map_or_else(|_| panicked(), envelop))),
+        )
+    }
+}
+
+/// What a request has to be let in for; `None` if anybody may ask that.
+fn claim(state: &ApiState, request: &Request) -> Result<Option<Claim>, ApiError> {
+    refuse_cross_origin(state, request.method(), request.headers())?;
+    access::claim(state, request)
+}
+
+/// A request that a route of the versioned API can answer as it asks to be answered.
+pub(super) struct Answerable;
+
+impl<S: Sync> FromRequestParts<S> for Answerable {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
+        let route = parts.extensions.get().map_or("", MatchedPath::as_str);
+        negotiate::refuse_foreign(parts, route)?;
+        condition::refuse_unknown(parts, route)?;
+        idempotency::refuse_unsupported(parts, route)?;
+        Ok(Self)
+    }
+}
+
+/// Refuses a change that a web page of another origin asks for, so that a page which happens to be
 /// open in a browser cannot make a server on loopback run commands.
-pub(super) async fn refuse_cross_origin(
-    State(state): State<ApiState>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let is_safe =
-        matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
-    if is_safe || is_same_origin(request.headers(), &state.settings.cors_origins) {
-        return next.run(request).await;
+fn refuse_cross_origin(
+    state: &ApiState,
+    method: &Method,
+    headers: &HeaderMap,
+) -> Result<(), ApiError> {
+    let is_safe = matches!(*method, Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE);
+    if is_safe || is_same_origin(headers, &state.settings.cors_origins) {
+        return Ok(());
     }
     let message = "a web page of another origin may not do this; allow it with --cors-origin";
-    ApiError::new(StatusCode::FORBIDDEN, "CrossOrigin", message).target("Origin").into_response()
+    Err(ApiError::new(StatusCode::FORBIDDEN, "CrossOrigin", message).target("Origin"))
 }
 
 fn is_same_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
@@ -66,7 +167,7 @@ fn is_same_origin(headers: &HeaderMap, allowed: &[String]) -> bool {
 }
 
 /// Gives the envelope to errors that do not come from our handlers.
-pub(super) async fn envelop(response: Response) -> Response {
+fn envelop(response: Response) -> Response {
     let status = response.status();
     let is_error = status.is_client_error() || status.is_server_error();
     if !is_error || response.headers().contains_key(ERROR_CODE) {
@@ -83,7 +184,7 @@ pub(super) async fn envelop(response: Response) -> Response {
 }
 
 /// What a handler that panicked answers.
-pub(super) fn panicked(_: Box<dyn std::any::Any + Send + 'static>) -> Response {
+fn panicked() -> Response {
     tracing::error!("api.request.panicked");
     let message = "an error of the server; its log says more under this request's id";
     ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "InternalError", message).into_response()

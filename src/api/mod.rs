@@ -7,6 +7,7 @@
 //! envelope, whoever refused the request.
 
 mod access;
+mod batch;
 mod causality;
 mod collection;
 mod condition;
@@ -45,10 +46,13 @@ pub use state::{ApiSettings, ApiState};
 
 use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
-use tower_http::catch_panic::CatchPanicLayer;
-use tower_http::cors::{AllowOrigin, CorsLayer};
+use axum::routing::Route;
+use tower::layer::layer_fn;
+use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
+
+use self::middleware::{Guarded, Observed};
 
 /// The routes below a version.
 fn versioned() -> OpenApiRouter<ApiState> {
@@ -102,9 +106,8 @@ fn versioned() -> OpenApiRouter<ApiState> {
         .routes(routes!(workers::people::close_prompts))
         .routes(routes!(workers::people::mail))
         .routes(routes!(workers::people::passed_on))
-        .layer(axum::middleware::from_fn(idempotency::refuse_unsupported))
-        // All that is below may be repeated.
         .routes(routes!(jobsets::submit))
+        .routes(routes!(batch::submit_batch))
 }
 
 /// The routes beside the versions.
@@ -125,25 +128,29 @@ pub fn router(state: ApiState) -> Router {
                 "/operations/{id}/{verb}",
                 axum::routing::MethodRouter::new().fallback(steer::other_method),
             )
-            .layer(axum::middleware::from_fn(condition::refuse_unknown))
-            .layer(axum::middleware::from_fn(negotiate::refuse_foreign))
+            .layer(axum::middleware::from_extractor::<middleware::Answerable>())
     };
     let (described, _) = OpenApiRouter::new()
         .merge(plain())
         .nest("/v1.0", negotiated(versioned()))
         .nest("/beta", negotiated(versioned()))
         .split_for_parts();
+    let observed = {
+        let state = state.clone();
+        layer_fn(move |inner: Cors<Guarded<Route>>| Observed { state: state.clone(), inner })
+    };
+    let guarded = {
+        let state = state.clone();
+        layer_fn(move |inner: Route| Guarded { state: state.clone(), inner })
+    };
+    // As one layer: the router puts each in a box.
+    let around = (observed, cors(&state.settings.cors_origins), guarded);
     Router::new()
         .merge(described)
         .merge(document::routes())
         .fallback(health::unknown_route)
         .method_not_allowed_fallback(health::unknown_method)
-        .layer(axum::middleware::from_fn_with_state(state.clone(), access::authorize))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::refuse_cross_origin))
-        .layer(axum::middleware::map_response(middleware::envelop))
-        .layer(CatchPanicLayer::custom(middleware::panicked))
-        .layer(cors(&state.settings.cors_origins))
-        .layer(axum::middleware::from_fn_with_state(state.clone(), middleware::observe))
+        .layer(around)
         .with_state(state)
 }
 

@@ -1,26 +1,24 @@
 //! What a client accepts (RFC 9110, 12.5.1), as far as we have a choice.
 
-use axum::extract::{MatchedPath, Request};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
 
 use super::error::ApiError;
 
 /// The media ranges of the `Accept` header, each with its weight.
-fn weighted(headers: &HeaderMap) -> impl Iterator<Item = (String, f32)> {
+fn weighted(headers: &HeaderMap) -> impl Iterator<Item = (&str, f32)> {
     let lines = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(|range| {
         let mut parameters = range.split(';').map(str::trim);
-        let name = parameters.next().unwrap_or_default().to_ascii_lowercase();
+        let name = parameters.next().unwrap_or_default();
         let weight = parameters.find_map(|parameter| parameter.strip_prefix("q="));
         (name, weight.and_then(|q| q.parse().ok()).unwrap_or(1.0))
     })
 }
 
 /// The media ranges that are not excluded by `q=0`.
-fn accepted(headers: &HeaderMap) -> Vec<String> {
-    weighted(headers).filter(|(_, weight)| *weight > 0.0).map(|(range, _)| range).collect()
+fn accepted(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    weighted(headers).filter(|(_, weight)| *weight > 0.0).map(|(range, _)| range)
 }
 
 /// Which of `offered` the client likes best, the first of equals; none if it takes none of them.
@@ -29,11 +27,14 @@ pub(super) fn best<T: Copy>(headers: &HeaderMap, offered: &[(T, &str)]) -> Optio
     if !headers.contains_key(header::ACCEPT) {
         return offered.first().map(|(form, _)| *form);
     }
-    let ranges: Vec<(String, f32)> = weighted(headers).collect();
+    let ranges: Vec<(&str, f32)> = weighted(headers).collect();
     let weight = |media_type: &str| {
         let family = media_type.split('/').next().unwrap_or_default();
         [media_type, &format!("{family}/*"), "*/*"].into_iter().find_map(|wanted| {
-            ranges.iter().find(|(range, _)| range == wanted).map(|(_, weight)| *weight)
+            ranges
+                .iter()
+                .find(|(range, _)| range.eq_ignore_ascii_case(wanted))
+                .map(|(_, weight)| *weight)
         })
     };
     let mut found: Option<(T, f32)> = None;
@@ -50,34 +51,41 @@ pub(super) fn best<T: Copy>(headers: &HeaderMap, offered: &[(T, &str)]) -> Optio
 pub(super) const EVENT_STREAM: &str = "text/event-stream";
 
 fn is_json(range: &str) -> bool {
-    range == "application/json" || (range.starts_with("application/") && range.ends_with("+json"))
+    let Some((family, kind)) = range.split_once('/') else { return false };
+    let suffix = kind.len().checked_sub("+json".len()).and_then(|at| kind.get(at..));
+    family.eq_ignore_ascii_case("application")
+        && (kind.eq_ignore_ascii_case("json")
+            || suffix.is_some_and(|suffix| suffix.eq_ignore_ascii_case("+json")))
+}
+
+fn is_events(range: &str) -> bool {
+    range.eq_ignore_ascii_case(EVENT_STREAM)
 }
 
 /// Whether JSON is asked for by name.
 pub(super) fn prefers_json(headers: &HeaderMap) -> bool {
-    accepted(headers).iter().any(|range| is_json(range))
+    accepted(headers).any(is_json)
 }
 
 /// Whether a stream of events is asked for by name, where JSON is no choice.
 pub(super) fn accepts_events(headers: &HeaderMap) -> bool {
-    accepted(headers).iter().any(|range| range == EVENT_STREAM)
+    accepted(headers).any(is_events)
 }
 
 /// Whether a stream of events is asked for: by name, and before JSON.
 pub(super) fn prefers_events(headers: &HeaderMap) -> bool {
-    let ranges = accepted(headers);
-    let mut named = ranges.iter().filter(|range| *range == EVENT_STREAM || is_json(range));
-    named.next().is_some_and(|range| range == EVENT_STREAM)
+    accepted(headers).find(|range| is_events(range) || is_json(range)).is_some_and(is_events)
 }
 
-/// Refuses requests whose `Accept` excludes everything that we could answer.
-pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
-    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
-    if route.ends_with("/graph") || route.ends_with("/causality") {
-        return next.run(request).await; // Its handler has a choice of its own.
+/// Refuses a request whose `Accept` excludes everything that we could answer.
+pub(super) fn refuse_foreign(parts: &Parts, route: &str) -> Result<(), ApiError> {
+    if !parts.headers.contains_key(header::ACCEPT) {
+        return Ok(());
     }
-    let accepted = accepted(request.headers());
-    let path = request.uri().path();
+    if route.ends_with("/graph") || route.ends_with("/causality") {
+        return Ok(()); // Its handler has a choice of its own.
+    }
+    let path = parts.uri.path();
     let other: &[&str] = if path.ends_with("/output") {
         &["text/plain", "text/*", "application/octet-stream", EVENT_STREAM]
     } else if path.ends_with("/events") {
@@ -87,20 +95,17 @@ pub(super) async fn refuse_foreign(request: Request, next: Next) -> Response {
     } else {
         &[]
     };
-    let is_served = !request.headers().contains_key(header::ACCEPT)
-        || accepted.iter().any(|range| {
-            range == "*/*"
-                || range == "application/*"
-                || is_json(range)
-                || other.contains(&range.as_str())
-        });
-    if is_served {
-        return next.run(request).await;
+    let served = ["*/*", "application/*"];
+    let served = served.iter().chain(other);
+    let is_served = |range: &str| {
+        is_json(range) || served.clone().any(|served| range.eq_ignore_ascii_case(served))
+    };
+    if accepted(&parts.headers).any(is_served) {
+        return Ok(());
     }
     let message = "the answer would be application/json, which `Accept` excludes";
-    ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message)
-        .target("Accept")
-        .into_response()
+    let error = ApiError::new(StatusCode::NOT_ACCEPTABLE, "NotAcceptable", message);
+    Err(error.target("Accept"))
 }
 
 #[cfg(test)]

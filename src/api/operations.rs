@@ -7,7 +7,6 @@ use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use uuid::Uuid;
 
 use super::collection::{Asked, PARAMETERS, Parameters, project, select};
 use super::condition::is_known;
@@ -18,14 +17,14 @@ use super::present;
 use super::query::Query;
 use super::state::{ApiState, BaseUrl};
 use crate::domain::Stop;
-use crate::engine::{EngineError, FindAsked, Found, Keyset, StopAsked, operation_model};
+use crate::engine::{Accepted, FindAsked, Found, Keyset, StopAsked, Watch, operation_model};
 use crate::odata::Select;
 use crate::wire;
 
 pub(super) const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 
-/// A waiting client's operation is looked at at least so often, in case news was lost.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How long after a look that did not show what was told the next one is tried.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// Lists the operations.
 ///
@@ -137,15 +136,14 @@ pub(super) async fn show(
     let query = query.only(&["$select"])?;
     let select = select(&query, operation_model(), &state.settings.query_limits)?;
     let prefer = Prefer::of(&headers);
-    let watch = state.engine.watch(id);
+    // From before the first look, so that nothing is missed.
+    let watch = prefer.wait.map(|wait| (state.engine.watch(id), wait));
     let mut found = state.engine.operation(id).await?;
-    if let Some(wait) = prefer.wait {
+    if let Some((mut watch, wait)) = watch {
         let matches_now = !headers.contains_key(header::IF_NONE_MATCH)
             || is_known(&headers, &present::etag(found.view.version));
-        let version = found.view.version;
         if matches_now && !found.view.state.is_final() {
-            let changed = |found: &Found| found.view.version != version;
-            found = wait_for(&state, id, &watch, wait, changed, found).await?;
+            found = changed(&state, found, &mut watch, wait).await?;
         }
     }
     let is_known = is_known(&headers, &present::etag(found.view.version));
@@ -177,50 +175,62 @@ fn answer(
     response
 }
 
-/// Waits until `enough` holds of the operation, it has ended, the time is over or the server shuts
-/// down; answers the operation as it is then.
-async fn wait_for(
+/// Waits until the operation has changed, the time is over or the server shuts down; answers it as it
+/// is then.
+async fn changed(
     state: &ApiState,
-    id: Uuid,
-    watch: &crate::engine::Watch,
+    found: Found,
+    watch: &mut Watch,
     wait: Duration,
-    enough: impl Fn(&Found) -> bool,
-    mut found: Found,
 ) -> Result<Found, ApiError> {
-    let deadline = tokio::time::Instant::now() + wait;
+    let over = over(state, wait);
+    tokio::pin!(over);
     loop {
-        let changed = watch.changed();
-        found = match state.engine.operation(id).await {
-            Ok(found) => found,
-            // A wait does not fail because the database was away for a moment.
-            Err(EngineError::Unavailable) => found,
-            Err(error) => return Err(error.into()),
+        let is_over = tokio::select! {
+            () = watch.past(found.view.version) => false,
+            () = &mut over => true,
         };
-        if enough(&found) || found.view.state.is_final() {
-            return Ok(found);
+        match state.engine.operation(found.view.id).await {
+            Ok(now) if is_over || now.view.version != found.view.version => return Ok(now),
+            // A wait does not fail because the database was away for a moment.
+            Err(error) if error.is_outage() && is_over => return Ok(found),
+            Ok(_) => {}
+            Err(error) if error.is_outage() => {}
+            Err(error) => return Err(error.into()),
         }
-        let look_again = (tokio::time::Instant::now() + LOOK_AGAIN).min(deadline);
-        tokio::select! {
-            () = changed => {}
-            () = tokio::time::sleep_until(look_again) => {
-                if look_again == deadline {
-                    return Ok(found);
-                }
-            }
-            () = state.draining.cancelled() => return Ok(found),
-        }
+        tokio::time::sleep(LOOK_AGAIN).await;
     }
 }
 
-/// Waits until the operation has ended.
-pub(super) async fn wait_until_final(
+/// Ends when a client has waited for so long, or may not wait any more.
+async fn over(state: &ApiState, wait: Duration) {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = state.draining.cancelled() => {}
+    }
+}
+
+/// Waits until the operation has ended. If the time is over or the server shuts down before, answers
+/// the operation as it is then, if that can be found out.
+pub(super) async fn unended(
     state: &ApiState,
-    id: Uuid,
+    made: &Accepted,
+    mut watch: Watch,
     wait: Duration,
-) -> Result<Found, ApiError> {
-    let watch = state.engine.watch(id);
-    let found = state.engine.operation(id).await?;
-    wait_for(state, id, &watch, wait, |_| false, found).await
+) -> Option<Found> {
+    let unended = async || {
+        let found = state.engine.operation(made.id).await.ok()?;
+        (!found.view.state.is_final()).then_some(found)
+    };
+    if made.is_repeated {
+        // Under the id of an earlier request, and it may have ended before.
+        watch = state.engine.watch(made.id);
+        unended().await?;
+    }
+    tokio::select! {
+        () = watch.ended() => None,
+        () = over(state, wait) => unended().await,
+    }
 }
 
 /// Cancels an operation.

@@ -102,13 +102,13 @@ fn stop_outcome(found: &Found, n: u32, attempt: u32) -> Option<String> {
 }
 
 /// What the author of a jobset may not have meant.
-pub(super) fn warnings(jobset: &Jobset) -> Vec<wire::Detail> {
+pub(super) fn warnings(warnings: &[Problem]) -> Vec<wire::Detail> {
     let detail = |problem: &Problem| wire::Detail {
         code: "JobsetWarning".to_owned(),
         message: problem.message.clone(),
         target: Some(problem.path.clone()),
     };
-    jobset.warnings.iter().map(detail).collect()
+    warnings.iter().map(detail).collect()
 }
 
 fn labels(labels: Option<&Value>) -> BTreeMap<String, String> {

@@ -216,9 +216,8 @@ impl List {
         wait: Duration,
     ) -> Result<Vec<PromptView>, ApiError> {
         let deadline = Instant::now() + wait;
-        let watch = state.engine.watch(id);
+        let mut watch = state.engine.watch(id);
         loop {
-            let changed = watch.changed();
             let operation = state.engine.whole_operation(id).await?;
             let found = self.page(state).await?;
             let now = Instant::now();
@@ -226,7 +225,7 @@ impl List {
                 return Ok(found);
             }
             tokio::select! {
-                () = changed => {}
+                () = watch.changed() => {}
                 () = tokio::time::sleep_until(deadline.min(now + LOOK_AGAIN)) => {}
                 () = state.draining.cancelled() => return Ok(found),
             }

@@ -1,5 +1,6 @@
 //! What all handlers share.
 
+use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,6 +25,10 @@ pub struct ApiSettings {
     pub public_url: Option<String>,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
+    /// How many operations one request may make.
+    pub max_batch: usize,
+    /// How many steps they may have together.
+    pub max_batch_steps: usize,
     /// The largest page of a collection.
     pub max_page_size: usize,
     /// How much a `$filter`, `$orderby`, `$search` or `$select` may ask for.
@@ -45,6 +50,8 @@ impl Default for ApiSettings {
         Self {
             public_url: None,
             max_body_bytes: 16 * 1024 * 1024,
+            max_batch: 10_000,
+            max_batch_steps: 1_000_000,
             max_page_size: 1_000,
             query_limits: odata::Limits::default(),
             retry_after_seconds: 1,
@@ -56,17 +63,26 @@ impl Default for ApiSettings {
     }
 }
 
+/// Batches that are read and stored at once: one is read while another one is stored.
+const BATCHES_AT_ONCE: usize = 2;
+
 /// The members of a page when the client does not say.
 pub(super) const DEFAULT_PAGE_SIZE: usize = 100;
 
 /// What all handlers share. Cheap to clone.
 #[derive(Clone, Debug)]
-pub struct ApiState {
+pub struct ApiState(Arc<Shared>);
+
+/// See [`ApiState`].
+#[derive(Clone, Debug)]
+pub struct Shared {
     pub(super) engine: Engine,
     pub(super) settings: Arc<ApiSettings>,
     pub(super) metrics: Arc<Metrics>,
     /// One permit for each follower that there may be.
     pub(super) followers: Arc<Semaphore>,
+    /// One permit for each batch that is read and stored.
+    pub(super) batches: Arc<Semaphore>,
     /// The workers that talk to this server from elsewhere.
     pub(super) remote: Arc<RemoteSeats>,
     /// Set when the server shuts down: waits end, `readyz` says so.
@@ -81,21 +97,30 @@ impl ApiState {
     pub fn new(engine: Engine, settings: ApiSettings, draining: CancellationToken) -> Self {
         let followers = Arc::new(Semaphore::new(settings.max_followers));
         let settings = Arc::new(settings);
-        Self {
+        Self(Arc::new(Shared {
             engine,
             settings,
             metrics: Arc::default(),
             followers,
+            batches: Arc::new(Semaphore::new(BATCHES_AT_ONCE)),
             remote: Arc::default(),
             draining,
             needs_token: false,
-        }
+        }))
     }
 
     /// The same for a listener whose clients have to show a token, or need not.
     #[must_use]
     pub fn needing_token(self, needs_token: bool) -> Self {
-        Self { needs_token, ..self }
+        Self(Arc::new(Shared { needs_token, ..Shared::clone(&self.0) }))
+    }
+}
+
+impl Deref for ApiState {
+    type Target = Shared;
+
+    fn deref(&self) -> &Shared {
+        &self.0
     }
 }
 

@@ -54,6 +54,10 @@ pub struct HostSettings {
     pub work_dir: Option<PathBuf>,
     /// The largest request body in bytes.
     pub max_body_bytes: usize,
+    /// How many operations one request may make.
+    pub max_batch: usize,
+    /// How many steps they may have together.
+    pub max_batch_steps: usize,
     /// The largest page of a collection.
     pub max_page_size: usize,
     /// How many may follow events or output at once.
@@ -129,6 +133,8 @@ impl HostSettings {
             name: None,
             work_dir: None,
             max_body_bytes: api.max_body_bytes,
+            max_batch: api.max_batch,
+            max_batch_steps: api.max_batch_steps,
             max_page_size: api.max_page_size,
             max_followers: api.max_followers,
             max_stamp_nodes: api.max_stamp_nodes,
@@ -409,6 +415,8 @@ fn api_settings(settings: &HostSettings) -> ApiSettings {
     ApiSettings {
         public_url: settings.public_url.clone(),
         max_body_bytes: settings.max_body_bytes,
+        max_batch: settings.max_batch,
+        max_batch_steps: settings.max_batch_steps,
         max_page_size: settings.max_page_size,
         query_limits: settings.query_limits,
         cors_origins: settings.cors_origins.clone(),

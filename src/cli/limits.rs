@@ -9,6 +9,8 @@ use crate::itc;
 use crate::odata;
 
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+const MAX_BATCH: usize = 10_000;
+const MAX_BATCH_STEPS: usize = 1_000_000;
 const MAX_PAGE_SIZE: usize = 1_000;
 
 #[derive(Debug, Args)]
@@ -45,6 +47,19 @@ pub(super) struct LimitArgs {
     )]
     #[arg(default_value_t = MAX_BODY_BYTES)]
     pub(super) body_bytes: usize,
+    /// Operations that one request makes
+    #[arg(long = "max-batch", value_name = "N", env = "MOTHER_MAX_BATCH", hide_env_values = true)]
+    #[arg(default_value_t = MAX_BATCH)]
+    pub(super) batch: usize,
+    /// Steps of those operations together
+    #[arg(
+        long = "max-batch-steps",
+        value_name = "N",
+        env = "MOTHER_MAX_BATCH_STEPS",
+        hide_env_values = true
+    )]
+    #[arg(default_value_t = MAX_BATCH_STEPS)]
+    pub(super) batch_steps: usize,
     /// Members on a page of a collection
     #[arg(
         long = "max-page-size",

@@ -243,6 +243,8 @@ pub(super) async fn serve(
         cors_origins: args.cors_origins,
         tokens,
         max_body_bytes: args.limits.body_bytes,
+        max_batch: args.limits.batch,
+        max_batch_steps: args.limits.batch_steps,
         max_page_size: args.limits.page_size,
         max_followers: args.limits.followers as usize,
         max_stamp_nodes: args.limits.stamp_nodes,

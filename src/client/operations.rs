@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::answer::{Answer, retry_after};
 use super::{Client, ClientError};
-use crate::wire::{Jobset, JobsetDocument, Operation};
+use crate::wire::{BatchAccepted, BatchRequest, Jobset, JobsetDocument, Operation};
 
 const OPERATION_LOCATION: HeaderName = HeaderName::from_static("operation-location");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
@@ -120,16 +120,42 @@ impl Client {
         json: Vec<u8>,
         keys: &SubmissionKeys,
     ) -> Result<Submitted, ClientError> {
-        let url = self.url(&["jobsets"]);
-        let headers = keys.headers()?;
+        self.post_once(&["jobsets"], &json, &keys.headers()?).await?.submitted()
+    }
+
+    /// Submits many jobsets: all of them, or none. With a key, by which the server knows a repetition,
+    /// this tries again as [`Client::submit_once`] does.
+    ///
+    /// # Errors
+    /// [`ClientError::BadKey`]; [`ClientError::Refused`] with a detail per member or run that is not
+    /// valid.
+    pub async fn submit_batch(
+        &self,
+        batch: &BatchRequest,
+        idempotency_key: Option<&str>,
+    ) -> Result<BatchAccepted, ClientError> {
+        let json = serde_json::to_vec(batch).expect("documents of strings and numbers are JSON");
+        let idempotency_key = idempotency_key.map(str::to_owned);
+        let keys = SubmissionKeys { idempotency_key, ..SubmissionKeys::default() };
+        self.post_once(&["jobsets:batch"], &json, &keys.headers()?).await?.document()
+    }
+
+    /// Posts a document, again and again if the headers name the request.
+    async fn post_once(
+        &self,
+        path: &[&str],
+        json: &[u8],
+        names: &HeaderMap,
+    ) -> Result<Answer, ClientError> {
+        let url = self.url(path);
         let request = || {
             let request = self.request(Method::POST, &url).header(CONTENT_TYPE, "application/json");
-            request.headers(headers.clone()).body(json.clone())
+            request.headers(names.clone()).body(json.to_vec())
         };
-        if headers.is_empty() {
-            self.send(&url, request()).await?.submitted()
+        if names.is_empty() {
+            self.send(&url, request()).await
         } else {
-            self.send_again(&url, request).await?.submitted()
+            self.send_again(&url, request).await
         }
     }
 

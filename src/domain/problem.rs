@@ -18,6 +18,13 @@ impl Problem {
     pub fn new(path: impl Into<String>, message: impl Into<String>) -> Self {
         Self { path: shortened(path.into()), message: shortened(message.into()) }
     }
+
+    /// The same problem of a document that stands at `outer` in another one.
+    #[must_use]
+    pub fn within(self, outer: &str) -> Self {
+        let dot = if self.path.is_empty() || self.path.starts_with('[') { "" } else { "." };
+        Self { path: shortened(format!("{outer}{dot}{}", self.path)), ..self }
+    }
 }
 
 /// More of a text helps nobody.

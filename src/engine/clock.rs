@@ -66,6 +66,12 @@ impl Clock {
         DateTime::from_timestamp_micros(estimate.max(before)).unwrap_or(DateTime::UNIX_EPOCH)
     }
 
+    /// The first of up to 2^31 new ids that follow each other; ids made later come after them.
+    pub(super) fn new_ids(&self) -> Uuid {
+        // The last 32 bits are random, and above them an id differs from all others of this clock.
+        Uuid::from_u128(self.new_id().as_u128() & !(1 << 31))
+    }
+
     /// A new id; ids made one after the other by this clock are in that order.
     pub(super) fn new_id(&self) -> Uuid {
         let now = self.now();
@@ -91,6 +97,17 @@ mod tests {
         let made = created_at(ids[0]);
         assert!(made >= start - TimeDelta::milliseconds(1));
         assert!(made < start + TimeDelta::seconds(60));
+    }
+
+    #[test]
+    fn many_ids_come_before_later_ones() {
+        let clock = Clock::new(DateTime::from_timestamp_micros(1_700_000_000_123_456).unwrap());
+        for _ in 0..1_000 {
+            let (before, first, after) = (clock.new_id(), clock.new_ids(), clock.new_id());
+            let last = Uuid::from_u128(first.as_u128() + (1 << 31) - 1);
+            assert!(before < first && last < after);
+            assert_eq!((first.get_version_num(), created_at(first)), (7, created_at(last)));
+        }
     }
 
     #[test]

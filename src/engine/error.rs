@@ -68,6 +68,10 @@ pub enum EngineError {
     /// The client used this key for another request before.
     #[error("this key stands for another request, which came before with another body or route")]
     KeyTaken(KeyKind),
+    /// Of operations that were asked for together, those of these numbers are to have ids that stand
+    /// for other requests.
+    #[error("operations of these ids were asked for before, with another body or route")]
+    IdsTaken(Vec<usize>),
     /// The attempt is not, or no longer, the worker's.
     #[error(transparent)]
     Stale(#[from] Stale),

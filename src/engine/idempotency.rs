@@ -22,6 +22,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::admission::terms;
+use super::bulk::RunAsked;
 use super::command::{Ask, Command, Submit};
 use super::error::EngineError;
 use super::jobsets::Compiled;
@@ -52,22 +53,44 @@ impl Identity {
         labels: Option<&Value>,
         context: Option<&Value>,
     ) -> Self {
-        // JSON has no NUL characters, so the parts cannot run into each other.
-        let json = |value: Option<&Value>| value.map(ToString::to_string).unwrap_or_default();
-        let alias = alias(&keys).unwrap_or_default();
-        let mut digest = Sha256::new();
-        digest.update(jobset.record.digest);
-        for part in [route, alias, &json(labels), &json(context)] {
-            digest.update(part);
-            digest.update([0]);
+        Self { digest: digest(route, alias(&keys), jobset, labels, context), keys }
+    }
+
+    /// The identity of a submission of all of these together. Two are the same request if each
+    /// member of the one is the same as the member of the other at its place.
+    #[must_use]
+    pub fn of_all(keys: Vec<SubmissionKey>, route: &str, asked: &[RunAsked]) -> Self {
+        let mut all = Sha256::new();
+        for Submit { jobset, labels, context, identity, .. } in asked.iter().map(|run| &run.0) {
+            let alias = identity.as_ref().and_then(Self::alias);
+            all.update(digest(route, alias, jobset, labels.as_ref(), context.as_ref()));
         }
-        Self { digest: digest.finalize().into(), keys }
+        Self { digest: all.finalize().into(), keys }
     }
 
     /// The id that the client chose.
     pub(super) fn alias(&self) -> Option<&str> {
         alias(&self.keys)
     }
+}
+
+/// What tells a submission from any other one.
+fn digest(
+    route: &str,
+    alias: Option<&str>,
+    jobset: &Compiled,
+    labels: Option<&Value>,
+    context: Option<&Value>,
+) -> [u8; 32] {
+    // JSON has no NUL characters, so the parts cannot run into each other.
+    let json = |value: Option<&Value>| value.map(ToString::to_string).unwrap_or_default();
+    let mut digest = Sha256::new();
+    digest.update(jobset.record.digest);
+    for part in [route, alias.unwrap_or_default(), &json(labels), &json(context)] {
+        digest.update(part);
+        digest.update([0]);
+    }
+    digest.finalize().into()
 }
 
 fn alias(keys: &[SubmissionKey]) -> Option<&str> {
@@ -91,12 +114,12 @@ pub(super) struct Keys(HashMap<SubmissionKey, KnownKey>);
 
 impl Keys {
     /// What the keys of these submissions stand for. Asks nothing if there are none.
-    pub(super) async fn of(
-        commands: &[Command],
+    pub(super) async fn of<'a>(
+        identities: impl Iterator<Item = &'a Identity>,
         shared: &Shared,
         connection: &mut PgConnection,
     ) -> Result<Self, EngineError> {
-        let mut keys = commands.iter().filter_map(Command::identity).flat_map(|i| &i.keys);
+        let mut keys = identities.flat_map(|identity| &identity.keys);
         let Some(first) = keys.next() else { return Ok(Self::default()) };
         let keys = std::iter::once(first).chain(keys);
         Ok(Self(shared.store.known_keys(connection, keys, shared.keys_expired()).await?))
@@ -173,7 +196,22 @@ impl Engine {
         context: Option<Value>,
         identity: Option<Identity>,
     ) -> Result<Accepted, EngineError> {
-        let id = self.shared.clock.new_id();
+        self.submit_as(self.new_id(), jobset, labels, context, identity).await
+    }
+
+    /// As [`submit_once`](Self::submit_once), for an operation that has its id already, so that it may
+    /// be watched from before its beginning. One that an earlier request made has another.
+    ///
+    /// # Errors
+    /// As [`submit_once`](Self::submit_once).
+    pub async fn submit_as(
+        &self,
+        id: Uuid,
+        jobset: Arc<Compiled>,
+        labels: Option<Value>,
+        context: Option<Value>,
+        identity: Option<Identity>,
+    ) -> Result<Accepted, EngineError> {
         let terms = terms(&jobset, labels.as_ref(), context.as_ref())?;
         let submit = Submit { id, jobset, labels, context, fork: None, terms, identity };
         let (ask, answer) = Ask::new(submit);

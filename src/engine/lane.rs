@@ -49,6 +49,8 @@ pub(super) struct Cached {
     pub(super) version: i32,
     /// When it was last given a slot, or was made.
     pub(super) since: DateTime<Utc>,
+    /// Whether it may stand in the queue.
+    pub(super) queued: bool,
 }
 
 /// The way to a lane.
@@ -234,7 +236,7 @@ impl Lane {
                 Ok(())
             }
             Err((turn, error)) => {
-                for id in &turn.touched {
+                for id in turn.touched.iter().chain(&turn.looked_at) {
                     self.runs.remove(id);
                 }
                 let is_in_doubt = matches!(error, StoreError::Unavailable(_));
@@ -281,7 +283,8 @@ impl Lane {
         let claimable = found.as_ref().map_or([].as_slice(), |found| &found.claimable);
         self.load(commands, claimable, connection, again).await?;
         self.doubts.settle(&self.runs);
-        let keys = Keys::of(commands, &self.shared, connection).await?;
+        let identities = commands.iter().filter_map(Command::identity);
+        let keys = Keys::of(identities, &self.shared, connection).await?;
         let mut turn = Turn::new(&self.shared, self.index, keys);
         for command in commands {
             turn.carry_out(command, &mut self.runs).await?;
@@ -340,6 +343,7 @@ impl Lane {
                     jobset: stored.jobset,
                     flags: stored.flags,
                     version,
+                    queued: true,
                 },
             );
         }
@@ -365,7 +369,7 @@ impl Lane {
 }
 
 /// The same outage, for each of many.
-fn outage(error: &EngineError) -> EngineError {
+pub(super) fn outage(error: &EngineError) -> EngineError {
     if let EngineError::ReadOnly(bar) = error {
         return EngineError::ReadOnly(*bar);
     }

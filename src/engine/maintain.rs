@@ -27,6 +27,11 @@ const FORGOTTEN_MAX: i64 = 10_000;
 const OVERDUE_MAX: i64 = 500;
 /// A queue with so many dead rows is made anew. Vacuum keeps it below that where it can.
 const DEAD_MIN: i64 = 200_000;
+/// How often that is looked at.
+const COMPACTED_EVERY: Duration = Duration::from_secs(2);
+/// The longest wait before it is tried again while somebody who has read a queue keeps a transaction
+/// open. All others wait along with who waits for the lock, so it is tried less and less often.
+const COMPACTED_EVERY_MAX: Duration = Duration::from_mins(2);
 
 /// Maintains until the engine stops.
 pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
@@ -34,6 +39,7 @@ pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
     rarely.set_missed_tick_behavior(MissedTickBehavior::Delay);
     rarely.tick().await; // The first tick comes at once; start-up has just done it.
     let mut next = Instant::now();
+    let mut compaction = (next, COMPACTED_EVERY);
     loop {
         let done = tokio::select! {
             () = tokio::time::sleep_until(next) => {
@@ -43,6 +49,15 @@ pub(super) async fn maintain(shared: Arc<Shared>, duty: Arc<Duty>) {
             }
             _ = rarely.tick(), if duty.is_held() => {
                 shared.look_ahead().await
+            }
+            () = tokio::time::sleep_until(compaction.0), if duty.is_held() => {
+                let done = shared.store.compact_queues(DEAD_MIN).await;
+                let wait = match done {
+                    Ok(true) => COMPACTED_EVERY,
+                    Ok(false) | Err(_) => (compaction.1 * 2).min(COMPACTED_EVERY_MAX),
+                };
+                compaction = (Instant::now() + wait, wait);
+                done.map(drop).map_err(EngineError::from)
             }
             () = shared.stopped.cancelled() => return,
         };
@@ -68,7 +83,6 @@ impl Shared {
         self.rescue().await?;
         self.expire().await?;
         self.forget_keys().await?;
-        self.store.compact_queues(DEAD_MIN).await?;
         // A worker is lost the moment its lease runs out, and over as soon as it may be.
         let expiry = self.store.next_expiry().await?.map(|left| left + Duration::from_millis(1));
         Ok(expiry.map_or(usual, |expiry| expiry.min(usual)))

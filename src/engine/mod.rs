@@ -5,7 +5,8 @@
 //! writes of one operation by this process come one after the other, while concurrent requests share
 //! the cost of a commit. Several processes may work on one database: the version of an operation
 //! decides who was first, the other loads it afresh and decides again. Nothing but the rows is needed
-//! to go on after a crash.
+//! to go on after a crash. Only operations that are asked for by the thousand are stored beside the
+//! lanes, which find them in the queue.
 //!
 //! A process has a *seat* for each worker that it gives attempts to: its own, and those that talk to
 //! it from elsewhere. Claims are made where the free slots are: in the transaction that settles what
@@ -23,6 +24,7 @@
 //! the process that runs it (recovery would have to wait for its lease).
 
 mod admission;
+mod bulk;
 mod causality;
 mod clock;
 mod command;
@@ -35,6 +37,7 @@ mod idempotency;
 mod jobsets;
 mod lane;
 mod live;
+mod lookup;
 mod maintain;
 mod news;
 mod people;
@@ -45,6 +48,7 @@ mod retention;
 mod seat;
 mod standing;
 mod steer;
+mod submit;
 mod tokens;
 mod turn;
 mod watch;
@@ -59,6 +63,7 @@ pub use crate::store::{
     PromptsAsked, ReplyView, SecretHash, StepMessage, Store, StoreError, StoreSettings,
     SubmissionKey, TokenView, WorkerView, own_id, shown_id,
 };
+pub use bulk::{AllAccepted, RunAsked};
 pub use causality::{Mark, SHARERS_MAX, Span, Suspect, Suspects, covering};
 pub use command::{
     ContextPatch, Edit, Report, SteerAnswer, SteerAsked, SteerOrder, StopAnswer, StopAsked,
@@ -95,6 +100,7 @@ use self::duty::Duty;
 use self::jobsets::Jobsets;
 use self::lane::{Lane, LaneHandle};
 use self::live::Live;
+use self::lookup::Lookups;
 use self::news::News;
 use self::seat::Seats;
 use self::tokens::Tokens;
@@ -171,6 +177,7 @@ struct Shared {
     jobsets: Jobsets,
     lanes: Vec<LaneHandle>,
     seats: Seats,
+    lookups: Lookups,
     watches: Arc<Watches>,
     live: Live,
     news: News,
@@ -251,6 +258,7 @@ impl Engine {
                 (LaneHandle::new(sender), inbox)
             })
             .unzip();
+        let (lookups, questions) = Lookups::new(settings.queue);
         let shared = Arc::new(Shared {
             jobsets: Jobsets::new(settings.limits, decode),
             store,
@@ -260,6 +268,7 @@ impl Engine {
             clock,
             lanes: handles,
             seats: Seats::default(),
+            lookups,
             watches: Arc::default(),
             live: Live::default(),
             news: News::default(),
@@ -277,6 +286,8 @@ impl Engine {
             let duty = take_on(&shared, retention::RETENTION);
             shared.tasks.spawn(retention::retain(Arc::clone(&shared), duty, retention));
         }
+        lookup::start(&shared, questions);
+        shared.tasks.spawn(watch::look(Arc::clone(&shared)));
         shared.tasks.spawn(news::speak(Arc::clone(&shared)));
         shared.tasks.spawn(news::hear(Arc::clone(&shared)));
         shared.tasks.spawn(admission::admit(Arc::clone(&shared)));

@@ -6,7 +6,8 @@
 //! is found by polling as well.
 //!
 //! A payload is a word and what it is about: `changed <id>.<before>.<to> ...` names operations and
-//! the events that they got, `output <id>.<step> ...` steps that wrote something.
+//! the events that they got, with `.ended` after those that ended; `output <id>.<step> ...` steps that
+//! wrote something.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -38,6 +39,7 @@ const ORDERS: &str = "orders";
 const JOINED: &str = "joined";
 const CHANGED: &str = "changed";
 const OUTPUT: &str = "output";
+const ENDED: &str = ".ended";
 
 /// What is to be told.
 #[derive(Debug, Default)]
@@ -136,7 +138,10 @@ fn list(word: &str, items: impl Iterator<Item = String>, payloads: &mut Vec<Stri
 fn payloads(pending: &Pending) -> Vec<String> {
     let mut payloads: Vec<String> = pending.words.iter().copied().map(str::to_owned).collect();
     let changed = pending.changed.iter();
-    let changed = changed.map(|(id, Span { before, to })| format!("{}.{before}.{to}", id.simple()));
+    let changed = changed.map(|(id, Span { before, to, ended })| {
+        let end = if *ended { ENDED } else { "" };
+        format!("{}.{before}.{to}{end}", id.simple())
+    });
     list(CHANGED, changed, &mut payloads);
     let output = pending.output.iter().map(|(id, step)| format!("{}.{step}", id.simple()));
     list(OUTPUT, output, &mut payloads);
@@ -145,9 +150,11 @@ fn payloads(pending: &Pending) -> Vec<String> {
 
 fn changed(items: &str) -> Spans {
     let item = |item: &str| {
+        let (item, ended) = item.strip_suffix(ENDED).map_or((item, false), |item| (item, true));
         let mut parts = item.split('.');
         let id = Uuid::try_parse(parts.next()?).ok()?;
-        Some((id, Span { before: parts.next()?.parse().ok()?, to: parts.next()?.parse().ok()? }))
+        let (before, to) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some((id, Span { before, to, ended }))
     };
     items.split(' ').filter_map(item).collect()
 }
@@ -229,7 +236,7 @@ impl Shared {
             CHANGED if items.is_empty() => self.look_again(),
             CHANGED => {
                 let spans = changed(items);
-                self.watches.tell(spans.keys());
+                self.watches.tell(&spans);
                 self.live.changed(&spans);
             }
             OUTPUT => self.live.wrote_elsewhere(output(items)),
@@ -243,9 +250,9 @@ impl Shared {
         self.look_again();
     }
 
-    /// Those who wait for operations look at them again, whether or not they changed.
+    /// What is waited for or followed is looked at, whether or not it changed.
     pub(super) fn look_again(&self) {
-        self.watches.tell_all();
+        self.watches.look();
         self.live.look_everywhere();
     }
 
@@ -263,9 +270,9 @@ mod tests {
     #[test]
     fn what_is_told_is_heard() {
         let ids: Vec<Uuid> = (0..IDS_MAX as u128).map(Uuid::from_u128).collect();
-        let span = Span { before: 1, to: i32::MAX };
+        let span = |id: &Uuid| Span { before: 1, to: i32::MAX, ended: id.as_u128() % 3 == 0 };
         let pending = Pending {
-            changed: ids.iter().map(|id| (*id, span)).collect(),
+            changed: ids.iter().map(|id| (*id, span(id))).collect(),
             output: ids.iter().map(|id| (*id, 7)).collect(),
             words: [READY].into(),
         };

@@ -76,8 +76,9 @@ impl Shared {
 
     /// Tells those who watch an operation that something was asked.
     fn tell_watchers(&self, operation: Uuid) {
-        self.watches.tell([&operation]);
-        self.news.tell(&Spans::from([(operation, Span::NOTHING)]), false, false);
+        let spans = Spans::from([(operation, Span::NOTHING)]);
+        self.watches.tell(&spans);
+        self.news.tell(&spans, false, false);
     }
 }
 

@@ -57,10 +57,10 @@ impl Engine {
     /// [`EngineError::NotFound`], [`EngineError::Forgotten`]; otherwise as for any question to the
     /// store.
     pub async fn operation(&self, id: Uuid) -> Result<Found, EngineError> {
-        let view = self.shared.store.operation(id).await?.ok_or_else(|| self.unknown(id))?;
-        let mut found = vec![self.with_jobset(view).await?];
-        self.add_failures(&mut found).await?;
-        found.pop().ok_or(EngineError::NotFound)
+        let view = self.shared.lookups.operation(id).await?.ok_or_else(|| self.unknown(id))?;
+        let mut found = self.with_jobset(view).await?;
+        self.add_failures(std::slice::from_mut(&mut found)).await?;
+        Ok(found)
     }
 
     /// One operation of which more than its outline is kept.

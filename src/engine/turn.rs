@@ -21,11 +21,12 @@ use super::lane::Cached;
 use super::live::{Span, Spans};
 use super::place::{Place, assignment};
 use super::seat::Assignment;
+use super::submit::Begun;
 use crate::domain::decide::{Stale, Stopped};
-use crate::domain::{Incarnation, Run, Stop, resources};
+use crate::domain::{Incarnation, Stop};
 use crate::store::{
-    AttemptRecord, Batch, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT, HAS_TERMS,
-    Known, NewOperation, OperationData, Standing, StoreError,
+    AttemptRecord, Batch, HAS_DATA, HAS_RESULT, Known, NewOperation, OperationData, Standing,
+    StoreError,
 };
 
 /// What changes beside the row of an operation.
@@ -115,7 +116,7 @@ impl Turn {
             return ask.answer(answer);
         }
         ask.answer(Ok(Accepted { id: ask.input.id, at: self.now, is_repeated: false }));
-        let Submit { id, jobset, labels, context, fork, terms, identity } = &ask.input;
+        let Submit { id, jobset, fork, identity, .. } = &ask.input;
         if runs.contains_key(id) {
             return; // Stored by a try whose answer was lost.
         }
@@ -126,41 +127,16 @@ impl Turn {
             self.batch.add_jobset(&jobset.record);
             self.compiled.push(Arc::clone(jobset));
         }
-        let mut flags = if jobset.jobset.has_machines() { HAS_MACHINES } else { 0 };
-        let mut stored = OperationData { context: context.clone(), ..OperationData::default() };
-        let mut run = match fork {
-            None => Run::submit(*id, Arc::clone(&jobset.jobset), self.now),
-            Some(fork) => {
-                flags |= HAS_DATA | fork.flags & HAS_RESULT;
-                flags |= if fork.edits.is_some() { HAS_EDITS } else { 0 };
-                stored.edits.clone_from(&fork.edits);
-                stored.forked_from = Some(fork.source);
-                stored.forked_from_alias.clone_from(&fork.source_alias);
-                let kept = (0..jobset.jobset.len()).filter(|n| !fork.again.contains(n));
-                self.batch.add_kept(*id, fork.source, kept);
-                fork.run.clone()
-            }
-        };
-        if !self.shared.settings.stamps {
-            run.forget_stamps();
+        if let Some(fork) = fork {
+            let kept = (0..jobset.jobset.len()).filter(|n| !fork.again.contains(n));
+            self.batch.add_kept(*id, fork.source, kept);
         }
-        if terms.is_some() {
-            flags |= HAS_TERMS;
-            run.gate();
-        }
-        if context.is_some() || fork.is_some() {
-            flags |= HAS_DATA;
+        let Begun { cached, new, data } = ask.input.begin(self.shared.settings.stamps, self.now);
+        if let Some(stored) = data {
             self.data.insert(*id, Data { stored, version: 1 });
         }
-        let named: BTreeSet<&str> =
-            resources(labels.as_ref()).into_iter().map(|(_, name)| name).collect();
-        let resources: Vec<String> = named.into_iter().map(str::to_owned).collect();
-        flags |= if resources.is_empty() { 0 } else { HAS_RESOURCES };
-        let (jobset, labels) = (jobset.record.id, labels.clone());
-        let alias = identity.as_ref().and_then(|i| i.alias()).map(str::to_owned);
-        let terms = terms.clone();
-        self.new.insert(*id, NewOperation { jobset, alias, labels, resources, terms });
-        runs.insert(*id, Cached { run, jobset, flags, version: 0, since: self.now });
+        self.new.insert(*id, new);
+        runs.insert(*id, cached);
         self.touched.insert(*id);
     }
 
@@ -327,14 +303,15 @@ impl Turn {
                 cached.flags |= HAS_DATA;
                 self.data.entry(*id).or_default().stored.stopped = Some(stopped);
             }
-            let span = Span { before: cached.version, to: cached.run.version() };
+            let (to, ended) = (cached.run.version(), cached.run.state().is_final());
+            let span = Span { before: cached.version, to, ended };
             self.spans.insert(*id, span);
-            let Cached { run, flags, version, since, .. } = cached;
+            let Cached { run, flags, version, since, queued, .. } = cached;
             let rank = rank(run, *since, ageing);
-            match self.new.remove(id) {
+            *queued = match self.new.remove(id) {
                 Some(new) => self.batch.add_new(run, *flags, rank, new),
-                None => self.batch.add_changed(run, *version, *flags, rank),
-            }
+                None => self.batch.add_changed(run, *version, *flags, rank, *queued),
+            };
             self.left_over.note(run, rank, &self.places);
             self.next_due = [self.next_due, cached.run.next_due()].into_iter().flatten().min();
         }
@@ -345,9 +322,9 @@ impl Turn {
             self.batch.add_data(*id, std::mem::take(&mut data.stored));
         }
         for id in &self.looked_at {
-            if let Some(cached) = runs.get(id) {
+            if let Some(cached) = runs.get_mut(id) {
                 let rank = rank(&cached.run, cached.since, ageing);
-                self.batch.queue(&cached.run, rank);
+                cached.queued = self.batch.queue(&cached.run, rank, true);
                 self.left_over.note(&cached.run, rank, &self.places);
             }
         }
@@ -380,7 +357,7 @@ impl Turn {
             let seated = shared.seats.incarnations();
             self.ordered.iter().any(|worker| !seated.contains(worker))
         };
-        shared.watches.tell(&self.touched);
+        shared.watches.tell(&self.spans);
         shared.live.changed(&self.spans);
         shared.news.tell(&self.spans, self.left_over.anywhere, has_foreign_orders);
         if self.batch.stirs_admission() {

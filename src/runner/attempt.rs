@@ -1,5 +1,7 @@
 //! One attempt of a step that starts a process: from its templates to its report.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,6 +69,8 @@ pub(super) struct Bench<S> {
     pub(super) spools: Spools,
     /// Told when there may be mail for an attempt.
     pub(super) wake: Notify,
+    /// What steps get of the worker's environment.
+    pub(super) inherited: BTreeMap<OsString, OsString>,
     pub(super) settings: WorkerSettings,
 }
 
@@ -212,19 +216,9 @@ async fn execute<S: WorkSource>(
     (post, mask): (Post, Arc<Mask>),
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
-    let Prepared { mut spec, passed, events, answer, .. } = prepared;
-    let pipes = match Pipes::new() {
-        Ok(pipes) => pipes,
-        Err(error) => {
-            let message = format!("no memory for what the step writes: {error}");
-            return Outcome::failed(Cause::Exception, Exception::new("SpawnError", message));
-        }
-    };
-    spec.rescue = capture.spool().zip(pipes.taken()).map(|(spool, taken)| Rescue {
-        spool: spool.path.clone(),
-        head: spool.head.clone(),
-        taken,
-    });
+    let Prepared { mut spec, passed, answer, .. } = prepared;
+    spec.rescue =
+        capture.spool().map(|spool| Rescue { spool: spool.path.clone(), head: spool.head.clone() });
     let mut process = match bench.zygote.spawn_passing(spec, passed).await {
         Ok(process) => process,
         // That is nothing that the step has done: another attempt takes its place.
@@ -234,12 +228,14 @@ async fn execute<S: WorkSource>(
         }
         Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
+    let pipes = Pipes::of(&process);
     let limits = Limits {
         timeout: time_left(assignment, bench.source.now()),
         grace: definition.grace.unwrap_or(bench.settings.default_grace),
     };
     let (remarks, remarked) = mpsc::channel(16);
-    let ends = Ends { events, stdin: process.stdin.take(), mail: post.mail, remarks, mask };
+    let (events, stdin) = (process.events.take(), process.stdin.take());
+    let ends = Ends { events, stdin, mail: post.mail, remarks, mask };
     let over = CancellationToken::new();
     let mut delivery = None;
     let talk = async {
@@ -411,6 +407,9 @@ pub(super) fn forced_end(forced: Forced, definition: &StepDefinition) -> (Ending
 /// Adds what the step wrote to `SUT_OUTPUT`, also of one that failed. A step that says it succeeded
 /// but whose result cannot be read has failed. What a function returned goes before.
 async fn with_result(mut outcome: Outcome, place: &Place) -> Outcome {
+    if outcome.ended.is_some_and(|ended| !ended.has_answer) {
+        return outcome;
+    }
     match place.collect().await {
         _ if outcome.result.is_some() => {}
         Ok(result) => outcome.result = result,

@@ -86,6 +86,7 @@ pub(super) fn not_started(error: &SpawnError) -> Exception {
     let kind = match error {
         SpawnError::LimitUnavailable { .. } => "LimitUnavailable",
         SpawnError::ContainmentUnavailable { .. } => "ContainmentUnavailable",
+        SpawnError::Supplies(_) => "WorkspaceError",
         _ => "SpawnError",
     };
     Exception::new(kind, with_causes(error))

@@ -5,12 +5,10 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use nix::sys::stat::Mode;
-use nix::unistd::mkfifo;
 use serde_json::Value;
-use tokio::net::unix::pipe;
 use uuid::Uuid;
 
+use super::process::Supplies;
 use crate::domain::problem::refuse_nul;
 use crate::engine::Assignment;
 
@@ -37,40 +35,31 @@ pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
 }
 
 impl Place {
-    /// Makes the folders and writes the context.
-    pub(super) async fn prepare(
-        root: &Path,
-        assignment: &Assignment,
-        context: &Value,
-    ) -> io::Result<Self> {
+    /// The files of an attempt, wherever the work folder is.
+    pub(super) fn of(root: &Path, assignment: &Assignment) -> Self {
         let operation = root.join(assignment.operation.to_string());
         let files = operation.join("files");
         let name = format!("{}-{}", assignment.step, assignment.attempt);
-        let place = Self {
+        Self {
             workspace: operation.join("workspace"),
             context: files.join(format!("{name}.context.json")),
             output: files.join(format!("{name}.output.json")),
             events: files.join(format!("{name}.events")),
-        };
-        let text = context.to_string();
-        off_thread(move || {
-            fs::create_dir_all(&place.workspace)?;
-            fs::create_dir_all(&files)?;
-            fs::write(&place.context, text)?;
-            mkfifo(&place.events, Mode::S_IRUSR | Mode::S_IWUSR)?;
-            Ok(place)
-        })
-        .await
+        }
     }
 
-    /// Opens the worker's end of `SUT_EVENTS`. For reading and writing, so that opening waits for
-    /// nobody and the end never comes.
-    pub(super) fn events(&self) -> io::Result<pipe::Receiver> {
-        pipe::OpenOptions::new().read_write(true).open_receiver(&self.events)
+    /// What is to be there before the attempt begins.
+    pub(super) fn supplies(&self, context: &Value) -> Supplies {
+        Supplies {
+            folder: self.workspace.clone(),
+            text: (self.context.clone(), context.to_string()),
+            events: self.events.clone(),
+            answer: self.output.clone(),
+        }
     }
 
-    /// Takes the files of the attempt away; the workspace stays for the other steps. Answers the JSON
-    /// that the step wrote to `SUT_OUTPUT`, if it wrote any.
+    /// Takes what is left of the files of the attempt away; the workspace stays for the other steps.
+    /// Answers the JSON that the step wrote to `SUT_OUTPUT`, if it wrote any.
     pub(super) async fn collect(&self) -> Result<Option<Value>, String> {
         let place = self.clone();
         off_thread(move || {

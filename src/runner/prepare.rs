@@ -6,11 +6,9 @@ use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
 use serde_json::{Map, Value, json};
-use tokio::net::unix::pipe;
 
 use super::attempt::{Bench, ask};
 use super::confine::confinement;
-use super::environment::inherited;
 use super::function::{AnswerPipe, Call};
 use super::place::{Place, RESULT_BYTES_MAX};
 use super::process::{ProcessSpec, Stdin};
@@ -26,13 +24,11 @@ pub(super) struct Prepared {
     pub(super) spec: ProcessSpec,
     /// What the process gets beside its 0, 1 and 2.
     pub(super) passed: Vec<OwnedFd>,
-    /// What the process says by `SUT_EVENTS`.
-    pub(super) events: pipe::Receiver,
     /// Where the answer comes from if it is to call a function.
     pub(super) answer: Option<AnswerPipe>,
 }
 
-/// Renders the templates and makes the files; `secrets` are variables with their values.
+/// Renders the templates and names the files; `secrets` are variables with their values.
 pub(super) async fn prepare<S: WorkSource>(
     bench: &Bench<S>,
     assignment: &Assignment,
@@ -40,10 +36,8 @@ pub(super) async fn prepare<S: WorkSource>(
 ) -> Result<Prepared, Exception> {
     let definition = edited(bench, assignment).await?;
     let context = context(bench, assignment).await?;
-    let no_place = |error| Exception::new("WorkspaceError", format!("no workspace: {error}"));
-    let place = Place::prepare(&bench.settings.work_dir, assignment, &context);
-    let place = place.await.map_err(no_place)?;
-    let events = place.events().map_err(no_place)?;
+    let place = Place::of(&bench.settings.work_dir, assignment);
+    let supplies = Some(place.supplies(&context));
     let texts = render(bench, assignment, texts(&definition), context).await?;
     let mut texts = texts.into_iter();
     let cwd = definition.cwd.is_some().then(|| texts.next()).flatten().map(PathBuf::from);
@@ -67,7 +61,7 @@ pub(super) async fn prepare<S: WorkSource>(
         }
     };
     let confinement = confinement(&definition, place.writable());
-    let mut inherited = inherited(&bench.settings.pass_env);
+    let mut inherited = bench.inherited.clone();
     if confinement.sandbox.is_some() {
         // Wherever the worker has its own: a sandbox has a private one there.
         inherited.insert("TMPDIR".into(), "/tmp".into());
@@ -79,8 +73,9 @@ pub(super) async fn prepare<S: WorkSource>(
         stdin: if definition.takes_messages { Stdin::Piped } else { Stdin::Null },
         confinement,
         rescue: None,
+        supplies,
     };
-    Ok(Prepared { place, spec, passed, events, answer })
+    Ok(Prepared { place, spec, passed, answer })
 }
 
 /// The step as it is to be run this time: with the work of its state, and with what clients changed

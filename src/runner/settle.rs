@@ -5,13 +5,20 @@ use std::time::Duration;
 
 use serde_json::json;
 use tokio::sync::mpsc;
+use tokio::time::{Instant, timeout_at};
 use tokio_util::task::TaskTracker;
 
 use super::source::WorkSource;
+use super::under_way::UnderWay;
 use crate::engine::{AttemptReport, EngineError, Report};
 
 /// Reports per batch.
 const BATCH_MAX: usize = 500;
+/// While batches follow each other as fast as this, one waits for this part of the attempts that are
+/// under way, and no longer than this: storing a report takes as long as a small step if each is
+/// stored alone.
+const GATHER: Duration = Duration::from_millis(10);
+const PART: usize = 4;
 /// The wait before a report is sent again to a database that is away.
 const RETRY: Duration = Duration::from_millis(250);
 
@@ -41,12 +48,22 @@ impl Desk {
 /// the lanes of the engine gather what comes while they are at work.
 pub(super) async fn settle<S: WorkSource>(
     source: Arc<S>,
+    under_way: Arc<UnderWay>,
     mut inbox: mpsc::UnboundedReceiver<Option<Report>>,
 ) {
     let batches = TaskTracker::new();
     let mut received = Vec::new();
     let mut is_open = true;
+    let mut hurry_until = Instant::now();
     while is_open && inbox.recv_many(&mut received, BATCH_MAX).await > 0 {
+        let until = hurry_until.min(Instant::now() + GATHER);
+        while received.len() < under_way.running() / PART {
+            let more = inbox.recv_many(&mut received, BATCH_MAX);
+            if timeout_at(until, more).await.unwrap_or(0) == 0 {
+                break;
+            }
+        }
+        hurry_until = Instant::now() + GATHER;
         is_open = received.iter().all(Option::is_some);
         let reports = received.drain(..).flatten().collect();
         batches.spawn(send(Arc::clone(&source), reports));

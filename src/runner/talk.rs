@@ -45,7 +45,7 @@ const LOOK_EVERY: u64 = 50;
 /// The worker's ends.
 pub(super) struct Ends {
     /// What the program writes to `SUT_EVENTS`.
-    pub(super) events: pipe::Receiver,
+    pub(super) events: Option<pipe::Receiver>,
     /// Its standard input, if it takes messages.
     pub(super) stdin: Option<pipe::Sender>,
     /// What it is told.
@@ -68,8 +68,14 @@ pub(super) async fn talk<S: WorkSource>(
     let answers = stdin.is_some();
     let heard = Heard::default();
     let mut listener = Listener { bench, assignment, knowledge, remarks, mask, answers, heard };
+    let listen = async {
+        match &events {
+            Some(events) => listener.listen(events, over).await,
+            None => over.cancelled().await,
+        }
+    };
     tokio::select! {
-        () = listener.listen(&events, over) => {}
+        () = listen => {}
         () = pass_on(bench, knowledge, stdin, mail) => {}
     }
     if listener.heard.prompts > 0 {

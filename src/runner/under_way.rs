@@ -65,6 +65,12 @@ impl UnderWay {
         self.with(|attempts| attempts.remove(&key));
     }
 
+    /// How many do not only wait for people.
+    pub(super) fn running(&self) -> usize {
+        let is_running = |way: &&Way| way.hears != Hears::Reply;
+        self.with(|attempts| attempts.values().filter(is_running).count())
+    }
+
     pub(super) fn stop_all(&self, reason: StopReason) {
         self.with(|attempts| {
             for way in attempts.values() {

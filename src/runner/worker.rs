@@ -12,6 +12,7 @@ use tokio_util::task::TaskTracker;
 use super::RunnerError;
 use super::WorkerSettings;
 use super::attempt::{self, Bench, StopReason};
+use super::environment::inherited;
 use super::output::Outbox;
 use super::process::{GroundSettings, Zygote, since_boot};
 use super::settle::{Desk, settle};
@@ -99,11 +100,13 @@ async fn incarnation<S: WorkSource>(
         outbox: Outbox::start(Arc::clone(&source)),
         source: Arc::clone(&source),
         wake: Notify::new(),
+        inherited: inherited(&settings.pass_env),
         settings,
     });
     let under_way = Arc::new(UnderWay::default());
     let (reports, inbox) = mpsc::unbounded_channel();
-    let mut desk = tokio::spawn(settle(Arc::clone(&source), inbox));
+    let settling = settle(Arc::clone(&source), Arc::clone(&under_way), inbox);
+    let mut desk = tokio::spawn(settling);
     let attempts = TaskTracker::new();
     let _sweeper = Workspaces::of(&bench).keep_clean(Arc::clone(&source));
     let shift = Shift { bench, under_way, reports: Desk::new(reports), attempts };

@@ -5,6 +5,14 @@
 //! combinations are bound alike; each is prepared when it is first needed. There are few.
 //!
 //! The parts see the same snapshot and none sees another's changes, so no two may touch one row.
+//!
+//! Long lists are taken apart in the list of what is selected, where the database goes through them
+//! in step. In `from` it copies each into a table of its own first, which takes twice the time.
+
+use sqlx::PgConnection;
+
+use super::batch::Batch;
+use super::error::StoreError;
 
 /// The name and the end of the statement, around its parts.
 const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
@@ -12,9 +20,176 @@ const END: &str = "\nselect true";
 const ALL_VOUCHED: &str =
     ", require_leases((select count(*) from vouched), cardinality($75::bigint[]))";
 
+impl Batch {
+    /// The parts of the statement that have rows.
+    fn statement(&self) -> String {
+        let checked: Vec<&str> = [
+            (!self.changed.id.is_empty(), "changed"),
+            (!self.watched.worker.is_empty(), "watched"),
+        ]
+        .into_iter()
+        .filter_map(|(is_needed, name)| is_needed.then_some(name))
+        .collect();
+        let vouches = !self.vouched.worker.is_empty();
+        let has_attempts = !self.attempts.operation.is_empty();
+        let parts = [
+            (checked.contains(&"changed"), CHANGED),
+            (vouches, VOUCHED),
+            (checked.contains(&"watched"), WATCHED),
+            (!self.made.id.is_empty(), MADE),
+            (!self.chunks.operation.is_empty(), CHUNKED),
+            (!self.events.operation.is_empty(), HAPPENED),
+            (has_attempts, SETTLED),
+            (has_attempts, OBEYED),
+            (!self.jobsets.id.is_empty(), DEFINED),
+            (!self.data.operation.is_empty(), WIDENED),
+            (!self.born.is_empty(), BORN),
+            (!self.ended.is_empty(), DIED),
+            (!self.ready.operation.is_empty(), QUEUED),
+            (!self.trimmed.is_empty(), TRIMMED),
+            (!self.not_ready.is_empty(), UNQUEUED),
+            (!self.timers.operation.is_empty(), TIMED),
+            (!self.orders.operation.is_empty(), ORDERED),
+            (!self.kept.operation.is_empty(), KEPT),
+            (!self.resources.operation.is_empty(), TIED),
+            (!self.resources.operation.is_empty(), SHARED),
+            (!self.resources.ended.is_empty(), UNSHARED),
+            (!self.keys.text.is_empty(), KEYED),
+            (!self.admissions.asked.operation.is_empty(), ASKED),
+            (!self.admissions.touched.is_empty(), TOUCHED),
+            (!self.admissions.ended.is_empty(), LEFT),
+        ];
+        let parts: Vec<&str> =
+            parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
+        compose(&parts, &checked, vouches)
+    }
+
+    /// Stores it all, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when an operation has another version than expected or a worker does
+    /// not stand as it is told, [`StoreError::LeaseLost`] when the word of a worker does not count or
+    /// it has no lease to claim by; otherwise as for any statement.
+    #[expect(clippy::too_many_lines, reason = "one line per column")]
+    pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let checked = self.changed.id.len() + self.watched.worker.len();
+        let (o, n) = (&self.changed, &self.made);
+        let (e, a) = (&self.events, &self.attempts);
+        let t = &self.admissions.asked;
+        sqlx::query(sqlx::AssertSqlSafe(self.statement()))
+            .bind(&o.id)
+            .bind(&o.expected)
+            .bind(&o.state)
+            .bind(&o.stop)
+            .bind(&o.flags)
+            .bind(&o.version)
+            .bind(&o.entered)
+            .bind(&o.steps)
+            .bind(&o.open)
+            .bind(&n.jobset)
+            .bind(&n.labels)
+            .bind(i64::try_from(checked).unwrap_or(i64::MAX))
+            .bind(&self.chunks.operation)
+            .bind(&self.chunks.chunk)
+            .bind(&self.chunks.steps)
+            .bind(&e.operation)
+            .bind(&e.seq)
+            .bind(&e.at)
+            .bind(&e.kind)
+            .bind(&e.step)
+            .bind(&e.attempt)
+            .bind(&e.action)
+            .bind(&e.from_state)
+            .bind(&e.to_state)
+            .bind(&e.state)
+            .bind(&e.worker)
+            .bind(&a.operation)
+            .bind(&a.step)
+            .bind(&a.attempt)
+            .bind(&a.worker)
+            .bind(&a.started)
+            .bind(&a.ended)
+            .bind(&a.exit_code)
+            .bind(&a.signal)
+            .bind(&a.exception)
+            .bind(&a.result)
+            .bind(&a.usage)
+            .bind(&self.jobsets.id)
+            .bind(&self.jobsets.digest)
+            .bind(&self.jobsets.name)
+            .bind(&self.jobsets.document)
+            .bind(&self.data.operation)
+            .bind(&self.data.context)
+            .bind(&self.data.cancellation)
+            .bind(&self.ended)
+            .bind(&self.ready.operation)
+            .bind(&self.ready.due)
+            .bind(&self.not_ready)
+            .bind(&self.timers.operation)
+            .bind(&self.timers.at)
+            .bind(&self.orders.worker)
+            .bind(&self.orders.operation)
+            .bind(&self.orders.step)
+            .bind(&self.orders.attempt)
+            .bind(&self.orders.interrupt)
+            .bind(&self.data.edits)
+            .bind(&self.data.forked_from)
+            .bind(&self.kept.operation)
+            .bind(&self.kept.source)
+            .bind(&self.kept.step)
+            .bind(&o.clock)
+            .bind(&e.stamp)
+            .bind(&self.resources.operation)
+            .bind(&self.resources.name)
+            .bind(&self.resources.ended)
+            .bind(&self.orders.force)
+            .bind(&self.data.stopped)
+            .bind(&n.alias)
+            .bind(&self.data.forked_from_alias)
+            .bind(&self.keys.kind)
+            .bind(&self.keys.text)
+            .bind(&self.keys.digest)
+            .bind(&self.keys.operation)
+            .bind(&self.keys.at)
+            .bind(&self.vouched.worker)
+            .bind(&self.vouched.is_asked)
+            .bind(&self.watched.worker)
+            .bind(&self.watched.is_asked)
+            .bind(&*self.served_by)
+            .bind(&t.operation)
+            .bind(&t.key)
+            .bind(&t.places)
+            .bind(&t.on_conflict)
+            .bind(&t.rate_key)
+            .bind(&t.rate)
+            .bind(&t.per)
+            .bind(&t.priority)
+            .bind(&t.cancellable)
+            .bind(&self.admissions.touched)
+            .bind(&self.admissions.paused)
+            .bind(&self.admissions.ended)
+            .bind(&self.ready.class)
+            .bind(&self.ready.rank)
+            .bind(&self.trimmed)
+            .bind(&n.id)
+            .bind(&n.state)
+            .bind(&n.stop)
+            .bind(&n.flags)
+            .bind(&n.version)
+            .bind(&n.entered)
+            .bind(&n.steps)
+            .bind(&n.open)
+            .bind(&n.clock)
+            .bind(&self.born)
+            .execute(connection)
+            .await?;
+        Ok(())
+    }
+}
+
 /// Composes the parts. The rows of those in `checked` must be $12 together; `vouches`: [`VOUCHED`] is
 /// one of the parts.
-pub(super) fn compose(parts: &[&str], checked: &[&str], vouches: bool) -> String {
+fn compose(parts: &[&str], checked: &[&str], vouches: bool) -> String {
     let with = if parts.is_empty() { "" } else { "with\n" };
     let count = |name: &&str| format!("(select count(*) from {name})");
     let counts: Vec<String> = checked.iter().map(count).collect();
@@ -24,20 +199,18 @@ pub(super) fn compose(parts: &[&str], checked: &[&str], vouches: bool) -> String
     [HEAD, with, &parts.join(",\n"), END, check, vouched].concat()
 }
 
-pub(super) const OPERATIONS: &str = r#"op as (
-    select * from unnest($1::uuid[], $2::int[], $3::smallint[], $4::smallint[], $5::smallint[],
-        $6::int[], $7::timestamptz[], $8::bytea[], $9::bytea[], $10::uuid[], $11::jsonb[], $61::bytea[],
-        $68::text[])
-        as u (id, expected, state, stop, flags, version, entered, steps, open, jobset, labels, clock,
-            alias)
-)"#;
-
-pub(super) const CHANGED: &str = r#"changed as (
+const CHANGED: &str = r#"changed as (
     update operation o
     set state = u.state, stop = u.stop, flags = u.flags, version = u.version,
         entered = u.entered, steps = u.steps, open = u.open, clock = coalesce(u.clock, o.clock)
-    from op u
-    where o.id = u.id and o.version = u.expected and u.expected > 0
+    from (
+        select unnest($1::uuid[]) as id, unnest($2::int[]) as expected,
+            unnest($3::smallint[]) as state, unnest($4::smallint[]) as stop,
+            unnest($5::smallint[]) as flags, unnest($6::int[]) as version,
+            unnest($7::timestamptz[]) as entered, unnest($8::bytea[]) as steps,
+            unnest($9::bytea[]) as open, unnest($61::bytea[]) as clock
+    ) u
+    where o.id = u.id and o.version = u.expected
     returning 1
 )"#;
 
@@ -45,7 +218,7 @@ pub(super) const CHANGED: &str = r#"changed as (
 /// incarnation ([`end_incarnation`](super::Store::end_incarnation)) or takes it over for another
 /// server ([`take_seat`](super::Store::take_seat)) wait until what it holds can be seen, and is in
 /// nobody else's way: heartbeats go on.
-pub(super) const VOUCHED: &str = r#"vouched as (
+const VOUCHED: &str = r#"vouched as (
     select w.id
     from unnest($75::bigint[], $76::boolean[]) as u (id, claims)
     join worker w on w.id = u.id
@@ -56,7 +229,7 @@ pub(super) const VOUCHED: &str = r#"vouched as (
 
 /// The workers of which it is told that they are lost, or are back. The lock makes a heartbeat wait
 /// until that is stored, so that whoever tells the opposite sees it.
-pub(super) const WATCHED: &str = r#"watched as (
+const WATCHED: &str = r#"watched as (
     select w.id
     from unnest($77::bigint[], $78::boolean[]) as u (id, is_lost)
     join worker w on w.id = u.id
@@ -64,35 +237,39 @@ pub(super) const WATCHED: &str = r#"watched as (
     for share of w
 )"#;
 
-pub(super) const MADE: &str = r#"made as (
+const MADE: &str = r#"made as (
     insert into operation (id, jobset, state, stop, flags, version, entered, steps, open, labels,
         clock, alias)
-    select id, jobset, state, stop, flags, version, entered, steps, open, labels, clock, alias
-    from op where expected = 0
+    select unnest($95::uuid[]), unnest($10::uuid[]), unnest($96::smallint[]),
+        unnest($97::smallint[]), unnest($98::smallint[]), unnest($99::int[]),
+        unnest($100::timestamptz[]), unnest($101::bytea[]), unnest($102::bytea[]),
+        unnest($11::jsonb[]), unnest($103::bytea[]), unnest($68::text[])
 )"#;
 
-pub(super) const CHUNKED: &str = r#"chunked as (
+const CHUNKED: &str = r#"chunked as (
     insert into step_chunk (operation, chunk, steps)
-    select * from unnest($13::uuid[], $14::int[], $15::bytea[])
+    select unnest($13::uuid[]), unnest($14::int[]), unnest($15::bytea[])
     on conflict (operation, chunk) do update set steps = excluded.steps
 )"#;
 
-pub(super) const HAPPENED: &str = r#"happened as (
+const HAPPENED: &str = r#"happened as (
     insert into event (operation, seq, at, kind, step, attempt, action, from_state, to_state,
         state, worker, stamp)
-    select * from unnest($16::uuid[], $17::int[], $18::timestamptz[], $19::smallint[], $20::int[],
-        $21::int[], $22::smallint[], $23::smallint[], $24::smallint[], $25::smallint[],
-        $26::bigint[], $62::bytea[])
+    select unnest($16::uuid[]), unnest($17::int[]), unnest($18::timestamptz[]),
+        unnest($19::smallint[]), unnest($20::int[]), unnest($21::int[]), unnest($22::smallint[]),
+        unnest($23::smallint[]), unnest($24::smallint[]), unnest($25::smallint[]),
+        unnest($26::bigint[]), unnest($62::bytea[])
 )"#;
 
-pub(super) const SETTLED: &str = r#"settled as (
+const SETTLED: &str = r#"settled as (
     insert into attempt (operation, step, attempt, worker, started, ended, exit_code, signal,
         exception, result, usage)
-    select * from unnest($27::uuid[], $28::int[], $29::int[], $30::bigint[], $31::timestamptz[],
-        $32::timestamptz[], $33::int[], $34::int[], $35::jsonb[], $36::jsonb[], $37::jsonb[])
+    select unnest($27::uuid[]), unnest($28::int[]), unnest($29::int[]), unnest($30::bigint[]),
+        unnest($31::timestamptz[]), unnest($32::timestamptz[]), unnest($33::int[]),
+        unnest($34::int[]), unnest($35::jsonb[]), unnest($36::jsonb[]), unnest($37::jsonb[])
 )"#;
 
-pub(super) const OBEYED: &str = r#"obeyed as (
+const OBEYED: &str = r#"obeyed as (
     delete from stop_order s
     using unnest($30::bigint[], $27::uuid[], $28::int[], $29::int[])
         as u (worker, operation, step, attempt)
@@ -100,7 +277,7 @@ pub(super) const OBEYED: &str = r#"obeyed as (
         and s.attempt = u.attempt
 )"#;
 
-pub(super) const DEFINED: &str = r#"defined as (
+const DEFINED: &str = r#"defined as (
     insert into jobset as j (id, digest, name, document)
     select * from unnest($38::uuid[], $39::bytea[], $40::text[], $41::text[]) as u (id) order by u.id
     on conflict (id) do update
@@ -108,7 +285,7 @@ pub(super) const DEFINED: &str = r#"defined as (
     where j.used < excluded.used - interval '1 hour'
 )"#;
 
-pub(super) const WIDENED: &str = r#"widened as (
+const WIDENED: &str = r#"widened as (
     insert into operation_data as d (operation, context, context_version, cancellation, edits,
         forked_from, stopped, forked_from_alias)
     select operation, context, (context is not null)::int, cancellation, edits, forked_from, stopped,
@@ -126,25 +303,25 @@ pub(super) const WIDENED: &str = r#"widened as (
                      else coalesce(d.edits, '{}') || excluded.edits end
 )"#;
 
-pub(super) const BORN: &str = r#"born as (
-    insert into live (operation)
-    select id from op where expected = 0 and id <> all ($45::uuid[])
+const BORN: &str = r#"born as (
+    insert into live (operation) select unnest($104::uuid[])
 )"#;
 
-pub(super) const DIED: &str = r#"died as (
+const DIED: &str = r#"died as (
     delete from live where operation = any ($45::uuid[])
 )"#;
 
-pub(super) const QUEUED: &str = r#"queued as (
+const QUEUED: &str = r#"queued as (
     insert into ready as r (operation, class, rank, due)
-    select * from unnest($46::uuid[], $92::text[], $93::timestamptz[], $47::timestamptz[])
+    select unnest($46::uuid[]), unnest($92::text[]), unnest($93::timestamptz[]),
+        unnest($47::timestamptz[])
     on conflict (operation, class) do update set rank = excluded.rank, due = excluded.due
     where (r.rank, r.due) is distinct from (excluded.rank, excluded.due)
 )"#;
 
 /// Operations whose steps require more than one set of labels stand in the queue with those only
 /// which are waited for now.
-pub(super) const TRIMMED: &str = r#"trimmed as (
+const TRIMMED: &str = r#"trimmed as (
     delete from ready r
     where r.operation = any ($94::uuid[])
       and not exists (
@@ -152,17 +329,17 @@ pub(super) const TRIMMED: &str = r#"trimmed as (
           where u.operation = r.operation and u.class = r.class)
 )"#;
 
-pub(super) const UNQUEUED: &str = r#"unqueued as (
+const UNQUEUED: &str = r#"unqueued as (
     delete from ready where operation = any ($48::uuid[])
 )"#;
 
-pub(super) const TIMED: &str = r#"timed as (
+const TIMED: &str = r#"timed as (
     insert into deadline (operation, due)
     select * from unnest($49::uuid[], $50::timestamptz[])
     on conflict (operation) do update set due = excluded.due
 )"#;
 
-pub(super) const ORDERED: &str = r#"ordered as (
+const ORDERED: &str = r#"ordered as (
     insert into stop_order (worker, operation, step, attempt, interrupt, force)
     select * from unnest($51::bigint[], $52::uuid[], $53::int[], $54::int[], $55::boolean[],
         $66::boolean[])
@@ -172,7 +349,7 @@ pub(super) const ORDERED: &str = r#"ordered as (
 )"#;
 
 /// An operation is tied with 1,000 others at the most for each resource, the newest ones.
-pub(super) const TIED: &str = r#"tied as (
+const TIED: &str = r#"tied as (
     insert into tie (operation, other, seen)
     select u.operation, o.id, max(o.version)
     from unnest($63::uuid[], $64::text[]) as u (operation, name)
@@ -188,18 +365,18 @@ pub(super) const TIED: &str = r#"tied as (
     group by u.operation, o.id
 )"#;
 
-pub(super) const SHARED: &str = r#"shared as (
+const SHARED: &str = r#"shared as (
     insert into resource (operation, name)
     select operation, encode(sha256(convert_to(name, 'UTF8')), 'hex')
     from unnest($63::uuid[], $64::text[]) as u (operation, name)
     on conflict do nothing
 )"#;
 
-pub(super) const UNSHARED: &str = r#"unshared as (
+const UNSHARED: &str = r#"unshared as (
     delete from resource where operation = any ($65::uuid[])
 )"#;
 
-pub(super) const KEPT: &str = r#"kept as (
+const KEPT: &str = r#"kept as (
     insert into attempt (operation, step, attempt, worker, started, ended, exit_code, signal,
         exception, result, usage)
     select u.operation, a.step, a.attempt, a.worker, a.started, a.ended, a.exit_code, a.signal,
@@ -213,26 +390,26 @@ pub(super) const KEPT: &str = r#"kept as (
     ) a
 )"#;
 
-pub(super) const ASKED: &str = r#"asked as (
+const ASKED: &str = r#"asked as (
     insert into admission (operation, key, places, on_conflict, rate_key, rate, per, priority,
         cancellable)
     select * from unnest($80::uuid[], $81::text[], $82::int[], $83::smallint[], $84::text[],
         $85::int[], $86::bigint[], $87::smallint[], $88::boolean[])
 )"#;
 
-pub(super) const TOUCHED: &str = r#"touched as (
+const TOUCHED: &str = r#"touched as (
     update admission a
     set paused = u.paused, is_due = true
     from unnest($89::uuid[], $90::boolean[]) as u (operation, paused)
     where a.operation = u.operation
 )"#;
 
-pub(super) const LEFT: &str = r#"gone as (
+const LEFT: &str = r#"gone as (
     update admission set state = 3, is_due = true where operation = any ($91::uuid[])
 )"#;
 
 /// In one order, so that two batches with the same keys do not wait for each other.
-pub(super) const KEYED: &str = r#"keyed as (
+const KEYED: &str = r#"keyed as (
     insert into idempotency_key (kind, key, digest, operation, at)
     select *
     from unnest($70::smallint[], $71::text[], $72::bytea[], $73::uuid[], $74::timestamptz[])

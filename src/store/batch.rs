@@ -9,18 +9,14 @@ use std::sync::Arc;
 use std::collections::BTreeSet;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
-use sqlx::PgConnection;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use super::apply;
 use super::clock::{is_due, pack_clock};
 use super::columns::{
-    Admissions, Attempts, Chunks, Data, Events, Jobsets, Kept, Moments, Operations, Orders, Ready,
-    Resources, Standings,
+    Admissions, Attempts, Changed, Chunks, Data, Events, Jobsets, Kept, Made, Moments, Orders,
+    Ready, Resources, Standings,
 };
-use super::error::StoreError;
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
 use super::packed::{CHUNK, pack_open, pack_steps};
 use super::ready::class;
@@ -29,38 +25,46 @@ use super::record::{
 };
 use crate::domain::{Event, Fact, Incarnation, Kill, KillHow, OperationState, Run, Stop};
 
-/// The columns of an operation that never change.
-#[derive(Default)]
-struct NewRow {
-    jobset: Option<Uuid>,
-    labels: Option<Json<Value>>,
-    alias: Option<String>,
+/// The columns of an operation that change with it.
+struct Row {
+    id: Uuid,
+    state: i16,
+    stop: Option<i16>,
+    flags: i16,
+    version: i32,
+    entered: DateTime<Utc>,
+    steps: Vec<u8>,
+    open: Vec<u8>,
+    clock: Option<Vec<u8>>,
 }
 
 /// All that a set of decisions changed.
 #[derive(Debug, Default)]
 pub struct Batch {
-    operations: Operations,
-    chunks: Chunks,
-    events: Events,
-    attempts: Attempts,
-    jobsets: Jobsets,
-    data: Data,
-    ended: Vec<Uuid>,
-    ready: Ready,
-    not_ready: Vec<Uuid>,
+    pub(super) changed: Changed,
+    pub(super) made: Made,
+    /// Those of the new operations that have not ended.
+    pub(super) born: Vec<Uuid>,
+    pub(super) chunks: Chunks,
+    pub(super) events: Events,
+    pub(super) attempts: Attempts,
+    pub(super) jobsets: Jobsets,
+    pub(super) data: Data,
+    pub(super) ended: Vec<Uuid>,
+    pub(super) ready: Ready,
+    pub(super) not_ready: Vec<Uuid>,
     /// The operations that may stand in the queue with something that is not waited for any more.
-    trimmed: Vec<Uuid>,
-    timers: Moments,
-    orders: Orders,
-    kept: Kept,
-    resources: Resources,
-    keys: NewKeys,
-    vouched: Standings,
-    watched: Standings,
-    admissions: Admissions,
+    pub(super) trimmed: Vec<Uuid>,
+    pub(super) timers: Moments,
+    pub(super) orders: Orders,
+    pub(super) kept: Kept,
+    pub(super) resources: Resources,
+    pub(super) keys: NewKeys,
+    pub(super) vouched: Standings,
+    pub(super) watched: Standings,
+    pub(super) admissions: Admissions,
     /// The process that gives attempts to workers.
-    served_by: Arc<str>,
+    pub(super) served_by: Arc<str>,
 }
 
 /// Step and attempt numbers are far below 2^31 by the limits on jobsets.
@@ -72,7 +76,8 @@ impl Batch {
     /// Whether there is nothing to store.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.operations.id.is_empty()
+        self.changed.id.is_empty()
+            && self.made.id.is_empty()
             && self.timers.operation.is_empty()
             && self.ready.operation.is_empty()
             && self.not_ready.is_empty()
@@ -88,44 +93,64 @@ impl Batch {
         }
     }
 
-    /// Stores a new operation as its run stands now; `rank` is its place in the queue.
-    pub fn add_new(&mut self, run: &mut Run, flags: i16, rank: DateTime<Utc>, new: NewOperation) {
-        let row =
-            NewRow { jobset: Some(new.jobset), labels: new.labels.map(Json), alias: new.alias };
-        self.add_run(run, 0, flags, row);
+    /// Stores a new operation as its run stands now; `rank` is its place in the queue. Answers whether
+    /// it stands there.
+    pub fn add_new(
+        &mut self,
+        run: &mut Run,
+        flags: i16,
+        rank: DateTime<Utc>,
+        new: NewOperation,
+    ) -> bool {
+        let row = self.row(run, true, flags);
+        let NewOperation { jobset, alias, labels, resources, terms } = new;
+        let Row { id, state, stop, flags, version, entered, steps, open, clock } = row;
+        let labels = labels.map(Json);
+        self.made.push(
+            id, jobset, state, stop, flags, version, entered, steps, open, labels, clock, alias,
+        );
         if run.state().is_final() {
             self.ended.push(run.id());
-            return;
+            return false;
         }
-        self.queue(run, rank);
-        for name in new.resources {
+        self.born.push(id);
+        for name in resources {
             self.resources.operation.push(run.id());
             self.resources.name.push(name);
         }
-        if let Some(terms) = new.terms {
+        if let Some(terms) = terms {
             self.admissions.ask(run, terms);
         }
+        self.queue(run, rank, false)
     }
 
-    /// Stores what changed in a run since version `expected`; `rank` is its place in the queue.
-    pub fn add_changed(&mut self, run: &mut Run, expected: i32, flags: i16, rank: DateTime<Utc>) {
-        self.add_run(run, expected, flags, NewRow::default());
+    /// Stores what changed in a run since version `expected`; `rank` is its place in the queue, where
+    /// it may stand already (`was_queued`). Answers whether it stands there now.
+    pub fn add_changed(
+        &mut self,
+        run: &mut Run,
+        expected: i32,
+        flags: i16,
+        rank: DateTime<Utc>,
+        was_queued: bool,
+    ) -> bool {
+        let row = self.row(run, false, flags);
+        let Row { id, state, stop, version, entered, steps, open, clock, .. } = row;
+        self.changed
+            .push(id, expected, state, stop, row.flags, version, entered, steps, open, clock);
         if run.state().is_final() {
             self.ended.push(run.id());
-            self.not_ready.push(run.id());
             if flags & HAS_RESOURCES != 0 {
                 self.resources.ended.push(run.id());
             }
             if flags & HAS_TERMS != 0 {
                 self.admissions.ended.push(run.id());
             }
-        } else {
-            if run.is_gated() {
-                self.admissions.touched.push(run.id());
-                self.admissions.paused.push(run.is_paused());
-            }
-            self.queue(run, rank);
+        } else if run.is_gated() {
+            self.admissions.touched.push(run.id());
+            self.admissions.paused.push(run.is_paused());
         }
+        self.queue(run, rank, was_queued)
     }
 
     /// Notes when time is up next for an operation.
@@ -134,11 +159,15 @@ impl Batch {
     }
 
     /// Puts an operation in the queue if something can be claimed of it now or later, and takes it
-    /// out otherwise. Lower ranks go first.
-    pub fn queue(&mut self, run: &Run, rank: DateTime<Utc>) {
+    /// out otherwise, if it may stand there (`was_queued`). Lower ranks go first. Answers whether it
+    /// stands there now.
+    pub fn queue(&mut self, run: &Run, rank: DateTime<Utc>, was_queued: bool) -> bool {
         let demands = run.demands();
         if demands.is_empty() {
-            return self.not_ready.push(run.id());
+            if was_queued {
+                self.not_ready.push(run.id());
+            }
+            return false;
         }
         let lane = run.jobset().scheduling.lane.as_deref();
         for (labels, due) in demands {
@@ -150,6 +179,7 @@ impl Batch {
         if run.jobset().needs.count() > 1 {
             self.trimmed.push(run.id());
         }
+        true
     }
 
     /// Whether there is something to be admitted, or room for others.
@@ -163,7 +193,8 @@ impl Batch {
         self.keys.push(key, known);
     }
 
-    fn add_run(&mut self, run: &mut Run, expected: i32, flags: i16, new: NewRow) {
+    /// The row of an operation as it stands now. What its changes are beside that, is added.
+    fn row(&mut self, run: &mut Run, is_new: bool, flags: i16) -> Row {
         if let Some(timer) = run.take_timer() {
             self.add_timer(run.id(), timer);
         }
@@ -171,7 +202,7 @@ impl Batch {
         let is_chunked = run.steps().len() > CHUNK;
         if is_chunked {
             let last = run.steps().len() / CHUNK;
-            let touched: BTreeSet<usize> = if expected == 0 {
+            let touched: BTreeSet<usize> = if is_new {
                 (0..=last).collect()
             } else {
                 changes.moved.iter().map(|step| *step as usize / CHUNK).collect()
@@ -199,23 +230,19 @@ impl Batch {
         } else {
             None
         };
-        self.operations.push(
-            run.id(),
-            expected,
-            run.state().code(),
-            run.stop().map(Stop::code),
-            flags,
-            run.version(),
-            run.entered(),
-            if is_chunked { Vec::new() } else { pack_steps(run.steps()) },
-            pack_open(run.open(), run.notes()),
-            new.jobset,
-            new.labels,
-            clock,
-            new.alias,
-        );
         for event in changes.events {
             self.add_event(run.id(), event);
+        }
+        Row {
+            id: run.id(),
+            state: run.state().code(),
+            stop: run.stop().map(Stop::code),
+            flags,
+            version: run.version(),
+            entered: run.entered(),
+            steps: if is_chunked { Vec::new() } else { pack_steps(run.steps()) },
+            open: pack_open(run.open(), run.notes()),
+            clock,
         }
     }
 
@@ -324,165 +351,5 @@ impl Batch {
     /// told.
     pub fn require_lost(&mut self, worker: Incarnation, is_lost: bool) {
         self.watched.add(worker, is_lost);
-    }
-
-    /// How many operations are not new.
-    fn changed(&self) -> usize {
-        self.operations.expected.iter().filter(|version| **version > 0).count()
-    }
-
-    /// The parts of the statement that have rows.
-    fn statement(&self) -> String {
-        let operations = self.operations.id.len();
-        let checked: Vec<&str> =
-            [(self.changed() > 0, "changed"), (!self.watched.worker.is_empty(), "watched")]
-                .into_iter()
-                .filter_map(|(is_needed, name)| is_needed.then_some(name))
-                .collect();
-        let vouches = !self.vouched.worker.is_empty();
-        let has_new = self.changed() < operations;
-        let has_attempts = !self.attempts.operation.is_empty();
-        let parts = [
-            (operations > 0, apply::OPERATIONS),
-            (checked.contains(&"changed"), apply::CHANGED),
-            (vouches, apply::VOUCHED),
-            (checked.contains(&"watched"), apply::WATCHED),
-            (has_new, apply::MADE),
-            (!self.chunks.operation.is_empty(), apply::CHUNKED),
-            (!self.events.operation.is_empty(), apply::HAPPENED),
-            (has_attempts, apply::SETTLED),
-            (has_attempts, apply::OBEYED),
-            (!self.jobsets.id.is_empty(), apply::DEFINED),
-            (!self.data.operation.is_empty(), apply::WIDENED),
-            (has_new, apply::BORN),
-            (!self.ended.is_empty(), apply::DIED),
-            (!self.ready.operation.is_empty(), apply::QUEUED),
-            (!self.trimmed.is_empty(), apply::TRIMMED),
-            (!self.not_ready.is_empty(), apply::UNQUEUED),
-            (!self.timers.operation.is_empty(), apply::TIMED),
-            (!self.orders.operation.is_empty(), apply::ORDERED),
-            (!self.kept.operation.is_empty(), apply::KEPT),
-            (!self.resources.operation.is_empty(), apply::TIED),
-            (!self.resources.operation.is_empty(), apply::SHARED),
-            (!self.resources.ended.is_empty(), apply::UNSHARED),
-            (!self.keys.text.is_empty(), apply::KEYED),
-            (!self.admissions.asked.operation.is_empty(), apply::ASKED),
-            (!self.admissions.touched.is_empty(), apply::TOUCHED),
-            (!self.admissions.ended.is_empty(), apply::LEFT),
-        ];
-        let parts: Vec<&str> =
-            parts.into_iter().filter(|(is_needed, _)| *is_needed).map(|(_, part)| part).collect();
-        apply::compose(&parts, &checked, vouches)
-    }
-
-    /// Stores it all, or nothing.
-    ///
-    /// # Errors
-    /// [`StoreError::Conflict`] when an operation has another version than expected or a worker does
-    /// not stand as it is told, [`StoreError::LeaseLost`] when the word of a worker does not count or
-    /// it has no lease to claim by; otherwise as for any statement.
-    #[expect(clippy::too_many_lines, reason = "one line per column")]
-    pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let checked = self.changed() + self.watched.worker.len();
-        let (o, e, a) = (&self.operations, &self.events, &self.attempts);
-        let t = &self.admissions.asked;
-        sqlx::query(sqlx::AssertSqlSafe(self.statement()))
-            .bind(&o.id)
-            .bind(&o.expected)
-            .bind(&o.state)
-            .bind(&o.stop)
-            .bind(&o.flags)
-            .bind(&o.version)
-            .bind(&o.entered)
-            .bind(&o.steps)
-            .bind(&o.open)
-            .bind(&o.jobset)
-            .bind(&o.labels)
-            .bind(i64::try_from(checked).unwrap_or(i64::MAX))
-            .bind(&self.chunks.operation)
-            .bind(&self.chunks.chunk)
-            .bind(&self.chunks.steps)
-            .bind(&e.operation)
-            .bind(&e.seq)
-            .bind(&e.at)
-            .bind(&e.kind)
-            .bind(&e.step)
-            .bind(&e.attempt)
-            .bind(&e.action)
-            .bind(&e.from_state)
-            .bind(&e.to_state)
-            .bind(&e.state)
-            .bind(&e.worker)
-            .bind(&a.operation)
-            .bind(&a.step)
-            .bind(&a.attempt)
-            .bind(&a.worker)
-            .bind(&a.started)
-            .bind(&a.ended)
-            .bind(&a.exit_code)
-            .bind(&a.signal)
-            .bind(&a.exception)
-            .bind(&a.result)
-            .bind(&a.usage)
-            .bind(&self.jobsets.id)
-            .bind(&self.jobsets.digest)
-            .bind(&self.jobsets.name)
-            .bind(&self.jobsets.document)
-            .bind(&self.data.operation)
-            .bind(&self.data.context)
-            .bind(&self.data.cancellation)
-            .bind(&self.ended)
-            .bind(&self.ready.operation)
-            .bind(&self.ready.due)
-            .bind(&self.not_ready)
-            .bind(&self.timers.operation)
-            .bind(&self.timers.at)
-            .bind(&self.orders.worker)
-            .bind(&self.orders.operation)
-            .bind(&self.orders.step)
-            .bind(&self.orders.attempt)
-            .bind(&self.orders.interrupt)
-            .bind(&self.data.edits)
-            .bind(&self.data.forked_from)
-            .bind(&self.kept.operation)
-            .bind(&self.kept.source)
-            .bind(&self.kept.step)
-            .bind(&o.clock)
-            .bind(&e.stamp)
-            .bind(&self.resources.operation)
-            .bind(&self.resources.name)
-            .bind(&self.resources.ended)
-            .bind(&self.orders.force)
-            .bind(&self.data.stopped)
-            .bind(&o.alias)
-            .bind(&self.data.forked_from_alias)
-            .bind(&self.keys.kind)
-            .bind(&self.keys.text)
-            .bind(&self.keys.digest)
-            .bind(&self.keys.operation)
-            .bind(&self.keys.at)
-            .bind(&self.vouched.worker)
-            .bind(&self.vouched.is_asked)
-            .bind(&self.watched.worker)
-            .bind(&self.watched.is_asked)
-            .bind(&*self.served_by)
-            .bind(&t.operation)
-            .bind(&t.key)
-            .bind(&t.places)
-            .bind(&t.on_conflict)
-            .bind(&t.rate_key)
-            .bind(&t.rate)
-            .bind(&t.per)
-            .bind(&t.priority)
-            .bind(&t.cancellable)
-            .bind(&self.admissions.touched)
-            .bind(&self.admissions.paused)
-            .bind(&self.admissions.ended)
-            .bind(&self.ready.class)
-            .bind(&self.ready.rank)
-            .bind(&self.trimmed)
-            .execute(connection)
-            .await?;
-        Ok(())
     }
 }

@@ -22,11 +22,18 @@ macro_rules! columns {
 }
 
 columns! {
-    /// Operations, new or changed. `expected` is 0 for new ones.
-    Operations {
+    /// Operations that are changed, if they have the version that is expected.
+    Changed {
         id: Uuid, expected: i32, state: i16, stop: Option<i16>, flags: i16, version: i32,
-        entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, jobset: Option<Uuid>,
-        labels: Option<Json<Value>>, clock: Option<Vec<u8>>, alias: Option<String>,
+        entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, clock: Option<Vec<u8>>,
+    }
+}
+
+columns! {
+    Made {
+        id: Uuid, jobset: Uuid, state: i16, stop: Option<i16>, flags: i16, version: i32,
+        entered: DateTime<Utc>, steps: Vec<u8>, open: Vec<u8>, labels: Option<Json<Value>>,
+        clock: Option<Vec<u8>>, alias: Option<String>,
     }
 }
 

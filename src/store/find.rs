@@ -6,8 +6,6 @@
 //! operations can meet starts from the small table of these. With an order, one statement sorts.
 //! Either way a page starts where the last one ended, whatever was done meanwhile.
 
-use std::collections::HashMap;
-
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use sqlx::{FromRow, Postgres, QueryBuilder};
@@ -16,8 +14,7 @@ use uuid::Uuid;
 use super::Store;
 use super::error::StoreError;
 use super::lower::{Lowering, SEARCH_TEXT, Sorting, operation_columns, possible_states};
-use super::operation::chunked_steps;
-use super::read::{OPERATION_COLUMNS, OperationRow, OperationView};
+use super::view::{OPERATION_COLUMNS, OperationRow, OperationView, with_chunks};
 use crate::domain::OperationState;
 use crate::odata::{ErrorKind, Expr, OrderItem, Search};
 
@@ -283,7 +280,7 @@ impl Store {
         }
         let has_more = rows.len() > asked.limit;
         rows.truncate(asked.limit);
-        let operations = self.with_chunks(rows).await?;
+        let operations = with_chunks(&self.ask, rows).await?;
         let last = operations.last().filter(|_| has_more);
         let next = last.map(|last| Keyset::Group(group_of(last.state), last.id));
         Ok(FoundPage { operations, next })
@@ -309,9 +306,9 @@ impl Store {
         let next = found
             .last()
             .filter(|_| has_more)
-            .map(|last| Keyset::Sorted(last.keys.clone(), last.row.id));
+            .map(|last| Keyset::Sorted(last.keys.clone(), last.row.plain.id));
         let rows = found.into_iter().map(|found| found.row).collect();
-        Ok(FoundPage { operations: self.with_chunks(rows).await?, next })
+        Ok(FoundPage { operations: with_chunks(&self.ask, rows).await?, next })
     }
 
     /// How many operations meet filter and search of a question, whatever page it asks for.
@@ -362,26 +359,9 @@ impl Store {
         let mut plans = Vec::new();
         for mut statement in statements {
             let query = statement.build_query_scalar().persistent(false);
-            let lines: Vec<String> = query.fetch_all(&self.read).await?;
+            let lines: Vec<String> = query.fetch_all(&self.ask).await?;
             plans.push(lines.join("\n"));
         }
         Ok(plans)
-    }
-
-    /// Adds the step states of those that keep them in chunks.
-    async fn with_chunks(&self, rows: Vec<OperationRow>) -> Result<Vec<OperationView>, StoreError> {
-        let chunked: Vec<Uuid> =
-            rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
-        let mut chunks = if chunked.is_empty() {
-            HashMap::new()
-        } else {
-            chunked_steps(&self.ask, &chunked).await?
-        };
-        rows.into_iter()
-            .map(|row| {
-                let bytes = chunks.remove(&row.id);
-                row.into_view(bytes)
-            })
-            .collect()
     }
 }

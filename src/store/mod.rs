@@ -40,6 +40,7 @@ mod record;
 mod remote;
 mod retention;
 mod token;
+mod view;
 mod worker;
 
 pub use admission::{
@@ -61,9 +62,7 @@ pub use operation::StoredRun;
 pub use output::{OutputOf, OutputPiece, OutputStart, OutputView};
 pub use packed::CHUNK;
 pub use prompt::{NewPrompt, PromptKey, PromptPlace, PromptView, PromptsAsked, ReplyView};
-pub use read::{
-    AttemptView, ContextView, EventView, JobsetView, LastMove, OperationView, shown_id,
-};
+pub use read::{AttemptView, ContextView, EventView, JobsetView, LastMove};
 pub use ready::{Claimable, Offer};
 pub use record::{
     AttemptRecord, AttemptReport, HAS_DATA, HAS_EDITS, HAS_MACHINES, HAS_RESOURCES, HAS_RESULT,
@@ -72,6 +71,7 @@ pub use record::{
 pub use remote::{HeldBy, KnownWorker, SeatTaken, WorkerView};
 pub use retention::{Buried, KeptDay};
 pub use token::{NewToken, SecretHash, TokenView};
+pub use view::{OperationView, shown_id};
 pub use worker::{Heartbeat, LostWorker, NewWorker, Order, Standing};
 
 use std::str::FromStr;
@@ -159,6 +159,8 @@ impl Store {
         // A custom plan of a statement over partitions looks cheaper than the generic one, so it would
         // be planned anew each time, and that costs more than running it.
         let plans = ("plan_cache_mode", "force_generic_plan");
+        // Nor is it made for tables as small as they were when it was made.
+        let scans = ("enable_seqscan", "off");
         let timeout = ("statement_timeout", timeout.as_str());
         let trust = Trust::new();
         let pool = |session: &Session<'_>, connections, is_asked| {
@@ -166,13 +168,13 @@ impl Store {
         };
         Self {
             ask: pool(&[jit, timeout], settings.ask_connections, true),
-            read: pool(&[jit, timeout, plans], settings.read_connections, true),
+            read: pool(&[jit, timeout, plans, scans], settings.read_connections, true),
             // The engine finds out by itself and tries again, so it saves the question each time.
             write: pool(
                 &[
                     jit,
                     plans,
-                    ("enable_seqscan", "off"),
+                    scans,
                     ("enable_hashjoin", "off"),
                     ("enable_mergejoin", "off"),
                     ("statement_timeout", "60000"),

@@ -1,6 +1,4 @@
-//! What clients ask: operations, steps, history, context, definitions.
-
-use std::collections::BTreeMap;
+//! What clients ask: steps, history, context, definitions.
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -10,142 +8,8 @@ use uuid::Uuid;
 use super::Store;
 use super::clock::unpack_stamp;
 use super::error::StoreError;
-use super::operation::{chunked_steps, state, stop};
-use super::packed::{unpack_open, unpack_steps};
-use super::record::{GATED, PAUSED};
-use crate::domain::{Action, Note, OpenAttempt, OperationState, StepState, Stop};
+use crate::domain::{Action, OperationState, StepState};
 use crate::itc::Stamp;
-
-/// An operation as a client sees it, names of steps still missing.
-#[derive(Clone, Debug)]
-pub struct OperationView {
-    /// Its id.
-    pub id: Uuid,
-    /// The id that its client chose.
-    pub alias: Option<String>,
-    /// What it runs.
-    pub jobset: Uuid,
-    /// Its state.
-    pub state: OperationState,
-    /// Of a tombstone: the state it ended in.
-    pub ended_as: Option<OperationState>,
-    /// Why it is being, or was, stopped.
-    pub stop: Option<Stop>,
-    /// The seq of its last event.
-    pub version: i32,
-    /// When it entered its state.
-    pub entered: DateTime<Utc>,
-    /// The state of each step.
-    pub steps: Vec<StepState>,
-    /// Free key-values.
-    pub labels: Option<Value>,
-    /// Who asked for a cancellation.
-    pub cancellation: Option<Value>,
-    /// What its stop found begun and not ended, by step number.
-    pub stopped: Option<Value>,
-    /// Results by step number as a JSON object, for an operation that succeeded.
-    pub results: Option<Value>,
-    /// Whether it is paused as a whole.
-    pub paused: bool,
-    /// Whether it has not been admitted yet.
-    pub gated: bool,
-    /// The open attempts by step number.
-    pub open: BTreeMap<u32, OpenAttempt>,
-    /// What is remembered of steps, by number.
-    pub notes: BTreeMap<u32, Note>,
-    /// The id, as it is shown, of the operation that it was forked from.
-    pub forked_from: Option<String>,
-}
-
-impl OperationView {
-    /// The id that clients are shown.
-    #[must_use]
-    pub fn shown_id(&self) -> String {
-        shown_id(self.id, self.alias.as_deref())
-    }
-
-    /// Its state, or the one that it ended in.
-    #[must_use]
-    pub fn outcome(&self) -> OperationState {
-        self.ended_as.unwrap_or(self.state)
-    }
-}
-
-/// The id that clients are shown: the one that a client chose, if one did.
-#[must_use]
-pub fn shown_id(id: Uuid, alias: Option<&str>) -> String {
-    alias.map_or_else(|| id.to_string(), str::to_owned)
-}
-
-#[derive(FromRow)]
-pub(super) struct OperationRow {
-    pub(super) id: Uuid,
-    alias: Option<String>,
-    jobset: Uuid,
-    state: i16,
-    ended_as: Option<i16>,
-    stop: Option<i16>,
-    version: i32,
-    entered: DateTime<Utc>,
-    pub(super) steps: Vec<u8>,
-    labels: Option<Value>,
-    cancellation: Option<Value>,
-    stopped: Option<Value>,
-    results: Option<Value>,
-    flags: i16,
-    open: Vec<u8>,
-    forked_from: Option<String>,
-}
-
-/// The columns of an [`OperationRow`], from `operation o`. At most 100 results are shown.
-pub(super) const OPERATION_COLUMNS: &str = r#"
-    o.id, o.alias, o.jobset, o.state, o.ended_as, o.stop, o.version, o.entered, o.steps, o.labels,
-    o.flags, o.open,
-    case when o.flags & 1 <> 0 then
-        (select coalesce(d.forked_from_alias, d.forked_from::text)
-         from operation_data d where d.operation = o.id)
-    end as forked_from,
-    case when o.flags & 1 <> 0 then
-        (select d.cancellation from operation_data d where d.operation = o.id)
-    end as cancellation,
-    case when o.flags & 1 <> 0 and o.stop is not null then
-        (select d.stopped from operation_data d where d.operation = o.id)
-    end as stopped,
-    case when o.flags & 2 <> 0 and o.state = 6 then
-        (select jsonb_object_agg(r.step, r.result)
-         from (select distinct on (a.step) a.step, a.result
-               from attempt a
-               where a.operation = o.id and a.result is not null
-               order by a.step, a.attempt desc
-               limit 100) r)
-    end as results
-"#;
-
-impl OperationRow {
-    pub(super) fn into_view(self, chunks: Option<Vec<u8>>) -> Result<OperationView, StoreError> {
-        let (open, notes) = unpack_open(self.id, &self.open)?;
-        Ok(OperationView {
-            id: self.id,
-            alias: self.alias,
-            jobset: self.jobset,
-            state: state(self.id, self.state)?,
-            ended_as: self.ended_as.map(|code| state(self.id, code)).transpose()?,
-            stop: stop(self.id, self.stop)?,
-            version: self.version,
-            entered: self.entered,
-            steps: unpack_steps(self.id, &chunks.unwrap_or(self.steps))?,
-            labels: self.labels,
-            cancellation: self.cancellation,
-            stopped: self.stopped,
-            results: self.results,
-            paused: self.flags & PAUSED != 0,
-            gated: self.flags & GATED != 0,
-            open,
-            notes,
-            forked_from: self.forked_from,
-        })
-    }
-}
 
 /// The last attempt of a step.
 #[derive(Clone, Debug, FromRow)]
@@ -275,22 +139,6 @@ pub struct JobsetView {
 pub type LastMove = (i32, DateTime<Utc>, i32);
 
 impl Store {
-    /// One operation.
-    ///
-    /// # Errors
-    /// As for any statement.
-    pub async fn operation(&self, id: Uuid) -> Result<Option<OperationView>, StoreError> {
-        let query = format!(
-            "-- read/operation\nselect {OPERATION_COLUMNS} from operation o where o.id = $1"
-        );
-        let row: Option<OperationRow> =
-            sqlx::query_as(sqlx::AssertSqlSafe(query)).bind(id).fetch_optional(&self.read).await?;
-        let Some(row) = row else { return Ok(None) };
-        let chunked: &[Uuid] = if row.steps.is_empty() { &[id] } else { &[] };
-        let chunks = chunked_steps(&self.read, chunked).await?.remove(&id);
-        row.into_view(chunks).map(Some)
-    }
-
     /// For the steps with numbers in `steps`: when each last moved, and in which attempt.
     ///
     /// # Errors

@@ -205,11 +205,13 @@ impl Store {
 
     /// Makes the queues anew that have this many dead rows. Vacuum clears these away as long as nobody
     /// keeps a transaction open; when somebody does, whoever looks for the first row of a queue reads
-    /// all dead ones before it.
+    /// all dead ones before it. `false`: it would have had to wait for somebody who has read one of
+    /// them and keeps a transaction open.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn compact_queues(&self, dead_min: i64) -> Result<(), StoreError> {
+    pub async fn compact_queues(&self, dead_min: i64) -> Result<bool, StoreError> {
+        let mut is_done_with_all = true;
         for queue in QUEUES {
             let (dead, living): (i64, i64) = sqlx::query_as(
                 r#"
@@ -223,16 +225,17 @@ impl Store {
             .await?;
             if dead >= dead_min.max(2 * living) && !is_done(self.compact(queue).await)? {
                 tracing::debug!(queue, "store.compact.busy");
+                is_done_with_all = false;
             }
         }
-        Ok(())
+        Ok(is_done_with_all)
     }
 
     async fn compact(&self, queue: &str) -> Result<(), sqlx::Error> {
         // A copy of the database that is under way has the lock, so that it sees none of this.
         let statements = format!(
             r#"
-            set local lock_timeout = '100ms';
+            set local lock_timeout = '50ms';
             lock table {queue} in access exclusive mode;
             create temporary table compacted on commit drop as select * from {queue};
             truncate {queue};

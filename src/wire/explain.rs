@@ -80,7 +80,7 @@ fn is_at(path: &str, outer: &str) -> bool {
         .is_some_and(|rest| rest.is_empty() || (!outer.is_empty() && rest.starts_with(['.', '['])))
 }
 
-fn not_json(error: &serde_json::Error) -> Problem {
+pub(super) fn not_json(error: &serde_json::Error) -> Problem {
     let what = plain(&error.to_string());
     let message = match (what.as_str(), error.line(), error.column()) {
         ("recursion limit exceeded", ..) => "has more than 128 levels of nesting".to_owned(),
@@ -91,7 +91,7 @@ fn not_json(error: &serde_json::Error) -> Problem {
 }
 
 /// Without the position in the text, which says nothing once there is a path.
-fn plain(message: &str) -> String {
+pub(super) fn plain(message: &str) -> String {
     let message = message.split(" at line ").next().unwrap_or(message);
     match message.strip_prefix("duplicate field ") {
         Some(name) => format!("{name} stands twice"),

@@ -322,14 +322,7 @@ impl JobsetDocument {
     /// # Errors
     /// PostgreSQL keeps no NUL characters, so they are refused.
     pub fn run_data(&self) -> Result<(Option<Value>, Option<Value>), Vec<Problem>> {
-        let labels = (!self.labels.is_empty()).then(|| json!(self.labels));
-        let context = self.context.clone().map(Value::Object);
-        let parts = [("labels", &labels), ("context", &context)];
-        let problems: Vec<Problem> = parts
-            .into_iter()
-            .filter_map(|(path, part)| refuse_nul(part.as_ref()?, path).err())
-            .collect();
-        if problems.is_empty() { Ok((labels, context)) } else { Err(problems) }
+        run_data(Some(&self.labels), self.context.as_ref())
     }
 
     /// The definition in terms of the domain.
@@ -366,6 +359,21 @@ impl JobsetDocument {
             },
         }
     }
+}
+
+/// Labels and context of a run, `None` where there are none.
+pub(super) fn run_data(
+    labels: Option<&BTreeMap<String, String>>,
+    context: Option<&Map<String, Value>>,
+) -> Result<(Option<Value>, Option<Value>), Vec<Problem>> {
+    let labels = labels.filter(|labels| !labels.is_empty()).map(|labels| json!(labels));
+    let context = context.cloned().map(Value::Object);
+    let parts = [("labels", &labels), ("context", &context)];
+    let problems: Vec<Problem> = parts
+        .into_iter()
+        .filter_map(|(path, part)| refuse_nul(part.as_ref()?, path).err())
+        .collect();
+    if problems.is_empty() { Ok((labels, context)) } else { Err(problems) }
 }
 
 impl StepDocument {

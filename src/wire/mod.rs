@@ -4,6 +4,7 @@
 //! and the OpenAPI document. Requests refuse unknown fields; answers may grow fields, so a client
 //! reads them leniently.
 
+mod batch;
 mod duration;
 mod error;
 mod explain;
@@ -26,6 +27,10 @@ mod why;
 mod work;
 mod worker;
 
+pub use batch::{
+    AcceptedOperation, BatchAccepted, BatchMember, BatchRequest, JobsetRun, JobsetRuns, read_batch,
+    read_member,
+};
 pub use duration::DurationText;
 pub use error::{Detail, ErrorBody, ErrorEnvelope};
 pub use explain::read_jobset;

@@ -15,6 +15,7 @@ mod history;
 mod idempotency;
 mod leases;
 mod live;
+mod lookup;
 mod scheduling;
 mod seats;
 mod support;

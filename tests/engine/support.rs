@@ -105,16 +105,15 @@ pub(crate) async fn ended(engine: &Engine, id: Uuid) -> Found {
 
 /// Waits until `enough` holds of the operation.
 pub(crate) async fn until(engine: &Engine, id: Uuid, enough: impl Fn(&Found) -> bool) -> Found {
-    let watch = engine.watch(id);
+    let mut watch = engine.watch(id);
     within(async {
         loop {
-            let changed = watch.changed();
             let found = engine.operation(id).await.unwrap();
             if enough(&found) {
                 return found;
             }
             // News of another engine may be on its way only by polling.
-            _ = tokio::time::timeout(Duration::from_millis(200), changed).await;
+            _ = tokio::time::timeout(Duration::from_millis(200), watch.changed()).await;
         }
     })
     .await

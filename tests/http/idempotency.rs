@@ -16,7 +16,7 @@ use crate::support::{Answer, Service};
 
 /// A date as `Repeatability-First-Sent` takes it, so far from now.
 #[expect(clippy::disallowed_methods, reason = "a client has no other clock than its own")]
-fn sent(from_now: TimeDelta) -> String {
+pub(crate) fn sent(from_now: TimeDelta) -> String {
     let date: DateTime<Utc> = Utc::now() + from_now;
     date.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
 }

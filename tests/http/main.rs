@@ -12,6 +12,7 @@ mod admission;
 #[path = "../support/ageing.rs"]
 mod ageing;
 mod bad_input;
+mod batch;
 mod cancel;
 mod causality;
 mod document;

@@ -25,6 +25,7 @@ pub(crate) fn spec(argv: &[&str]) -> ProcessSpec {
         stdin: Stdin::Null,
         confinement: Confinement::default(),
         rescue: None,
+        supplies: None,
     }
 }
 

@@ -1,12 +1,17 @@
 //! The measurements, a file each. A round of one answers always the same figures in the same order.
 
+mod backlog;
+mod bulk;
 mod get;
 mod latency;
 mod memory;
 mod noop;
+mod parked;
 mod process;
 mod query;
+mod servers;
 mod stamps;
+mod stored;
 mod submit;
 mod wide;
 mod workflow;
@@ -29,6 +34,8 @@ const JOBSETS: &str = "/v1.0/jobsets";
 pub(crate) enum Measurement {
     /// One-step operations submitted over HTTP.
     Submit,
+    /// One-step operations submitted thousands at a time.
+    Bulk,
     /// Steps without work, submitted from within.
     Noop,
     /// The same with and without the causal order of events.
@@ -47,6 +54,14 @@ pub(crate) enum Measurement {
     Wide,
     /// Questions to many stored operations.
     Query,
+    /// Submissions and polls beside many stored operations.
+    Stored,
+    /// Many queued operations, and new ones meanwhile.
+    Backlog,
+    /// Two servers on one database.
+    Servers,
+    /// Thousands of clients that wait.
+    Parked,
     /// Operations beside a transaction that stays open.
     Xmin,
 }
@@ -56,6 +71,7 @@ impl Measurement {
     pub(crate) async fn round(self, bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
         match self {
             Self::Submit => submit::round(bench).await,
+            Self::Bulk => bulk::round(bench).await,
             Self::Noop => noop::round(bench).await,
             Self::Stamps => stamps::round(bench).await,
             Self::Workflow => workflow::round(bench).await,
@@ -65,6 +81,10 @@ impl Measurement {
             Self::Memory => memory::round(bench).await,
             Self::Wide => wide::round(bench).await,
             Self::Query => query::round(bench).await,
+            Self::Stored => stored::round(bench).await,
+            Self::Backlog => backlog::round(bench).await,
+            Self::Servers => servers::round(bench).await,
+            Self::Parked => parked::round(bench).await,
             Self::Xmin => xmin::round(bench).await,
         }
     }

@@ -1,10 +1,6 @@
-//! Questions to a collection of many operations.
-//!
-//! The operations are made by the database itself, on a database of their own: ten days of runs of
-//! one jobset, of which one in a thousand has not ended.
+//! Questions to a collection of many operations, on a database of their own.
 
 use chrono::{DateTime, Duration, SecondsFormat, Utc};
-use sqlx::PgConnection;
 use sutbot::odata::{Limits, filter};
 use sutbot::store::lower::operation_model;
 use tokio::time::Instant;
@@ -13,6 +9,7 @@ use super::JOBSETS;
 use crate::Failure;
 use crate::bench::Bench;
 use crate::figure::{Figure, P50, P99, float, percentile};
+use crate::fill;
 use crate::http::{self, Client};
 use crate::jobs;
 use crate::load::Work;
@@ -24,41 +21,10 @@ const PAGE: usize = 1_000;
 /// How often the text of a filter is read.
 const READS: usize = 20_000;
 
-const LOAD: &str = r#"
-    with numbered as (
-        select n, (extract(epoch from now()) * 1000)::bigint - ($1 - n) * 864000000 / $1 as millis
-        from generate_series(1, $1) n
-    )
-    insert into operation (id, jobset, state, version, entered, steps, open, labels)
-    select (lpad(to_hex(millis), 12, '0') || '7000' || '8' || lpad(to_hex(n), 15, '0'))::uuid,
-        (select id from jobset limit 1),
-        case when n % 2000 = 0 then 0 when n % 1000 = 0 then 1 when n % 7 = 0 then 7 else 6 end,
-        3,
-        to_timestamp(millis / 1000.0 + 1),
-        case when n % 2000 = 0 then '\x01' when n % 1000 = 0 then '\x02' when n % 7 = 0 then '\x0c'
-             else '\x0b' end::bytea,
-        '',
-        case when n % 10 = 0 then null
-             else jsonb_build_object('build', n::text, 'branch',
-                 case when n % 10 < 4 then 'main' else 'fix-' || n % 5000 end) end
-    from numbered
-"#;
-
 const TEN_TERMS: &str = "labels/branch eq 'main' and status eq 'failed' and createdDateTime gt \
     now() sub duration'P1D' and (state eq 'Timeout' or stepCounts/TimedOut gt 0) and \
     contains(name,'night') and percentComplete lt 100 and not attention and error/code ne null and \
     labels/suite in ('unit','load') and length(name) le 50";
-
-async fn store(database: &mut PgConnection, operations: usize) -> Result<(), Failure> {
-    let days = "call ensure_partitions(current_date - 11, current_date)";
-    sqlx::raw_sql(days).execute(&mut *database).await?;
-    sqlx::query(LOAD).bind(i64::try_from(operations)?).execute(&mut *database).await?;
-    let live = "insert into live (operation) select id from operation where state < 6";
-    sqlx::raw_sql(live).execute(&mut *database).await?;
-    sqlx::raw_sql("vacuum (analyze)").execute(&mut *database).await?;
-    sqlx::raw_sql("checkpoint").execute(database).await?;
-    Ok(())
-}
 
 /// The path of the page that a walk ends at.
 async fn walk(client: &mut Client) -> Result<String, Failure> {
@@ -80,7 +46,7 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
     let id = client.submit(&http::post(JOBSETS, &jobs::chain(1))).await?;
     client.follow(&id).await?;
     let started = Instant::now();
-    store(&mut database, bench.stored).await?;
+    fill::operations(&mut database, bench.sizes.operations, true).await?;
     let seconds = started.elapsed().as_secs_f64();
     let now: DateTime<Utc> = sqlx::query_scalar("select now()").fetch_one(&mut database).await?;
     let since = (now - Duration::days(1)).to_rfc3339_opts(SecondsFormat::Millis, true);
@@ -91,7 +57,7 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
         ("label and time, by time", format!("{LIST}?$filter={recent}&$orderby=createdDateTime")),
         ("page 1,000 of a walk", walk(&mut client).await?),
     ];
-    let stored = bench.stored;
+    let stored = bench.sizes.operations;
     let mut figures =
         vec![Figure::new("operations stored by the database", "1/s", float(stored) / seconds)];
     for (name, path) in questions {

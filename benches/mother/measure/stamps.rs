@@ -3,8 +3,9 @@
 use super::SLOTS;
 use crate::Failure;
 use crate::bench::Bench;
-use crate::figure::Figure;
+use crate::figure::{Figure, float};
 use crate::jobs;
+use crate::serve::Place;
 
 pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
     let loads = [
@@ -15,11 +16,12 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
     let mut figures = Vec::new();
     for (name, body, steps, outstanding) in loads {
         // Each in the middle of two of the other: what slows down as tables grow slows both down.
-        let mut with = bench.noop(SLOTS, body.clone(), steps, outstanding).await?;
-        let mut without = bench.noop_unstamped(SLOTS, body.clone(), steps, outstanding).await?;
-        without += bench.noop_unstamped(SLOTS, body.clone(), steps, outstanding).await?;
-        with += bench.noop(SLOTS, body, steps, outstanding).await?;
-        let (with, without) = (with / 2.0, without / 2.0);
+        let (mut with, mut without) = (0.0, 0.0);
+        for stamps in [true, false, false, true] {
+            let place = Place { stamps, ..bench.place(SLOTS) };
+            let rate = bench.noop(place, body.clone(), outstanding).await?.rate * float(steps);
+            *(if stamps { &mut with } else { &mut without }) += rate / 2.0;
+        }
         let name = format!("no-op steps with causal order, {name}");
         figures.push(Figure::new(name, "steps/s", with).limit("without", without));
     }

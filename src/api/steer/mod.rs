@@ -196,7 +196,7 @@ async fn fork(
     let id = found.view.id;
     match state.engine.fork(id, selection, cascade, edit).await? {
         Some((id, _)) => {
-            state.metrics.submitted();
+            state.metrics.submitted(1);
             Ok(Done::Forked(Box::new(state.engine.whole_operation(id).await?)))
         }
         None => Ok(Done::Steered(wire::Steered::default())),

@@ -160,19 +160,25 @@ impl Placed for LiveOutput {
     }
 }
 
-/// Which events a commit added to an operation: those after `before` up to `to`.
+/// What a commit did to an operation: the events after `before` up to `to` are new.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Span {
     pub(super) before: i32,
     pub(super) to: i32,
+    /// Whether nothing more happens to it.
+    pub(super) ended: bool,
 }
 
 impl Span {
     /// Something that has no event changed.
-    pub(super) const NOTHING: Self = Self { before: i32::MAX, to: 0 };
+    pub(super) const NOTHING: Self = Self { before: i32::MAX, to: 0, ended: false };
 
     pub(super) fn join(self, other: Self) -> Self {
-        Self { before: self.before.min(other.before), to: self.to.max(other.to) }
+        Self {
+            before: self.before.min(other.before),
+            to: self.to.max(other.to),
+            ended: self.ended || other.ended,
+        }
     }
 }
 

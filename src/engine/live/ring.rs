@@ -310,6 +310,10 @@ mod tests {
         ring.join(place, || "epoch".into(), DateTime::<Utc>::MAX_UTC)
     }
 
+    fn span(before: i32, to: i32) -> Span {
+        Span { before, to, ended: false }
+    }
+
     /// The numbers of what is told now; 0 where something was lost.
     fn told(follower: &mut RingFollower) -> Vec<i32> {
         let mut told = Vec::new();
@@ -327,14 +331,14 @@ mod tests {
     #[test]
     fn each_event_is_told_once_and_in_order() {
         let (ring, a, b) = (Arc::<Ring>::default(), Uuid::from_u128(1), Uuid::from_u128(2));
-        assert_eq!(ring.after(&a, Span { before: 2, to: 4 }), None, "nobody follows");
+        assert_eq!(ring.after(&a, span(2, 4)), None, "nobody follows");
         let mut follower = follow(&ring, None);
         // What was there before is not told.
-        assert_eq!(ring.after(&a, Span { before: 2, to: 4 }), Some(2));
+        assert_eq!(ring.after(&a, span(2, 4)), Some(2));
         ring.tell(a, 2, &[2, 3, 4].map(|seq| event(a, seq)));
         // News of the same, and of something later that comes first.
-        assert_eq!(ring.after(&a, Span { before: 2, to: 4 }), None);
-        assert_eq!(ring.after(&a, Span { before: 6, to: 7 }), Some(4));
+        assert_eq!(ring.after(&a, span(2, 4)), None);
+        assert_eq!(ring.after(&a, span(6, 7)), Some(4));
         ring.tell(a, 4, &[4, 5, 6, 7].map(|seq| event(a, seq)));
         ring.tell(b, 0, &[event(b, 1)]);
         assert_eq!(told(&mut follower), [3, 4, 5, 6, 7, 1]);
@@ -346,7 +350,7 @@ mod tests {
         let now = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
         let young = crate::engine::clock::Clock::new(now).new_id();
         let _follower = ring.join(None, || "epoch".into(), DateTime::UNIX_EPOCH);
-        assert_eq!(ring.after(&young, Span { before: 1, to: 4 }), Some(0));
+        assert_eq!(ring.after(&young, span(1, 4)), Some(0));
     }
 
     #[test]

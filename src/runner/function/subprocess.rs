@@ -180,8 +180,15 @@ async fn run(
     let Call { argv, passed, answer } = call.map_err(|error| not_started(&error))?;
     let cwd = std::env::current_dir().map_err(|error| not_started(&error))?;
     let env = std::env::vars_os().collect();
-    let confinement = Confinement::default();
-    let spec = ProcessSpec { argv, env, cwd, stdin: Stdin::Null, confinement, rescue: None };
+    let spec = ProcessSpec {
+        argv,
+        env,
+        cwd,
+        stdin: Stdin::Null,
+        confinement: Confinement::default(),
+        rescue: None,
+        supplies: None,
+    };
     let process = zygote.spawn_passing(spec, passed).await.map_err(|error| match error {
         // The process may have begun: it may even be the one that killed what watched over it.
         SpawnError::ZygoteDied => Exception::new(Exception::LOST, error.to_string()),

@@ -79,6 +79,9 @@ pub enum SpawnError {
         #[source]
         source: io::Error,
     },
+    /// What the process is to find in the file system cannot be made.
+    #[error("no workspace")]
+    Supplies(#[source] io::Error),
     /// The program is missing, not executable, or got more arguments than the system allows.
     #[error("cannot execute {program:?}")]
     Program {
@@ -133,6 +136,7 @@ impl SpawnError {
     pub fn errno(&self) -> Option<i32> {
         match self {
             Self::Cwd { source, .. }
+            | Self::Supplies(source)
             | Self::Program { source, .. }
             | Self::Host { source, .. }
             | Self::LimitUnavailable { source, .. }

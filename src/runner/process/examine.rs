@@ -101,6 +101,7 @@ async fn start(zygote: &Zygote, confinement: Confinement) -> Result<(), String> 
         stdin: Stdin::Null,
         confinement,
         rescue: None,
+        supplies: None,
     };
     let process = match zygote.spawn(asked).await {
         Ok(process) => process,

@@ -67,6 +67,7 @@
 //! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone. Only
 //!   where the worker dies the monitor saves what is in them, if it is told where to ([`Rescue`]).
 
+mod berth;
 mod cgroup;
 mod child;
 mod error;
@@ -79,6 +80,7 @@ mod monitor;
 mod rescue;
 mod sandbox;
 mod spec;
+mod supplies;
 mod sweep;
 mod sys;
 mod walls;
@@ -96,6 +98,7 @@ pub use nix::sys::signal::Signal;
 pub use rescue::Rescue;
 pub use sandbox::Sandbox;
 pub use spec::{ProcessSpec, Stdin};
+pub use supplies::Supplies;
 pub use walls::{Confinement, Walls};
 pub use zygote::run_if_zygote;
 

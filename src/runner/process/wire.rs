@@ -1,7 +1,7 @@
 //! What worker, zygote and monitors say to each other: packets over pairs of Unix sockets.
 //!
-//! The zygote's socket carries parcels of descriptors, one parcel per step. Everything else goes
-//! over the step's own channel, between worker and monitor, as small JSON packets.
+//! The zygote's socket carries parcels of descriptors, one per monitor. Everything else goes over the
+//! monitor's own channel to the worker: a parcel that begins a step, and small JSON packets.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
@@ -9,40 +9,45 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Ended;
 use super::limits::Limit;
+use super::{Ended, sys};
 use crate::domain::definition::Wall;
 
-/// How many descriptors start a step, at the least: its channel, its specification, the fence, what
-/// the worker takes from its 1 and 2, and its 0, 1 and 2.
-pub(super) const PARCEL_MIN: usize = 8;
+/// How many descriptors start a monitor: its channel, the fence, the file of its specifications, and
+/// those of what the worker takes from its steps' 1 and 2.
+pub(super) const MONITOR_PARCEL: usize = 5;
+
+/// How many start a step, at the least: the worker's ends of its 1 and 2, and its 0, 1 and 2.
+pub(super) const STEP_PARCEL: usize = 5;
 
 /// How many there are with those that the caller passes.
-pub(super) const PARCEL_MAX: usize = PARCEL_MIN + super::PASSED_MAX;
+pub(super) const PARCEL_MAX: usize = STEP_PARCEL + super::PASSED_MAX;
 
 /// The longest JSON packet; all of them are a line of numbers.
 const PACKET_BYTES_MAX: usize = 1024;
 
-/// What the worker asks of a monitor.
+/// What the worker asks of a monitor about its step.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
     /// Send this signal to the step's process group.
     Signal(i32),
     /// Kill the step and all its descendants.
     KillTree,
-    /// The worker has all that the step wrote: nothing is to be saved.
+    /// The worker has all that the step wrote: nothing is to be saved. It is the last word on the step,
+    /// after its end; what follows is the parcel of another one.
     Release,
 }
 
 /// What a monitor tells the worker, or the zygote in the place of a monitor that was killed.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Report {
-    /// The step runs. (From the zygote itself, over its own socket: it serves.)
+    /// The step runs; with it comes a descriptor of its FIFO, if it has one. (From the zygote itself,
+    /// over its own socket: it serves.)
     Started { pid: i32 },
     /// The step could not be started.
     Refused(Refusal),
@@ -75,6 +80,8 @@ impl Refusal {
 pub(super) enum Stage {
     /// Preparing the process: memory, descriptors, process ids.
     Host,
+    /// Making what it finds in the file system.
+    Supplies,
     /// Entering the working folder.
     Cwd,
     /// Finding and executing the program.
@@ -92,20 +99,36 @@ pub(super) fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message without waiting.
 pub(super) fn send_message(socket: impl AsFd, message: &impl Serialize) -> nix::Result<()> {
+    send_with(socket, message, None)
+}
+
+/// Sends one message with a descriptor, if there is one.
+pub(super) fn send_with(
+    socket: impl AsFd,
+    message: &impl Serialize,
+    fd: Option<BorrowedFd<'_>>,
+) -> nix::Result<()> {
     let packet = serde_json::to_vec(message).map_err(|_| Errno::EBADMSG)?;
-    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    send(socket.as_fd().as_raw_fd(), &packet, flags).map(drop)
+    send_packet(socket.as_fd(), &packet, fd.as_slice())
 }
 
 /// Receives one message without waiting; `None`: the other end is closed.
 pub(super) fn receive_message<T: DeserializeOwned>(socket: impl AsFd) -> nix::Result<Option<T>> {
+    Ok(receive_with(socket)?.map(|(message, _)| message))
+}
+
+/// Receives one message, and the descriptor that came with it.
+pub(super) fn receive_with<T: DeserializeOwned>(
+    socket: impl AsFd,
+) -> nix::Result<Option<(T, Option<OwnedFd>)>> {
     let mut packet = [0_u8; PACKET_BYTES_MAX];
     loop {
-        match recv(socket.as_fd().as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => return Ok(None),
-            Ok(length) => {
+        match sys::receive(socket.as_fd(), &mut packet) {
+            Ok((0, _)) => return Ok(None),
+            Ok((length, descriptors)) => {
                 let message = serde_json::from_slice(&packet[..length]);
-                return message.map(Some).map_err(|_| Errno::EBADMSG);
+                let message = message.map_err(|_| Errno::EBADMSG)?;
+                return Ok(Some((message, descriptors.into_iter().next())));
             }
             // Told once, when the other end closed before it had read all; what it had sent
             // before is still to be received.
@@ -115,14 +138,30 @@ pub(super) fn receive_message<T: DeserializeOwned>(socket: impl AsFd) -> nix::Re
     }
 }
 
-/// Sends the descriptors that start one step, without waiting. The packet itself is their number,
+/// Sends descriptors that start something, without waiting. The packet itself is their number,
 /// because fewer may arrive.
 pub(super) fn send_parcel(socket: BorrowedFd<'_>, parcel: &[BorrowedFd<'_>]) -> nix::Result<()> {
     let count = u8::try_from(parcel.len()).map_err(|_| Errno::E2BIG)?;
-    let numbers: Vec<_> = parcel.iter().map(AsRawFd::as_raw_fd).collect();
+    send_packet(socket, &[count], parcel)
+}
+
+fn send_packet(
+    socket: BorrowedFd<'_>,
+    packet: &[u8],
+    descriptors: &[BorrowedFd<'_>],
+) -> nix::Result<()> {
+    let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let control: &[_] = if numbers.is_empty() { &[] } else { &rights };
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    let control = [ControlMessage::ScmRights(&numbers)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[count])], &control, flags, None).map(drop)
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(packet)], control, flags, None).map(drop)
+}
+
+/// Receives one parcel without waiting; `None`: the other end is closed.
+pub(super) fn receive_parcel(socket: BorrowedFd<'_>) -> nix::Result<Option<Parcel>> {
+    let mut count = [0];
+    let (length, arrived) = sys::receive(socket, &mut count)?;
+    Ok((length > 0).then(|| Parcel { sent: usize::from(count[0]), arrived }))
 }
 
 /// The descriptors of one parcel as they arrived.
@@ -132,4 +171,11 @@ pub(super) struct Parcel {
     pub(super) sent: usize,
     /// Those that arrived: fewer where the receiver is out of descriptors.
     pub(super) arrived: Vec<OwnedFd>,
+}
+
+impl Parcel {
+    /// Whether all of them arrived, and at least so many.
+    pub(super) fn is_whole(&self, least: usize) -> bool {
+        self.arrived.len() == self.sent && self.sent >= least
+    }
 }

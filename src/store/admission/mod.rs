@@ -18,7 +18,7 @@ use uuid::Uuid;
 use super::Store;
 use super::columns::Admissions;
 use super::error::StoreError;
-use super::read::shown_id;
+use super::view::shown_id;
 use crate::domain::Run;
 use crate::domain::admission::{Rate, Terms};
 use crate::domain::scheduling::OnConflict;
