@@ -270,7 +270,8 @@ mod tests {
     #[test]
     fn what_is_told_is_heard() {
         let ids: Vec<Uuid> = (0..IDS_MAX as u128).map(Uuid::from_u128).collect();
-        let span = |id: &Uuid| Span { before: 1, to: i32::MAX, ended: id.as_u128() % 3 == 0 };
+        let span =
+            |id: &Uuid| Span { before: 1, to: i32::MAX, ended: id.as_u128().is_multiple_of(3) };
         let pending = Pending {
             changed: ids.iter().map(|id| (*id, span(id))).collect(),
             output: ids.iter().map(|id| (*id, 7)).collect(),
