@@ -135,8 +135,7 @@ impl Bench {
         self.load_for(self.sizes.seconds, addresses, connections, work).await
     }
 
-    /// Loads HTTP servers, each with its share of the connections, for so long.
-    pub(crate) async fn load_for(
+    async fn load_for(
         &self,
         seconds: f64,
         addresses: Vec<SocketAddr>,

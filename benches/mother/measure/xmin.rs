@@ -1,5 +1,6 @@
 //! What it costs that somebody else keeps a transaction open: nothing that is updated or deleted
-//! meanwhile can be cleared away. The longer the load (`--seconds 600`), the more it shows.
+//! meanwhile can be cleared away. The longer the load (`--seconds 600`), the more it shows. Both loads are
+//! equally long, because operations get dearer in the first minutes of a new database.
 //!
 //! That somebody has read none of the queues, so these can be made anew. One who has (a dump of the whole
 //! database) keeps their dead rows too.
@@ -17,8 +18,6 @@ use crate::load::Work;
 
 /// The tables whose rows are updated or deleted all the time.
 const BUSY: [&str; 6] = ["operation", "live", "ready", "deadline", "worker", "lease"];
-/// The load without it is shorter, and there is one before and one after: machines change.
-const FREE_SECONDS_MAX: f64 = 100.0;
 /// PostgreSQL counts what a session did when that was idle for a moment.
 const COUNTED_AFTER: Duration = Duration::from_millis(1_500);
 
@@ -30,15 +29,10 @@ struct Held {
 }
 
 pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
-    let seconds = bench.sizes.seconds;
-    let brief = seconds.min(FREE_SECONDS_MAX);
-    let (before, _) = run(bench, "xmin_before", false, brief).await?;
-    let (held, with) = run(bench, "xmin_held", true, seconds).await?;
-    let (after, without) = run(bench, "xmin_after", false, brief).await?;
+    let (free, without) = run(bench, "xmin_free", false).await?;
+    let (held, with) = run(bench, "xmin_held", true).await?;
     let name = format!("2-step operations beside an open transaction, {CLIENTS} clients");
-    let free = f64::midpoint(before, after);
-    let mut figures =
-        vec![Figure::new(name, "1/s", held).limit("without it, before and after", free)];
+    let mut figures = vec![Figure::new(name, "1/s", held).limit("without it", free)];
     for (table, (with, without)) in BUSY.into_iter().zip(with.into_iter().zip(without)) {
         let dead = Figure::new(format!("  dead rows of {table}"), "rows", with.dead);
         figures.push(dead.limit("without it", without.dead));
@@ -53,15 +47,13 @@ async fn run(
     bench: &mut Bench,
     database: &str,
     is_held: bool,
-    seconds: f64,
 ) -> Result<(f64, Vec<Held>), Failure> {
     let (server, mut connection) = bench.serve_on(database, SLOTS).await?;
     if is_held {
         let hold = "begin isolation level repeatable read; select count(*) from jobset";
         sqlx::raw_sql(hold).execute(&mut connection).await?;
     }
-    let work = Work::Follow(jobs::chain(2));
-    let loaded = bench.load_for(seconds, vec![server.address], CLIENTS, work).await?;
+    let loaded = bench.load(server.address, CLIENTS, Work::Follow(jobs::chain(2))).await?;
     server.stop().await?;
     tokio::time::sleep(COUNTED_AFTER).await;
     let mut held = Vec::new();
