@@ -11,6 +11,7 @@ use utoipa::openapi::{Content, OpenApi, Ref, RefOr};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_swagger_ui::SwaggerUi;
 
+use super::idempotency::is_submission;
 use super::state::ApiState;
 use crate::wire;
 
@@ -52,9 +53,6 @@ pub fn openapi() -> OpenApi {
 const TOKENS: &str = "A token from `mother token create`. A server asks for one where it can be reached \
                       from other machines, or if it is told to (`--require-token`).";
 
-/// Where requests may be repeated.
-const SUBMISSIONS: [&str; 2] = ["/v1.0/jobsets", "/v1.0/jobsets:batch"];
-
 /// Every error has the same envelope, so the answers are described in one place.
 fn describe_errors(path: &str, operation: &mut Operation) {
     let mut errors = vec![("500", "An error of the server."), ("503", "Try again later.")];
@@ -78,7 +76,7 @@ fn describe_errors(path: &str, operation: &mut Operation) {
             ("413", "The body is too large."),
             ("415", "The body must be JSON."),
         ]);
-        if !SUBMISSIONS.contains(&path) {
+        if !is_submission(path) {
             errors.push(("501", "Repeatable requests are not supported here."));
         }
     }

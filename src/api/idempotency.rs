@@ -34,7 +34,7 @@ const OPERATION_ID: HeaderName = HeaderName::from_static("operation-id");
 pub(super) const HEADERS: [HeaderName; 5] =
     [REQUEST_ID, FIRST_SENT, CLIENT_ID, IDEMPOTENCY_KEY, OPERATION_ID];
 
-/// Where requests may be repeated.
+/// The routes whose requests may be repeated, below a version.
 const SUBMISSIONS: [&str; 2] = ["/jobsets", "/jobsets:batch"];
 /// The longest key in bytes.
 const KEY_BYTES_MAX: usize = 255;
@@ -135,6 +135,11 @@ fn rejected(error: ApiError) -> ApiError {
     error.header(RESULT, HeaderValue::from_static("rejected"))
 }
 
+/// Whether requests of this route may be repeated.
+pub(super) fn is_submission(route: &str) -> bool {
+    SUBMISSIONS.iter().any(|submission| route.ends_with(submission))
+}
+
 /// Refuses a request that is to be repeatable and cannot be: a server that cannot tell repetitions
 /// must say so (OASIS Repeatable Requests, section 5). For reading the headers mean nothing, and a
 /// DELETE may be repeated without them.
@@ -142,8 +147,7 @@ pub(super) fn refuse_unsupported(parts: &Parts, route: &str) -> Result<(), ApiEr
     let changes = matches!(parts.method, Method::POST | Method::PATCH);
     let headers = &parts.headers;
     let is_asked = || headers.contains_key(REQUEST_ID) || headers.contains_key(FIRST_SENT);
-    let is_submission = || SUBMISSIONS.iter().any(|submission| route.ends_with(submission));
-    if !changes || !is_asked() || is_submission() {
+    if !changes || !is_asked() || is_submission(route) {
         return Ok(());
     }
     let message = "only POST to a category is a repeatable request; send this one without the \

@@ -2,7 +2,7 @@
 //!
 //! The services here pass a request on at once and wrap what comes of it. A middleware function gets
 //! the rest of the stack as a copy of its own in a box, for each request anew, and that of all that is
-//! below as well: eight of them cost more than the answer.
+//! below as well.
 
 use std::convert::Infallible;
 use std::future::ready;
