@@ -73,7 +73,7 @@ pub(super) async fn steps(
     let store = state.engine.store();
     let id = found.view.id;
     let (moves, attempts) = tokio::try_join!(
-        store.last_moves(id, range.clone()),
+        store.last_moves(id, range.clone(), found.view.steps.len()),
         store.last_attempts(id, range.clone()),
     )
     .map_err(EngineError::from)?;

@@ -95,6 +95,9 @@ pub struct Snapshot {
     pub last: DateTime<Utc>,
     /// The state of each step.
     pub steps: Vec<StepState>,
+    /// The number of the event by which each step last moved, 0 for none; empty where that is not
+    /// kept.
+    pub moved: Vec<i32>,
     /// The open attempts by step number.
     pub open: BTreeMap<u32, OpenAttempt>,
     /// What is remembered of steps, by number.
@@ -109,13 +112,14 @@ pub struct Snapshot {
 
 impl Snapshot {
     /// A run whose steps are in these states and to which nothing has happened yet.
-    pub(super) const fn fresh(steps: Vec<StepState>, now: DateTime<Utc>) -> Self {
+    pub(super) fn fresh(steps: Vec<StepState>, now: DateTime<Utc>) -> Self {
         Self {
             state: OperationState::NotStarted,
             stop: None,
             version: 0,
             entered: now,
             last: now,
+            moved: vec![0; steps.len()],
             steps,
             open: BTreeMap::new(),
             notes: BTreeMap::new(),
@@ -137,6 +141,7 @@ pub struct Run {
     pub(super) entered: DateTime<Utc>,
     pub(super) last: DateTime<Utc>,
     pub(super) steps: Vec<StepState>,
+    pub(super) moved: Vec<i32>,
     pub(super) open: BTreeMap<u32, OpenAttempt>,
     pub(super) notes: BTreeMap<u32, Note>,
     pub(super) paused: bool,
@@ -189,6 +194,7 @@ impl Run {
             entered: snapshot.entered,
             last: snapshot.last,
             steps: snapshot.steps,
+            moved: snapshot.moved,
             open: snapshot.open,
             notes: snapshot.notes,
             paused: snapshot.paused,
@@ -257,6 +263,13 @@ impl Run {
     #[must_use]
     pub fn steps(&self) -> &[StepState] {
         &self.steps
+    }
+
+    /// The number of the event by which each step last moved, 0 for none; empty where that is not
+    /// kept.
+    #[must_use]
+    pub fn moved(&self) -> &[i32] {
+        &self.moved
     }
 
     /// The open attempts by step number.
@@ -407,6 +420,11 @@ impl Run {
         // Two servers may decide one after the other, and their clocks differ a little.
         self.last = self.last.max(now);
         let (seq, at, stamp) = (self.version, self.last, stamp.ok());
+        if let Fact::Moved { step, .. } = fact
+            && let Some(moved) = self.moved.get_mut(step as usize)
+        {
+            *moved = seq;
+        }
         self.changes.events.push(Event { seq, at, fact, state: None, stamp });
     }
 

@@ -198,6 +198,7 @@ pub(super) fn snapshot(run: &Run, stamps: Option<Stamps>, now: DateTime<Utc>) ->
         entered: run.entered(),
         last: now,
         steps: run.steps().to_vec(),
+        moved: run.moved().to_vec(),
         open: run.open().clone(),
         notes: run.notes().clone(),
         paused: run.is_paused(),

@@ -37,6 +37,7 @@ impl Found {
             entered: view.entered,
             last: view.entered,
             steps: view.steps.clone(),
+            moved: Vec::new(),
             open: view.open.clone(),
             notes: view.notes.clone(),
             paused: view.paused,

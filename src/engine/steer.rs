@@ -86,7 +86,7 @@ async fn last_attempts(
     run: &Run,
 ) -> Result<BTreeMap<u32, u32>, EngineError> {
     let all = i32::try_from(run.steps().len()).unwrap_or(i32::MAX);
-    let moves = store.last_moves(operation, 0..all).await?;
+    let moves = store.last_moves(operation, 0..all, run.steps().len()).await?;
     let number = |number: i32| u32::try_from(number).unwrap_or(0);
     Ok(moves.into_iter().map(|(step, _, attempt)| (number(step), number(attempt))).collect())
 }

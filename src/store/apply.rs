@@ -180,6 +180,7 @@ impl Batch {
             .bind(&made.open)
             .bind(&made.clock)
             .bind(&self.born)
+            .bind(&self.chunks.moved)
             .execute(connection)
             .await?;
         Ok(())
@@ -246,9 +247,9 @@ const MADE: &str = r#"made as (
 )"#;
 
 const CHUNKED: &str = r#"chunked as (
-    insert into step_chunk (operation, chunk, steps)
-    select unnest($13::uuid[]), unnest($14::int[]), unnest($15::bytea[])
-    on conflict (operation, chunk) do update set steps = excluded.steps
+    insert into step_chunk (operation, chunk, steps, moved)
+    select unnest($13::uuid[]), unnest($14::int[]), unnest($15::bytea[]), unnest($105::bytea[])
+    on conflict (operation, chunk) do update set steps = excluded.steps, moved = excluded.moved
 )"#;
 
 const HAPPENED: &str = r#"happened as (

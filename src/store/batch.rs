@@ -18,7 +18,7 @@ use super::columns::{
     Ready, Resources, Standings,
 };
 use super::idempotency::{KnownKey, NewKeys, SubmissionKey};
-use super::packed::{CHUNK, pack_open, pack_steps};
+use super::packed::{CHUNK, pack_moved, pack_open, pack_steps};
 use super::ready::class;
 use super::record::{
     AttemptRecord, GATED, HAS_RESOURCES, HAS_TERMS, NewJobset, NewOperation, OperationData, PAUSED,
@@ -201,19 +201,12 @@ impl Batch {
         let changes = run.take_changes();
         let is_chunked = run.steps().len() > CHUNK;
         if is_chunked {
-            let last = run.steps().len() / CHUNK;
             let touched: BTreeSet<usize> = if is_new {
-                (0..=last).collect()
+                (0..run.steps().len().div_ceil(CHUNK)).collect()
             } else {
                 changes.moved.iter().map(|step| *step as usize / CHUNK).collect()
             };
-            for (chunk, steps) in run.steps().chunks(CHUNK).enumerate() {
-                if touched.contains(&chunk) {
-                    self.chunks.operation.push(run.id());
-                    self.chunks.chunk.push(int(u32::try_from(chunk).unwrap_or(u32::MAX)));
-                    self.chunks.steps.push(pack_steps(steps));
-                }
-            }
+            self.add_chunks(run, touched);
         }
         for kill in &changes.kills {
             self.add_order(run.id(), kill);
@@ -243,6 +236,18 @@ impl Batch {
             steps: if is_chunked { Vec::new() } else { pack_steps(run.steps()) },
             open: pack_open(run.open(), run.notes()),
             clock,
+        }
+    }
+
+    /// Stores these chunks of an operation as they stand now.
+    fn add_chunks(&mut self, run: &Run, chunks: impl IntoIterator<Item = usize>) {
+        for chunk in chunks {
+            let first = chunk * CHUNK;
+            let steps = first..run.steps().len().min(first + CHUNK);
+            self.chunks.operation.push(run.id());
+            self.chunks.chunk.push(int(u32::try_from(chunk).unwrap_or(u32::MAX)));
+            self.chunks.steps.push(pack_steps(&run.steps()[steps.clone()]));
+            self.chunks.moved.push(run.moved().get(steps).map(pack_moved));
         }
     }
 

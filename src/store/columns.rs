@@ -67,6 +67,7 @@ pub(super) struct Chunks {
     pub(super) operation: Vec<Uuid>,
     pub(super) chunk: Vec<i32>,
     pub(super) steps: Vec<Vec<u8>>,
+    pub(super) moved: Vec<Option<Vec<u8>>>,
 }
 
 #[derive(Debug, Default)]

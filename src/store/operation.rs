@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
-use sqlx::{FromRow, PgConnection, PgExecutor};
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::Store;
 use super::clock::{events_since, unpack_clock};
 use super::error::StoreError;
-use super::packed::{unpack_open, unpack_steps};
+use super::packed::{unpack_moved, unpack_open, unpack_steps};
 use super::record::{GATED, PAUSED};
 use crate::domain::{Incarnation, OperationState, Snapshot, Stamps, Stop};
 
@@ -44,11 +44,14 @@ struct Row {
 impl Row {
     fn into_run(
         self,
-        chunks: &mut HashMap<Uuid, Vec<u8>>,
+        chunks: &mut HashMap<Uuid, Chunks>,
         stamps: &mut HashMap<Uuid, Stamps>,
     ) -> Result<StoredRun, StoreError> {
         let id = self.id;
-        let bytes = chunks.remove(&id).unwrap_or(self.steps);
+        let chunked = chunks.remove(&id);
+        let moved = chunked.as_ref().and_then(|chunks| chunks.moved.as_deref());
+        let moved = moved.map(|bytes| unpack_moved(id, bytes)).transpose()?;
+        let bytes = chunked.map_or(self.steps, |chunks| chunks.steps);
         let (open, notes) = unpack_open(id, &self.open)?;
         Ok(StoredRun {
             id,
@@ -61,6 +64,7 @@ impl Row {
                 entered: self.entered,
                 last: self.last,
                 steps: unpack_steps(id, &bytes)?,
+                moved: moved.unwrap_or_default(),
                 open,
                 notes,
                 paused: self.flags & PAUSED != 0,
@@ -83,18 +87,28 @@ pub(super) fn stop(id: Uuid, code: Option<i16>) -> Result<Option<Stop>, StoreErr
     .transpose()
 }
 
-/// The step states of those operations that keep them in chunks.
-pub(super) async fn chunked_steps(
-    connection: impl PgExecutor<'_>,
+/// What all chunks of an operation hold.
+#[derive(FromRow)]
+struct Chunks {
+    operation: Uuid,
+    steps: Vec<u8>,
+    /// `None` for an operation from before that was kept.
+    moved: Option<Vec<u8>>,
+}
+
+/// The chunks of those operations that have them.
+async fn chunks(
+    connection: &mut PgConnection,
     ids: &[Uuid],
-) -> Result<HashMap<Uuid, Vec<u8>>, StoreError> {
+) -> Result<HashMap<Uuid, Chunks>, StoreError> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
-    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+    let rows: Vec<Chunks> = sqlx::query_as(
         r#"
-        -- operation/chunked_steps
-        select operation, string_agg(steps, ''::bytea order by chunk)
+        -- operation/chunks
+        select operation, string_agg(steps, ''::bytea order by chunk) as steps,
+            string_agg(moved, ''::bytea order by chunk) as moved
         from step_chunk
         where operation = any ($1)
         group by operation
@@ -103,7 +117,7 @@ pub(super) async fn chunked_steps(
     .bind(ids)
     .fetch_all(connection)
     .await?;
-    Ok(rows.into_iter().collect())
+    Ok(rows.into_iter().map(|row| (row.operation, row)).collect())
 }
 
 /// What the stamps of those that have not ended are made from.
@@ -154,7 +168,7 @@ impl Store {
         .await?;
         let chunked: Vec<Uuid> =
             rows.iter().filter(|row| row.steps.is_empty()).map(|row| row.id).collect();
-        let mut chunks = chunked_steps(&mut *connection, &chunked).await?;
+        let mut chunks = chunks(&mut *connection, &chunked).await?;
         let mut stamps = stamps(connection, &rows).await?;
         rows.into_iter().map(|row| row.into_run(&mut chunks, &mut stamps)).collect()
     }

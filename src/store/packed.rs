@@ -1,4 +1,6 @@
-//! The packed columns: one byte per step, 32 bytes per open attempt and per step with a note.
+//! The packed columns: one byte per step, 32 bytes per open attempt and per step with a note. Attempts
+//! of neighbouring steps that are alike, because they were given to a worker together, take 64 bytes
+//! however many there are, so that what a transition rewrites does not grow with what runs beside it.
 //!
 //! The checked bridge between bytes and domain types: bytes that cannot be are an error that names
 //! the row, never a guess.
@@ -19,6 +21,11 @@ const ATTEMPT_BYTES: usize = 32;
 
 /// In place of an attempt's number: the record is a note.
 const NOTE: u32 = u32::MAX;
+/// In place of an attempt's number: the steps from the one of the record before up to this one have
+/// attempts like that.
+const ALIKE: u32 = u32::MAX - 1;
+/// No jobset has so many steps; this bounds what a damaged row can make it do.
+const ALIKE_MAX: u32 = 10_000_000;
 /// So many states fit into a note; machines go back by one at a time and never so deep.
 const NOTE_STATES: usize = 14;
 
@@ -46,22 +53,40 @@ pub(super) fn unpack_steps(row: Uuid, bytes: &[u8]) -> Result<Vec<StepState>, St
         .collect()
 }
 
+/// Four bytes per step: the number of the event by which it last moved.
+pub(super) fn pack_moved(moved: &[i32]) -> Vec<u8> {
+    moved.iter().flat_map(|seq| seq.to_be_bytes()).collect()
+}
+
+/// The numbers that the bytes stand for.
+pub(super) fn unpack_moved(row: Uuid, bytes: &[u8]) -> Result<Vec<i32>, StoreError> {
+    let (numbers, rest) = bytes.as_chunks();
+    if !rest.is_empty() {
+        let found = "a length that is no multiple of 4";
+        return Err(StoreError::corrupt("step_chunk", "moved", &row, &found));
+    }
+    Ok(numbers.iter().copied().map(i32::from_be_bytes).collect())
+}
+
 /// Attempts, big-endian: step, attempt, failures, losses and flags (4 bytes each), holder (0 for
-/// none), since in microseconds of the Unix epoch (8 bytes each). Notes: step, [`NOTE`], whether it
+/// none), since in microseconds of the Unix epoch (8 bytes each); behind one that others are like: the
+/// last step of those, [`ALIKE`], nothing. Notes: step, [`NOTE`], whether it
 /// is held on failure (0 unsaid, 1 yes, 2 no), how many states follow, the states, when its first
 /// attempt began in microseconds (0 unsaid).
 pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32, Note>) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity((open.len() + notes.len()) * ATTEMPT_BYTES);
-    for (step, open) in open {
-        let admitted = if open.admitted { ADMITTED } else { 0 };
-        let leaving = if open.leaving { LEAVING } else { 0 };
-        bytes.extend(step.to_be_bytes());
-        bytes.extend(open.attempt.to_be_bytes());
-        bytes.extend(open.failures.to_be_bytes());
-        let queued = if open.queued { QUEUED } else { 0 };
-        bytes.extend((open.losses | admitted | leaving | queued).to_be_bytes());
-        bytes.extend(open.holder.unwrap_or(0).to_be_bytes());
-        bytes.extend(open.since.timestamp_micros().to_be_bytes());
+    let mut bytes = Vec::new();
+    let mut open = open.iter().peekable();
+    while let Some((first, attempt)) = open.next() {
+        pack_attempt(&mut bytes, *first, attempt);
+        let mut last = *first;
+        while open.next_if(|(step, next)| **step == last + 1 && *next == attempt).is_some() {
+            last += 1;
+        }
+        if last > *first {
+            bytes.extend(last.to_be_bytes());
+            bytes.extend(ALIKE.to_be_bytes());
+            bytes.resize(bytes.len() + ATTEMPT_BYTES - 8, 0);
+        }
     }
     for (step, note) in notes {
         let states = &note.before[..note.before.len().min(NOTE_STATES)];
@@ -78,6 +103,18 @@ pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32,
         bytes.extend(note.first.map_or(0, |first| first.timestamp_micros()).to_be_bytes());
     }
     bytes
+}
+
+fn pack_attempt(bytes: &mut Vec<u8>, step: u32, open: &OpenAttempt) {
+    let admitted = if open.admitted { ADMITTED } else { 0 };
+    let leaving = if open.leaving { LEAVING } else { 0 };
+    let queued = if open.queued { QUEUED } else { 0 };
+    bytes.extend(step.to_be_bytes());
+    bytes.extend(open.attempt.to_be_bytes());
+    bytes.extend(open.failures.to_be_bytes());
+    bytes.extend((open.losses | admitted | leaving | queued).to_be_bytes());
+    bytes.extend(open.holder.unwrap_or(0).to_be_bytes());
+    bytes.extend(open.since.timestamp_micros().to_be_bytes());
 }
 
 /// Open attempts and notes by step.
@@ -99,6 +136,15 @@ pub(super) fn unpack_open(row: Uuid, bytes: &[u8]) -> Result<Open, StoreError> {
         if attempt == NOTE {
             let note = unpack_note(&record[8..]).ok_or_else(|| corrupt("no note"))?;
             notes.insert(step, note);
+            continue;
+        }
+        if attempt == ALIKE {
+            let (first, open) = attempts.last_key_value().ok_or_else(|| corrupt("like nothing"))?;
+            let (alike, open): (_, OpenAttempt) = (first.saturating_add(1)..=step, *open);
+            if step.saturating_sub(*first) > ALIKE_MAX {
+                return Err(corrupt("too many alike"));
+            }
+            attempts.extend(alike.map(|step| (step, open)));
             continue;
         }
         let longs: [[u8; 8]; 2] = longs.try_into().map_err(|_| corrupt("short"))?;
@@ -164,15 +210,28 @@ mod tests {
             queued: true,
             ..attempt
         };
-        let open = BTreeMap::from([(0, attempt), (70_000, waiting)]);
+        let alike = (7..900).map(|step| (step, attempt));
+        let open: BTreeMap<u32, OpenAttempt> =
+            [(0, attempt), (3, attempt), (4, waiting), (70_000, waiting)]
+                .into_iter()
+                .chain(alike)
+                .collect();
         let before = vec![StepState::READY, StepState::own(StepState::PAUSED, 15)];
         let notes = BTreeMap::from([
             (3, Note { before, hold: Some(false), first: Some(since) }),
             (9, Note { before: Vec::new(), hold: Some(true), first: None }),
         ]);
         let bytes = pack_open(&open, &notes);
+        assert_eq!(bytes.len(), (4 + 2 + notes.len()) * ATTEMPT_BYTES);
         assert_eq!(unpack_open(Uuid::nil(), &bytes).unwrap(), (open, notes));
         assert!(unpack_open(Uuid::nil(), &[0; 33]).is_err());
+    }
+
+    #[test]
+    fn last_moves_come_back_as_they_went() {
+        let moved = [0, 1, i32::MAX];
+        assert_eq!(unpack_moved(Uuid::nil(), &pack_moved(&moved)).unwrap(), moved);
+        assert!(unpack_moved(Uuid::nil(), &[0; 5]).is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What clients ask: steps, history, context, definitions.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use serde_json::Value;
 use sqlx::FromRow;
@@ -8,6 +10,7 @@ use uuid::Uuid;
 use super::Store;
 use super::clock::unpack_stamp;
 use super::error::StoreError;
+use super::packed::{CHUNK, unpack_moved};
 use crate::domain::{Action, OperationState, StepState};
 use crate::itc::Stamp;
 
@@ -139,15 +142,34 @@ pub struct JobsetView {
 pub type LastMove = (i32, DateTime<Utc>, i32);
 
 impl Store {
-    /// For the steps with numbers in `steps`: when each last moved, and in which attempt.
+    /// For the steps with numbers in `steps` of an operation with `all` steps: when each last moved,
+    /// and in which attempt.
     ///
     /// # Errors
-    /// As for any statement.
+    /// [`StoreError::Corrupt`] for a row that cannot be; otherwise as for any statement.
     pub async fn last_moves(
         &self,
         operation: Uuid,
-        steps: std::ops::Range<i32>,
+        steps: Range<i32>,
+        all: usize,
     ) -> Result<Vec<LastMove>, StoreError> {
+        if all > CHUNK
+            && let Some(events) = self.last_events(operation, steps.clone()).await?
+        {
+            return Ok(sqlx::query_as(
+                r#"
+                -- read/moves
+                select step, at, attempt
+                from event
+                where operation = $1 and seq = any ($2)
+                order by step
+                "#,
+            )
+            .bind(operation)
+            .bind(events)
+            .fetch_all(&self.read)
+            .await?);
+        }
         Ok(sqlx::query_as(
             r#"
             -- read/last_moves
@@ -164,6 +186,38 @@ impl Store {
         .await?)
     }
 
+    /// The numbers of the events by which the steps with numbers in `steps` last moved, of an operation
+    /// whose steps stand in chunks; `None` for one from before they were kept. The history is large and
+    /// is kept by number, so that to look for them there would be to read all of it.
+    async fn last_events(
+        &self,
+        operation: Uuid,
+        steps: Range<i32>,
+    ) -> Result<Option<Vec<i32>>, StoreError> {
+        let size = i32::try_from(CHUNK).unwrap_or(i32::MAX);
+        let chunks: Vec<(i32, Option<Vec<u8>>)> = sqlx::query_as(
+            r#"
+            -- read/last_events
+            select chunk, moved
+            from step_chunk
+            where operation = $1 and chunk between $2 and $3
+            "#,
+        )
+        .bind(operation)
+        .bind(steps.start / size)
+        .bind((steps.end - 1) / size)
+        .fetch_all(&self.read)
+        .await?;
+        let mut events = Vec::with_capacity(steps.len());
+        for (chunk, moved) in chunks {
+            let Some(moved) = moved else { return Ok(None) };
+            let numbered = (chunk * size..).zip(unpack_moved(operation, &moved)?);
+            let asked = numbered.filter(|(step, event)| steps.contains(step) && *event > 0);
+            events.extend(asked.map(|(_, event)| event));
+        }
+        Ok(Some(events))
+    }
+
     /// For the steps with numbers in `steps`: the last attempt that ended.
     ///
     /// # Errors
@@ -171,7 +225,7 @@ impl Store {
     pub async fn last_attempts(
         &self,
         operation: Uuid,
-        steps: std::ops::Range<i32>,
+        steps: Range<i32>,
     ) -> Result<Vec<AttemptView>, StoreError> {
         Ok(sqlx::query_as(
             r#"

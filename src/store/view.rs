@@ -1,6 +1,6 @@
 //! Operations as clients see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::Store;
 use super::error::StoreError;
-use super::operation::{chunked_steps, state, stop};
+use super::operation::{state, stop};
 use super::packed::{unpack_open, unpack_steps};
 use super::pool::Pool;
 use super::record::{GATED, HAS_DATA, HAS_RESULT, PAUSED};
@@ -255,6 +255,26 @@ impl Store {
         .await?;
         rows.into_iter().map(|(id, version, code)| Ok((id, version, state(id, code)?))).collect()
     }
+}
+
+/// The step states of those operations that keep them in chunks.
+async fn chunked_steps(pool: &Pool, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<u8>>, StoreError> {
+    if ids.is_empty() {
+        return Ok(HashMap::new());
+    }
+    let rows: Vec<(Uuid, Vec<u8>)> = sqlx::query_as(
+        r#"
+        -- view/chunked_steps
+        select operation, string_agg(steps, ''::bytea order by chunk)
+        from step_chunk
+        where operation = any ($1)
+        group by operation
+        "#,
+    )
+    .bind(ids)
+    .fetch_all(pool)
+    .await?;
+    Ok(rows.into_iter().collect())
 }
 
 /// Adds the step states of those that keep them in chunks.
