@@ -21,7 +21,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::lane::{Cached, LaneHandle};
+use super::lane::{BATCH_MAX, Cached, LaneHandle};
 use super::lock;
 use super::place::Place;
 use super::turn::Turn;
@@ -134,7 +134,8 @@ impl Turn {
         self.found = Some(found);
     }
 
-    /// Deals the free slots one by one: how many of each place are taken for each operation.
+    /// Deals the free slots one by one: how many of each place are taken for each operation. Not more
+    /// than a later turn can settle, so that those that have ended do not pile up.
     fn deal(
         &self,
         queued: &BTreeSet<Uuid>,
@@ -152,13 +153,17 @@ impl Turn {
         }
         let fronts = self.other_fronts();
         let mut dealt = BTreeMap::new();
-        while let Some(Reverse((at, in_hands, id, given))) = line.pop() {
+        let mut left = BATCH_MAX;
+        while left > 0
+            && let Some(Reverse((at, in_hands, id, given))) = line.pop()
+        {
             let run = &runs[&id].run;
             let fits = |profile: &Profile| {
                 let goes_first = fronts.get(profile).is_none_or(|front| at - *front <= HANDOVER);
                 goes_first && run.claimable_by(profile) > given
             };
             if let Some(place) = self.take_slot(fits) {
+                left -= 1;
                 *dealt.entry((id, place)).or_default() += 1;
                 line.push(Reverse((rank(run, self.now, ageing), in_hands + 1, id, given + 1)));
             }

@@ -26,8 +26,11 @@ use super::turn::Turn;
 use crate::domain::Run;
 use crate::store::{Claimable, Offer, StoreError};
 
-/// Commands per batch.
-const BATCH_MAX: usize = 500;
+/// Commands per batch, and attempts that it gives to workers.
+pub(super) const BATCH_MAX: usize = 1_000;
+/// Operations that a batch takes out of the queue. Each is a row more to be changed, and commands that
+/// come meanwhile wait for that.
+const TAKEN_MAX: usize = 200;
 /// How often a batch is decided again because others were faster.
 const CONFLICTS_MAX: u32 = 50;
 /// How often a batch is tried again because the database failed, and the wait between.
@@ -196,7 +199,7 @@ impl Lane {
         let shared = Arc::clone(&self.shared);
         let handle = &shared.lanes[self.index];
         let has_backlog = handle.has_backlog();
-        let offers = if has_backlog { shared.seats.offers(BATCH_MAX) } else { Vec::new() };
+        let offers = if has_backlog { shared.seats.offers(TAKEN_MAX) } else { Vec::new() };
         if commands.is_empty() && offers.is_empty() && self.doubts.is_empty() {
             self.connection = Some(connection);
             return Ok(());

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 use sutbot::domain::decide::{Ending, Selection, Verb};
 use sutbot::domain::{Action, OperationState, StepState};
-use sutbot::engine::{Edit, Engine, EventView, SteerAsked, SteerOrder, WorkerSeat};
+use sutbot::engine::{Edit, Engine, EventView, LastMove, SteerAsked, SteerOrder, WorkerSeat};
 use sutbot::itc::{Causality, Stamp};
 use uuid::Uuid;
 
@@ -34,7 +34,24 @@ async fn run(engine: &Engine, seats: &[WorkerSeat], id: Uuid) -> Vec<EventView> 
     assert_eq!(found.view.state, OperationState::Succeeded);
     let events = history(engine, id).await;
     check(&found, &events);
+    check_moves(engine, id, &events).await;
     events
+}
+
+/// What pages of steps tell of their last moves is what the history says.
+async fn check_moves(engine: &Engine, id: Uuid, events: &[EventView]) {
+    let moves = events.iter().filter_map(|event| {
+        event.action?;
+        Some((event.step?, (event.step?, event.at, event.attempt.unwrap_or(0))))
+    });
+    let last: BTreeMap<i32, LastMove> = moves.collect();
+    let steps = engine.operation(id).await.unwrap().view.steps.len();
+    let mut told = Vec::new();
+    for first in (0..i32::try_from(steps).unwrap()).step_by(100) {
+        let page = engine.store().last_moves(id, first..first + 100, steps).await;
+        told.extend(page.unwrap());
+    }
+    assert_eq!(told, last.into_values().collect::<Vec<_>>());
 }
 
 fn stamp(event: &EventView) -> &Stamp {
@@ -60,7 +77,8 @@ async fn branches_of_a_wide_operation_are_concurrent_whoever_runs_them() {
         second.open_seat(seat(50, LEASE)).await.unwrap(),
     ];
     let id = submit(&first, &fan(600)).await;
-    let attempts = attempts(&run(&second, &seats, id).await);
+    let events = run(&second, &seats, id).await;
+    let attempts = attempts(&events);
     let (first_of_all, last_of_all) = (&attempts[&0], &attempts[&601]);
     let mut bytes = Vec::new();
     for step in 1..=600 {
@@ -73,6 +91,11 @@ async fn branches_of_a_wide_operation_are_concurrent_whoever_runs_them() {
     // What branches own is split evenly, whoever began first.
     assert!(bytes.iter().all(|bytes| *bytes <= 20), "{bytes:?}");
     assert!(last_of_all.1.encode().len() <= 4, "the branches were joined: {}", last_of_all.1);
+    // An operation from before the last moves were kept.
+    let mut connection = PgConnection::connect(&url).await.unwrap();
+    let forget = sqlx::query("update step_chunk set moved = null where operation = $1");
+    forget.bind(id).execute(&mut connection).await.unwrap();
+    check_moves(&first, id, &events).await;
     for engine in [first, second] {
         engine.shut_down().await;
     }

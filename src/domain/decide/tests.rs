@@ -176,6 +176,8 @@ pub(super) struct Walk {
     pub(super) used: BTreeSet<(u32, StepState, Action, StepState)>,
     /// The last attempt of each step, by the history.
     last: BTreeMap<u32, u32>,
+    /// The number of the event by which each step last moved.
+    moved: Vec<i32>,
     /// What the analysis says that can be reached.
     reach: Reach,
     /// The attempts that were run.
@@ -194,6 +196,7 @@ impl Walk {
             version: 0,
             used: BTreeSet::new(),
             last: BTreeMap::new(),
+            moved: vec![0; jobset.steps.len()],
             reach: Reach::of(jobset),
             run_once: BTreeSet::new(),
             order: Order::default(),
@@ -306,6 +309,7 @@ impl Walk {
                 assert!(self.reach.states(step).has(to), "{to:?} of step {step} is out of reach");
                 self.used.insert((step, from, action, to));
                 self.last.insert(step, attempt);
+                self.moved[step as usize] = event.seq;
                 if worker.is_some() && to.class() == StepState::RUNNING && action != Action::HOLD {
                     // Its attempt is told with the claim; none is ever used again.
                     let is_claim = self
@@ -323,6 +327,7 @@ impl Walk {
             }
         }
         assert_eq!(self.run.version(), self.version);
+        assert_eq!(self.run.moved(), self.moved);
         self.ends.check(&self.run);
         self.check_loaded();
     }
