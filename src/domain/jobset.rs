@@ -109,6 +109,7 @@ pub struct Jobset {
     extras_of: HashMap<u32, Vec<(On, u32)>>,
     /// The steps that are for the end of an operation.
     for_end: Vec<u32>,
+    has_machines: bool,
     /// The names of the actions that its machines name themselves.
     actions: Vec<String>,
     by_name: HashMap<String, u32>,
@@ -185,6 +186,7 @@ impl Jobset {
             scheduling: definition.scheduling,
             needs: Arc::new(Needs::of_steps(&steps)),
             for_end,
+            has_machines: steps.iter().any(|step| !step.machine.name.is_empty()),
             steps,
             guards,
             extras,
@@ -266,8 +268,8 @@ impl Jobset {
 
     /// Whether some step has a machine of the jobset's own.
     #[must_use]
-    pub fn has_machines(&self) -> bool {
-        self.steps.iter().any(|step| !step.machine.name.is_empty())
+    pub const fn has_machines(&self) -> bool {
+        self.has_machines
     }
 
     /// The name of a state of step `n`.
