@@ -181,14 +181,14 @@ pub(super) async fn speak(shared: Arc<Shared>) {
         if !pending.output.is_empty() {
             output_due = Instant::now() + OUTPUT_PAUSE;
         }
-        for payload in payloads(&pending) {
-            if let Err(error) = shared.store.notify(CHANNEL, &payload).await {
-                tracing::debug!(%error, "engine.news.lost");
-                lock(&news.pending).words.insert(CHANGED);
-                tokio::time::sleep(RECONNECT).await;
-                news.wake.notify_one();
-                break;
-            }
+        let payloads = payloads(&pending);
+        if !payloads.is_empty()
+            && let Err(error) = shared.store.notify(CHANNEL, &payloads).await
+        {
+            tracing::debug!(%error, "engine.news.lost");
+            lock(&news.pending).words.insert(CHANGED);
+            tokio::time::sleep(RECONNECT).await;
+            news.wake.notify_one();
         }
         tokio::time::sleep(PAUSE).await;
     }

@@ -216,16 +216,27 @@ impl Store {
         Ok(sqlx::query_scalar("select clock_timestamp()").fetch_one(&self.read).await?)
     }
 
-    /// Tells other processes that something happened.
+    /// Tells other processes what happened. All commits that tell something queue up behind each
+    /// other. As only those hear it who listen now, this one does not wait for the disk meanwhile.
     ///
     /// # Errors
     /// As for any statement.
-    pub async fn notify(&self, channel: &str, payload: &str) -> Result<(), StoreError> {
-        sqlx::query("select pg_notify($1, $2)")
-            .bind(channel)
-            .bind(payload)
-            .execute(&self.read)
-            .await?;
+    pub async fn notify(&self, channel: &str, payloads: &[String]) -> Result<(), StoreError> {
+        sqlx::query(
+            r#"
+            -- store/notify
+            with told as (
+                select pg_notify($1, payload)
+                from unnest($2::text[]) payload
+            )
+            select set_config('synchronous_commit', 'off', true), count(*)
+            from told
+            "#,
+        )
+        .bind(channel)
+        .bind(payloads)
+        .execute(&self.read)
+        .await?;
         Ok(())
     }
 
