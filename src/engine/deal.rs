@@ -9,7 +9,8 @@
 //! The order is that of the queue in the database, so it holds over turns, processes and crashes.
 //! What was changed in the same turn competes with what was found there. Lanes share the slots: each
 //! tells the others the lowest rank that waits in it, its *front*, and leaves slots to a lane whose
-//! front has waited longer.
+//! front has waited longer: as many as that can take at once. Were more left to it, what a lane has in
+//! hand would have to go through the queue although there are slots for all, and never get out of it.
 //!
 //! Rejected: giving slots to the operation whose attempt has just ended. It is the quickest way for a
 //! large operation, and small ones never get their turn.
@@ -21,7 +22,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 
-use super::lane::{BATCH_MAX, Cached, LaneHandle};
+use super::lane::{BATCH_MAX, Cached, LaneHandle, TAKEN_MAX};
 use super::lock;
 use super::place::Place;
 use super::turn::Turn;
@@ -152,6 +153,7 @@ impl Turn {
             }
         }
         let fronts = self.other_fronts();
+        let reserve = TAKEN_MAX * self.other_lanes().count();
         let mut dealt = BTreeMap::new();
         let mut left = BATCH_MAX;
         while left > 0
@@ -160,7 +162,7 @@ impl Turn {
             let run = &runs[&id].run;
             let fits = |profile: &Profile| {
                 let goes_first = fronts.get(profile).is_none_or(|front| at - *front <= HANDOVER);
-                goes_first && run.claimable_by(profile) > given
+                (goes_first || self.free(profile) > reserve) && run.claimable_by(profile) > given
             };
             if let Some(place) = self.take_slot(fits) {
                 left -= 1;
@@ -183,6 +185,12 @@ impl Turn {
         lowest
     }
 
+    /// How many slots of workers that offer this are free.
+    fn free(&self, profile: &Profile) -> usize {
+        let places = self.places.iter().filter(|place| place.seat.profile == *profile);
+        places.map(|place| place.seat.free()).sum()
+    }
+
     /// Takes a slot of the place with the most free ones among those that fit.
     fn take_slot(&self, fits: impl Fn(&Profile) -> bool) -> Option<usize> {
         let places = self.places.iter().enumerate();
@@ -195,11 +203,8 @@ impl Turn {
 
     /// Wakes the lanes in which something waits for slots that this turn leaves free.
     pub(super) fn hand_over(&self) {
-        let is_free = |profile: &Profile| {
-            self.places.iter().any(|place| place.seat.free() > 0 && place.seat.profile == *profile)
-        };
         for lane in self.other_lanes() {
-            if lock(&lane.fronts).keys().any(is_free) {
+            if lock(&lane.fronts).keys().any(|profile| self.free(profile) > 0) {
                 lane.look();
             }
         }

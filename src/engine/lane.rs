@@ -30,7 +30,7 @@ use crate::store::{Claimable, Offer, StoreError};
 pub(super) const BATCH_MAX: usize = 1_000;
 /// Operations that a batch takes out of the queue. Each is a row more to be changed, and commands that
 /// come meanwhile wait for that.
-const TAKEN_MAX: usize = 200;
+pub(super) const TAKEN_MAX: usize = 200;
 /// How often a batch is decided again because others were faster.
 const CONFLICTS_MAX: u32 = 50;
 /// How often a batch is tried again because the database failed, and the wait between.
