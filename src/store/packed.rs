@@ -24,6 +24,8 @@ const NOTE: u32 = u32::MAX;
 /// In place of an attempt's number: the steps from the one of the record before up to this one have
 /// attempts like that.
 const ALIKE: u32 = u32::MAX - 1;
+/// In place of the time there: a version of this program that does not know such records refuses it.
+const NO_TIME: i64 = i64::MAX;
 /// No jobset has so many steps; this bounds what a damaged row can make it do.
 const ALIKE_MAX: u32 = 10_000_000;
 /// So many states fit into a note; machines go back by one at a time and never so deep.
@@ -70,7 +72,7 @@ pub(super) fn unpack_moved(row: Uuid, bytes: &[u8]) -> Result<Vec<i32>, StoreErr
 
 /// Attempts, big-endian: step, attempt, failures, losses and flags (4 bytes each), holder (0 for
 /// none), since in microseconds of the Unix epoch (8 bytes each); behind one that others are like: the
-/// last step of those, [`ALIKE`], nothing. Notes: step, [`NOTE`], whether it
+/// last step of those, [`ALIKE`], 16 bytes of nothing, [`NO_TIME`]. Notes: step, [`NOTE`], whether it
 /// is held on failure (0 unsaid, 1 yes, 2 no), how many states follow, the states, when its first
 /// attempt began in microseconds (0 unsaid).
 pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32, Note>) -> Vec<u8> {
@@ -85,7 +87,8 @@ pub(super) fn pack_open(open: &BTreeMap<u32, OpenAttempt>, notes: &BTreeMap<u32,
         if last > *first {
             bytes.extend(last.to_be_bytes());
             bytes.extend(ALIKE.to_be_bytes());
-            bytes.resize(bytes.len() + ATTEMPT_BYTES - 8, 0);
+            bytes.extend([0; 16]);
+            bytes.extend(NO_TIME.to_be_bytes());
         }
     }
     for (step, note) in notes {
