@@ -13,7 +13,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::Postgres;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{MutexGuard, Notify, mpsc};
 use uuid::Uuid;
 
 use super::Shared;
@@ -31,6 +31,9 @@ pub(super) const BATCH_MAX: usize = 1_000;
 /// Operations that a batch takes out of the queue. Each is a row more to be changed, and commands that
 /// come meanwhile wait for that.
 pub(super) const TAKEN_MAX: usize = 200;
+/// How long a lane waits for the others of its process to be done, while other processes work on the
+/// database as well. One that hangs holds nobody up.
+const YIELD_MAX: Duration = Duration::from_millis(20);
 /// How often a batch is decided again because others were faster.
 const CONFLICTS_MAX: u32 = 50;
 /// How often a batch is tried again because the database failed, and the wait between.
@@ -131,8 +134,29 @@ impl Lane {
                 () = handle.wake.notified() => {}
                 () = shared.stopped.cancelled() => return,
             }
+            let _turn = self.take_turn(&shared, &mut commands).await;
             self.batch(std::mem::take(&mut commands)).await;
         }
+    }
+
+    /// Waits until no other lane of this process is at work, if other processes are, and takes along
+    /// what has come meanwhile. Smaller batches cost nearly as much as large ones, and as many
+    /// processes as there are keep the database busy.
+    async fn take_turn<'s>(
+        &mut self,
+        shared: &'s Shared,
+        commands: &mut Vec<Command>,
+    ) -> Option<MutexGuard<'s, ()>> {
+        if !shared.news.has_peers() {
+            return None;
+        }
+        let turn = tokio::time::timeout(YIELD_MAX, shared.turns.lock()).await.ok();
+        while commands.len() < BATCH_MAX
+            && let Ok(command) = self.inbox.try_recv()
+        {
+            commands.push(command);
+        }
+        turn
     }
 
     /// Carries a batch through, however often it takes.

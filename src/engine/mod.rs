@@ -176,6 +176,8 @@ struct Shared {
     holder: Uuid,
     jobsets: Jobsets,
     lanes: Vec<LaneHandle>,
+    /// Held by the lane that is at work, while other processes work on the database as well.
+    turns: tokio::sync::Mutex<()>,
     seats: Seats,
     lookups: Lookups,
     watches: Arc<Watches>,
@@ -267,6 +269,7 @@ impl Engine {
             holder: clock.new_id(),
             clock,
             lanes: handles,
+            turns: tokio::sync::Mutex::default(),
             seats: Seats::default(),
             lookups,
             watches: Arc::default(),
