@@ -126,7 +126,7 @@ impl Lane {
         loop {
             tokio::select! {
                 biased;
-                received = self.inbox.recv_many(&mut commands, BATCH_MAX) => {
+                received = self.inbox.recv_many(&mut commands, 1) => {
                     if received == 0 {
                         return;
                     }
@@ -134,29 +134,17 @@ impl Lane {
                 () = handle.wake.notified() => {}
                 () = shared.stopped.cancelled() => return,
             }
-            let _turn = self.take_turn(&shared, &mut commands).await;
+            // Whoever was told of the last batch and has something for this one gives it first; where
+            // nobody has, this takes no time.
+            tokio::task::yield_now().await;
+            let _turn = shared.take_turn().await;
+            while commands.len() < BATCH_MAX
+                && let Ok(command) = self.inbox.try_recv()
+            {
+                commands.push(command);
+            }
             self.batch(std::mem::take(&mut commands)).await;
         }
-    }
-
-    /// Waits until no other lane of this process is at work, if other processes are, and takes along
-    /// what has come meanwhile. Smaller batches cost nearly as much as large ones, and as many
-    /// processes as there are keep the database busy.
-    async fn take_turn<'s>(
-        &mut self,
-        shared: &'s Shared,
-        commands: &mut Vec<Command>,
-    ) -> Option<MutexGuard<'s, ()>> {
-        if !shared.news.has_peers() {
-            return None;
-        }
-        let turn = tokio::time::timeout(YIELD_MAX, shared.turns.lock()).await.ok();
-        while commands.len() < BATCH_MAX
-            && let Ok(command) = self.inbox.try_recv()
-        {
-            commands.push(command);
-        }
-        turn
     }
 
     /// Carries a batch through, however often it takes.
@@ -392,6 +380,17 @@ impl Lane {
         if self.runs.len() > CACHED_RUNS_MAX {
             self.runs.clear();
         }
+    }
+}
+
+impl Shared {
+    /// Waits until no other lane of this process is at work, if other processes are. Smaller batches
+    /// cost nearly as much as large ones, and as many processes as there are keep the database busy.
+    async fn take_turn(&self) -> Option<MutexGuard<'_, ()>> {
+        if !self.news.has_peers() {
+            return None;
+        }
+        tokio::time::timeout(YIELD_MAX, self.turns.lock()).await.ok()
     }
 }
 
