@@ -92,9 +92,8 @@ mod tests {
     #[test]
     fn a_place_ends_with_its_owner_and_what_a_dead_one_left_with_the_next() {
         let Ok(root) = root() else { return };
-        let left = root.join("abandoned");
-        fs::create_dir_all(left.join("attempt")).unwrap();
-        fs::write(left.join("lock"), "").unwrap();
+        let left = Held::make(&root).unwrap().folder().to_owned();
+        fs::create_dir(left.join("attempt")).unwrap();
         let scratch = Scratch::open();
         assert!(!left.exists());
         let folder = scratch.folder("attempt", 10).unwrap();

@@ -7,7 +7,7 @@ use crate::jobs;
 use crate::load::Work;
 use crate::serve::{Place, Server};
 
-/// Slots of the server. A slot is held until the outcome of its step is durable, which takes longer than
+/// Slots of the server. One is held until the outcome of its step is durable, which takes longer than
 /// the program, so more of them than a machine can run are needed to keep it busy.
 const SLOTS: u32 = 32;
 /// Processes that run side by side in the barest loop.

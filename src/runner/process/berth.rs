@@ -110,7 +110,8 @@ impl Berth {
 
     /// Gives up what was taken from the pipes of the step: the monitor finds nothing to save.
     pub(super) fn clear(&self) -> io::Result<()> {
-        self.taken.iter().try_for_each(|file| file.set_len(0))
+        let has_some = |file: &&Arc<File>| file.metadata().map_or(true, |of| of.len() > 0);
+        self.taken.iter().filter(has_some).try_for_each(|file| file.set_len(0))
     }
 }
 
