@@ -8,7 +8,7 @@ use crate::load::Work;
 use crate::serve::{Place, Server};
 
 /// Slots of the server. One is held until the outcome of its step is durable, which takes longer than
-/// the program, so more of them than a machine can run are needed to keep it busy.
+/// the program, so more of them than a machine can run keep it a little busier.
 const SLOTS: u32 = 32;
 /// Processes that run side by side in the barest loop.
 const AT_ONCE: usize = 8;
@@ -36,7 +36,7 @@ pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
 /// Steps per second of such a server.
 async fn rate(bench: &Bench, place: Place) -> Result<f64, Failure> {
     let server = Server::start(&place).await?;
-    let work = Work::Follow(jobs::programs(STEPS, &["/bin/true"]));
+    let work = Work::Run(jobs::programs(STEPS, &["/bin/true"]));
     let loaded = bench.load(server.address, OPERATIONS, work).await?;
     server.stop().await?;
     Ok(loaded.rate() * float(STEPS))
