@@ -114,7 +114,7 @@ impl Jobsets {
         if let Some(known) = self.cached(id) {
             return Ok(known);
         }
-        let view = store.jobset(id).await?;
+        let view = Box::pin(store.jobset(id)).await?;
         self.read(view.ok_or_else(|| EngineError::BadJobset { id, reason: NOT_STORED.into() })?)
     }
 

@@ -120,13 +120,21 @@ impl Lane {
         loop {
             tokio::select! {
                 biased;
-                received = self.inbox.recv_many(&mut commands, BATCH_MAX) => {
+                received = self.inbox.recv_many(&mut commands, 1) => {
                     if received == 0 {
                         return;
                     }
                 }
                 () = handle.wake.notified() => {}
                 () = shared.stopped.cancelled() => return,
+            }
+            // Whoever was told of the last batch and has something for this one gives it first; where
+            // nobody has, this takes no time.
+            tokio::task::yield_now().await;
+            while commands.len() < BATCH_MAX
+                && let Ok(command) = self.inbox.try_recv()
+            {
+                commands.push(command);
             }
             self.batch(std::mem::take(&mut commands)).await;
         }

@@ -66,8 +66,19 @@ pub(super) fn start(shared: &Arc<Shared>, inbox: mpsc::Receiver<Question>) {
 async fn read(shared: Arc<Shared>, inbox: Arc<Mutex<mpsc::Receiver<Question>>>) {
     loop {
         let mut questions = Vec::new();
+        let gathered = async {
+            let mut inbox = inbox.lock().await;
+            inbox.recv_many(&mut questions, 1).await;
+            // Whoever is about to ask as well asks first; where nobody is, this takes no time.
+            tokio::task::yield_now().await;
+            while questions.len() < BATCH_MAX
+                && let Ok(question) = inbox.try_recv()
+            {
+                questions.push(question);
+            }
+        };
         tokio::select! {
-            _ = async { inbox.lock().await.recv_many(&mut questions, BATCH_MAX).await } => {}
+            () = gathered => {}
             () = shared.stopped.cancelled() => return,
         }
         answer(&shared.store, questions).await;

@@ -59,7 +59,10 @@ impl Engine {
     pub async fn operation(&self, id: Uuid) -> Result<Found, EngineError> {
         let view = self.shared.lookups.operation(id).await?.ok_or_else(|| self.unknown(id))?;
         let mut found = self.with_jobset(view).await?;
-        self.add_failures(std::slice::from_mut(&mut found)).await?;
+        if found.view.state == OperationState::Failed {
+            // What is rare is in a box, so that all others carry no room for it along.
+            Box::pin(self.add_failures(std::slice::from_mut(&mut found))).await?;
+        }
         Ok(found)
     }
 

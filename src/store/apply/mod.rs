@@ -1,0 +1,135 @@
+//! The statement that stores a batch, composed of the parts that have something to store.
+//!
+//! A typical batch needs half of the parts, and an empty part is not free: the database opens its
+//! tables and indexes and reads its parameters all the same. Each combination is prepared when it is
+//! first needed. There are few.
+//!
+//! The parts see the same snapshot and none sees another's changes, so no two may touch one row.
+
+mod parts;
+
+use std::fmt::Write as _;
+
+use sqlx::postgres::{PgArguments, Postgres};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, PgConnection};
+
+use self::parts::{
+    ASKED, BORN, CHANGED, CHUNKED, DEFINED, DIED, HAPPENED, KEPT, KEYED, LEFT, MADE, OBEYED,
+    ORDERED, QUEUED, SETTLED, SHARED, TIED, TIMED, TOUCHED, TRIMMED, UNQUEUED, UNSHARED, VOUCHED,
+    WATCHED, WIDENED,
+};
+use super::batch::Batch;
+use super::error::StoreError;
+
+type Statement<'b> = Query<'b, Postgres, PgArguments>;
+
+/// A part of the statement: a common table expression with parameters of its own, numbered from 1.
+struct Part {
+    text: &'static str,
+    /// Binds its parameters, in the order of their numbers.
+    bind: for<'b> fn(Statement<'b>, &'b Batch) -> Statement<'b>,
+}
+
+impl Part {
+    /// What stands before `as`.
+    fn name(&self) -> &'static str {
+        self.text.split(' ').next().unwrap_or_default()
+    }
+
+    /// Appends the text, its parameters numbered on from `before`; answers the last number.
+    fn append_to(&self, text: &mut String, before: usize) -> usize {
+        let mut last = before;
+        let mut pieces = self.text.split('$');
+        text.push_str(pieces.next().unwrap_or_default());
+        for piece in pieces {
+            let end = piece.find(|c: char| !c.is_ascii_digit()).unwrap_or(piece.len());
+            let (number, rest) = piece.split_at(end);
+            let number = before + number.parse::<usize>().unwrap_or_default();
+            last = last.max(number);
+            // Nothing can go wrong when a string is written to.
+            _ = write!(text, "${number}{rest}");
+        }
+        last
+    }
+}
+
+const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
+
+impl Batch {
+    /// The parts of the statement that have rows.
+    fn parts(&self) -> Vec<&'static Part> {
+        let has_attempts = !self.attempts.operation.is_empty();
+        let parts = [
+            (!self.changed.id.is_empty(), &CHANGED),
+            (!self.vouched.worker.is_empty(), &VOUCHED),
+            (!self.watched.worker.is_empty(), &WATCHED),
+            (!self.made.id.is_empty(), &MADE),
+            (!self.chunks.operation.is_empty(), &CHUNKED),
+            (!self.events.operation.is_empty(), &HAPPENED),
+            (has_attempts, &SETTLED),
+            (has_attempts, &OBEYED),
+            (!self.jobsets.id.is_empty(), &DEFINED),
+            (!self.data.operation.is_empty(), &WIDENED),
+            (!self.born.is_empty(), &BORN),
+            (!self.ended.is_empty(), &DIED),
+            (!self.ready.operation.is_empty(), &QUEUED),
+            (!self.trimmed.is_empty(), &TRIMMED),
+            (!self.not_ready.is_empty(), &UNQUEUED),
+            (!self.timers.operation.is_empty(), &TIMED),
+            (!self.orders.operation.is_empty(), &ORDERED),
+            (!self.kept.operation.is_empty(), &KEPT),
+            (!self.resources.operation.is_empty(), &TIED),
+            (!self.resources.operation.is_empty(), &SHARED),
+            (!self.resources.ended.is_empty(), &UNSHARED),
+            (!self.keys.text.is_empty(), &KEYED),
+            (!self.admissions.asked.operation.is_empty(), &ASKED),
+            (!self.admissions.touched.is_empty(), &TOUCHED),
+            (!self.admissions.ended.is_empty(), &LEFT),
+        ];
+        parts.into_iter().filter_map(|(is_needed, part)| is_needed.then_some(part)).collect()
+    }
+
+    /// How many rows the parts that were decided on what memory has must find, with the function that
+    /// fails where one finds fewer.
+    fn checks(&self) -> [(usize, &'static str, &'static [&'static Part]); 2] {
+        let checked = self.changed.id.len() + self.watched.worker.len();
+        [
+            (checked, "require_rows", &[&CHANGED, &WATCHED]),
+            (self.vouched.worker.len(), "require_leases", &[&VOUCHED]),
+        ]
+    }
+
+    /// Stores it all, or nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::Conflict`] when an operation has another version than expected or a worker does
+    /// not stand as it is told, [`StoreError::LeaseLost`] when the word of a worker does not count or
+    /// it has no lease to claim by; otherwise as for any statement.
+    pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
+        let parts = self.parts();
+        let (mut text, mut parameters) = (HEAD.to_owned(), 0);
+        for (index, part) in parts.iter().enumerate() {
+            text.push_str(if index == 0 { "with\n" } else { ",\n" });
+            parameters = part.append_to(&mut text, parameters);
+        }
+        text.push_str("\nselect true");
+        let checks = self.checks();
+        for (_, function, of) in checks.iter().filter(|(rows, ..)| *rows > 0) {
+            let of = of.iter().filter(|part| parts.iter().any(|p| p.name() == part.name()));
+            let counts: Vec<String> =
+                of.map(|part| format!("(select count(*) from {})", part.name())).collect();
+            parameters += 1;
+            _ = write!(text, ", {function}({}, ${parameters})", counts.join(" + "));
+        }
+        let mut statement = sqlx::query(AssertSqlSafe(text));
+        for part in parts {
+            statement = (part.bind)(statement, self);
+        }
+        for (rows, ..) in checks.iter().filter(|(rows, ..)| *rows > 0) {
+            statement = statement.bind(i64::try_from(*rows).unwrap_or(i64::MAX));
+        }
+        statement.execute(connection).await?;
+        Ok(())
+    }
+}
