@@ -1,5 +1,7 @@
 //! A monitor runs one process after the other, and nothing of one is in the next.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sutbot::runner::process::{Exit, Sandbox, SpawnError, Zygote};
