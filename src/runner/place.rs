@@ -40,12 +40,13 @@ pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
 }
 
 impl Place {
-    /// Makes the folders, the context and the FIFO.
+    /// Makes the folders, the context and the FIFO, which are there until they are
+    /// [collected](Self::collect).
     pub(super) async fn prepare(
         root: &Path,
         scratch: &Scratch,
         assignment: &Assignment,
-        context: &Value,
+        context: String,
     ) -> io::Result<Self> {
         let Assignment { operation, step, attempt, .. } = assignment;
         let shared = root.join(operation.to_string());
@@ -61,16 +62,18 @@ impl Place {
             };
             off_thread(make).await?;
         }
-        let text = context.to_string();
-        if let Some(told) = scratch.folder(&format!("{operation}-{name}"), text.len()) {
+        if let Some(told) = scratch.folder(&format!("{operation}-{name}"), context.len()) {
             let place = Self { told, is_in_memory: true, ..on_disk.clone() };
-            match place.tell(&text) {
+            match place.tell(&context) {
                 Ok(()) => return Ok(place),
-                // Is full, or was cleared by somebody.
-                Err(error) => tracing::debug!(%error, "runner.scratch.unusable"),
+                // It is full, or was cleared by somebody.
+                Err(error) => {
+                    tracing::debug!(%error, "runner.scratch.unusable");
+                    place.forget();
+                }
             }
         }
-        off_thread(move || on_disk.tell(&text).map(|()| on_disk)).await
+        off_thread(move || on_disk.tell(&context).map(|()| on_disk)).await
     }
 
     /// Makes what the step finds.
@@ -120,8 +123,11 @@ impl Place {
 
     /// Takes away what was made for the step; whether that was all that there is.
     fn forget(&self) -> bool {
-        let files = [self.context(), self.events_path()];
-        files.iter().all(|file| fs::remove_file(file).is_ok()) && fs::remove_dir(&self.told).is_ok()
+        for file in [self.context(), self.events_path()] {
+            // What is left shows in the end.
+            let _ = fs::remove_file(file);
+        }
+        fs::remove_dir(&self.told).is_ok()
     }
 
     /// The folders that the attempt may write to.

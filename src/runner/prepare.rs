@@ -39,10 +39,7 @@ pub(super) async fn prepare<S: WorkSource>(
 ) -> Result<Prepared, Exception> {
     let definition = edited(bench, assignment).await?;
     let context = context(bench, assignment).await?;
-    let no_place = |error| Exception::new("WorkspaceError", format!("no workspace: {error}"));
-    let place = Place::prepare(&bench.settings.work_dir, &bench.scratch, assignment, &context);
-    let place = place.await.map_err(no_place)?;
-    let events = place.events().map_err(no_place)?;
+    let told = context.to_string();
     let texts = render(bench, assignment, texts(&definition), context).await?;
     let mut texts = texts.into_iter();
     let cwd = definition.cwd.is_some().then(|| texts.next()).flatten().map(PathBuf::from);
@@ -63,6 +60,17 @@ pub(super) async fn prepare<S: WorkSource>(
             let call = call.map_err(|error| Exception::new("SpawnError", error.to_string()))?;
             (passed, answer) = (call.passed, Some(call.answer));
             call.argv
+        }
+    };
+    // Last: whatever fails before leaves no files.
+    let no_place = |error| Exception::new("WorkspaceError", format!("no workspace: {error}"));
+    let place = Place::prepare(&bench.settings.work_dir, &bench.scratch, assignment, told);
+    let place = place.await.map_err(no_place)?;
+    let events = match place.events() {
+        Ok(events) => events,
+        Err(error) => {
+            let _nothing = place.collect().await;
+            return Err(no_place(error));
         }
     };
     let confinement = confinement(&definition, place.writable());
