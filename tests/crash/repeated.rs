@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use sutbot::client::{Client, SubmissionKeys};
 use tokio::task::JoinSet;
 
@@ -12,6 +12,8 @@ use crate::{Server, document};
 
 const KEYS: usize = 600;
 const CLIENTS: usize = 32;
+const BATCHES: usize = 16;
+const RUNS: usize = 300;
 
 async fn count(server: &Server) -> usize {
     let answer = reqwest::get(format!("{}/v1.0/operations/$count", server.url)).await.unwrap();
@@ -94,4 +96,46 @@ async fn every_key_makes_one_operation_over_kills() {
     post_all(&server, &made).join_all().await;
     let made = made.lock().unwrap().clone();
     assert_eq!((made.len(), count(&server).await), (KEYS, KEYS));
+}
+
+/// Posts all batches, one client each; answers what was acknowledged to `made`.
+fn post_batches(server: &Server, made: &Arc<Mutex<HashMap<usize, Value>>>) -> JoinSet<()> {
+    let mut clients = JoinSet::new();
+    for n in 0..BATCHES {
+        let (url, made) = (format!("{}/v1.0/jobsets:batch", server.url), Arc::clone(made));
+        let jobset = json!({"name": format!("j{n}"), "start": "manual", "steps": [{"name": "a"}]});
+        let batch = json!({"jobsets": [{"jobset": jobset, "runs": vec![json!({}); RUNS]}]});
+        clients.spawn(async move {
+            let request = reqwest::Client::new().post(url).json(&batch);
+            let request = request.header("prefer", "return=minimal");
+            let request = request.header("idempotency-key", format!("batch-{n}"));
+            let Ok(answer) = request.send().await else { return };
+            assert_eq!(answer.status(), 202);
+            let Ok(answer) = answer.json::<Value>().await else { return };
+            let before = made.lock().unwrap().insert(n, answer.clone());
+            assert!(before.is_none_or(|before| before == answer), "batch-{n} was made twice");
+        });
+    }
+    clients
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_is_made_whole_and_once_over_kills() {
+    _ = rustls::crypto::ring::default_provider().install_default();
+    let folder = tempfile::tempdir().unwrap();
+    let made = Arc::new(Mutex::new(HashMap::new()));
+    for acknowledged in [1, BATCHES / 2] {
+        let server = Server::start(folder.path());
+        let stored = count(&server).await;
+        assert_eq!(stored % RUNS, 0, "a batch was stored in part");
+        assert!(stored >= made.lock().unwrap().len() * RUNS, "what was acknowledged is gone");
+        let mut clients = post_batches(&server, &made);
+        while made.lock().unwrap().len() < acknowledged && clients.join_next().await.is_some() {}
+        server.kill();
+        clients.join_all().await;
+    }
+    let server = Server::start(folder.path());
+    post_batches(&server, &made).join_all().await;
+    let made = made.lock().unwrap().len();
+    assert_eq!((made, count(&server).await), (BATCHES, BATCHES * RUNS));
 }
