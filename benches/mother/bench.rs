@@ -65,7 +65,7 @@ impl Bench {
     /// What a server of this run is started with.
     pub(crate) fn place(&self, slots: u32) -> Place {
         let data_dir = self.folder.path().join("server");
-        Place { url: self.cluster.url(), data_dir, slots, stamps: true }
+        Place { url: self.cluster.url(), data_dir, slots, stamps: true, ballast_mib: 0 }
     }
 
     /// Starts the service.

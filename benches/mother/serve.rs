@@ -20,6 +20,8 @@ pub(crate) struct Place {
     pub(crate) slots: u32,
     /// Whether it keeps the causal order of events.
     pub(crate) stamps: bool,
+    /// What is in its memory beside its own, in MiB.
+    pub(crate) ballast_mib: usize,
 }
 
 impl Place {
@@ -38,9 +40,12 @@ impl Place {
 /// Plays the role.
 pub(crate) async fn serve(place: Place) -> Result<(), Failure> {
     let listen = Some(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
+    let ballast = vec![1_u8; place.ballast_mib << 20];
     let host = Host::start(HostSettings { listen, ..place.settings() }).await?;
     child::tell(&host.address())?;
-    Ok(host.run_until(child::told_to_end()).await?)
+    host.run_until(child::told_to_end()).await?;
+    drop(std::hint::black_box(ballast));
+    Ok(())
 }
 
 /// The resident memory of a process in MiB.

@@ -1,5 +1,7 @@
 //! One attempt of a step that starts a process: from its templates to its report.
 
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +21,7 @@ use super::output::{Capture, Outbox};
 use super::place::Place;
 use super::prepare::{Prepared, prepare};
 use super::process::{Ended, Exit, Process, Rescue, Signal, SpawnError, Zygote};
+use super::scratch::Scratch;
 use super::secrets::Secrets;
 use super::source::WorkSource;
 use super::spool::Spools;
@@ -65,8 +68,12 @@ pub(super) struct Bench<S> {
     pub(super) renderer: Renderer,
     pub(super) outbox: Outbox,
     pub(super) spools: Spools,
+    /// Where what steps are told by files is.
+    pub(super) scratch: Scratch,
     /// Told when there may be mail for an attempt.
     pub(super) wake: Notify,
+    /// What steps get of the worker's environment.
+    pub(super) inherited: BTreeMap<OsString, OsString>,
     pub(super) settings: WorkerSettings,
 }
 
@@ -213,18 +220,8 @@ async fn execute<S: WorkSource>(
 ) -> Outcome {
     let definition = &assignment.jobset.step(assignment.step).definition;
     let Prepared { mut spec, passed, events, answer, .. } = prepared;
-    let pipes = match Pipes::new() {
-        Ok(pipes) => pipes,
-        Err(error) => {
-            let message = format!("no memory for what the step writes: {error}");
-            return Outcome::failed(Cause::Exception, Exception::new("SpawnError", message));
-        }
-    };
-    spec.rescue = capture.spool().zip(pipes.taken()).map(|(spool, taken)| Rescue {
-        spool: spool.path.clone(),
-        head: spool.head.clone(),
-        taken,
-    });
+    spec.rescue =
+        capture.spool().map(|spool| Rescue { spool: spool.path.clone(), head: spool.head.clone() });
     let mut process = match bench.zygote.spawn_passing(spec, passed).await {
         Ok(process) => process,
         // That is nothing that the step has done: another attempt takes its place.
@@ -234,6 +231,7 @@ async fn execute<S: WorkSource>(
         }
         Err(error) => return Outcome::failed(Cause::Exception, not_started(&error)),
     };
+    let pipes = Pipes::of(&process);
     let limits = Limits {
         timeout: time_left(assignment, bench.source.now()),
         grace: definition.grace.unwrap_or(bench.settings.default_grace),

@@ -11,6 +11,8 @@ use serde_json::Value;
 use tokio::net::unix::pipe;
 use uuid::Uuid;
 
+use super::scratch::Scratch;
+use super::workspaces::remove;
 use crate::domain::problem::refuse_nul;
 use crate::engine::Assignment;
 
@@ -22,10 +24,11 @@ pub(super) const RESULT_BYTES_MAX: usize = 1024 * 1024;
 pub(super) struct Place {
     /// Shared by the operation's steps on this worker.
     workspace: PathBuf,
-    context: PathBuf,
+    /// What the step makes, if it makes anything.
     output: PathBuf,
-    /// A FIFO that the step writes prompts and messages to.
-    events: PathBuf,
+    /// What the step finds, in a folder of its own.
+    told: PathBuf,
+    is_in_memory: bool,
 }
 
 /// Runs file operations where they may block: one visit for several of them.
@@ -37,62 +40,100 @@ pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
 }
 
 impl Place {
-    /// Makes the folders and writes the context.
+    /// Makes the folders, the context and the FIFO, which are there until they are
+    /// [collected](Self::collect).
     pub(super) async fn prepare(
         root: &Path,
+        scratch: &Scratch,
         assignment: &Assignment,
-        context: &Value,
+        context: String,
     ) -> io::Result<Self> {
-        let operation = root.join(assignment.operation.to_string());
-        let files = operation.join("files");
-        let name = format!("{}-{}", assignment.step, assignment.attempt);
-        let place = Self {
-            workspace: operation.join("workspace"),
-            context: files.join(format!("{name}.context.json")),
-            output: files.join(format!("{name}.output.json")),
-            events: files.join(format!("{name}.events")),
-        };
-        let text = context.to_string();
-        off_thread(move || {
-            fs::create_dir_all(&place.workspace)?;
-            fs::create_dir_all(&files)?;
-            fs::write(&place.context, text)?;
-            mkfifo(&place.events, Mode::S_IRUSR | Mode::S_IWUSR)?;
-            Ok(place)
-        })
-        .await
+        let Assignment { operation, step, attempt, .. } = assignment;
+        let shared = root.join(operation.to_string());
+        let (workspace, files) = (shared.join("workspace"), shared.join("files"));
+        let name = format!("{step}-{attempt}");
+        let output = files.join(format!("{name}.output.json"));
+        let on_disk = Self { workspace, output, told: files.join(&name), is_in_memory: false };
+        if !on_disk.workspace.is_dir() || !files.is_dir() {
+            let workspace = on_disk.workspace.clone();
+            let make = move || {
+                fs::create_dir_all(workspace)?;
+                fs::create_dir_all(files)
+            };
+            off_thread(make).await?;
+        }
+        if let Some(told) = scratch.folder(&format!("{operation}-{name}"), context.len()) {
+            let place = Self { told, is_in_memory: true, ..on_disk.clone() };
+            match place.tell(&context) {
+                Ok(()) => return Ok(place),
+                // It is full, or was cleared by somebody.
+                Err(error) => {
+                    tracing::debug!(%error, "runner.scratch.unusable");
+                    place.forget();
+                }
+            }
+        }
+        off_thread(move || on_disk.tell(&context).map(|()| on_disk)).await
+    }
+
+    /// Makes what the step finds.
+    fn tell(&self, context: &str) -> io::Result<()> {
+        fs::create_dir(&self.told)?;
+        fs::write(self.context(), context)?;
+        Ok(mkfifo(&self.events_path(), Mode::S_IRUSR | Mode::S_IWUSR)?)
+    }
+
+    fn context(&self) -> PathBuf {
+        self.told.join("context.json")
+    }
+
+    /// A FIFO that the step writes prompts and messages to.
+    fn events_path(&self) -> PathBuf {
+        self.told.join("events")
     }
 
     /// Opens the worker's end of `SUT_EVENTS`. For reading and writing, so that opening waits for
     /// nobody and the end never comes.
     pub(super) fn events(&self) -> io::Result<pipe::Receiver> {
-        pipe::OpenOptions::new().read_write(true).open_receiver(&self.events)
+        pipe::OpenOptions::new().read_write(true).open_receiver(self.events_path())
     }
 
     /// Takes the files of the attempt away; the workspace stays for the other steps. Answers the JSON
     /// that the step wrote to `SUT_OUTPUT`, if it wrote any.
     pub(super) async fn collect(&self) -> Result<Option<Value>, String> {
-        let place = self.clone();
+        if !self.is_in_memory || !self.forget() {
+            let told = self.told.clone();
+            if let Err(error) = off_thread(move || remove(&told)).await {
+                tracing::warn!(%error, folder = %self.told.display(), "runner.file.left");
+            }
+        }
+        if self.output.symlink_metadata().is_err_and(|e| e.kind() == io::ErrorKind::NotFound) {
+            return Ok(None);
+        }
+        let output = self.output.clone();
         off_thread(move || {
-            let result = read_result(&place.output);
-            for file in [&place.context, &place.output, &place.events] {
-                match fs::remove_file(file) {
-                    Ok(()) => {}
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                    Err(error) => {
-                        tracing::warn!(%error, file = %file.display(), "runner.file.left");
-                    }
-                }
+            let result = read_result(&output);
+            if let Err(error) = fs::remove_file(&output) {
+                tracing::warn!(%error, file = %output.display(), "runner.file.left");
             }
             result
         })
         .await
     }
 
+    /// Takes away what was made for the step; whether that was all that there is.
+    fn forget(&self) -> bool {
+        for file in [self.context(), self.events_path()] {
+            // What is left shows in the end.
+            let _ = fs::remove_file(file);
+        }
+        fs::remove_dir(&self.told).is_ok()
+    }
+
     /// The folders that the attempt may write to.
     pub(super) fn writable(&self) -> Vec<PathBuf> {
         let files = self.output.parent().map(Path::to_owned);
-        std::iter::once(self.workspace.clone()).chain(files).collect()
+        [self.workspace.clone()].into_iter().chain(files).chain([self.told.clone()]).collect()
     }
 
     /// The whole environment of the attempt: what it inherits, without what are secrets of other
@@ -114,9 +155,9 @@ impl Place {
             ("SUT_OPERATION_ID", assignment.operation.to_string().into()),
             ("SUT_STEP", step.into()),
             ("SUT_ATTEMPT", assignment.attempt.to_string().into()),
-            ("SUT_CONTEXT", self.context.clone().into()),
+            ("SUT_CONTEXT", self.context().into()),
             ("SUT_OUTPUT", self.output.clone().into()),
-            ("SUT_EVENTS", self.events.clone().into()),
+            ("SUT_EVENTS", self.events_path().into()),
             ("SUT_WORKSPACE", self.workspace.clone().into()),
             ("TRACEPARENT", traceparent(assignment).into()),
         ];

@@ -10,7 +10,6 @@ use tokio::net::unix::pipe;
 
 use super::attempt::{Bench, ask};
 use super::confine::confinement;
-use super::environment::inherited;
 use super::function::{AnswerPipe, Call};
 use super::place::{Place, RESULT_BYTES_MAX};
 use super::process::{ProcessSpec, Stdin};
@@ -40,10 +39,7 @@ pub(super) async fn prepare<S: WorkSource>(
 ) -> Result<Prepared, Exception> {
     let definition = edited(bench, assignment).await?;
     let context = context(bench, assignment).await?;
-    let no_place = |error| Exception::new("WorkspaceError", format!("no workspace: {error}"));
-    let place = Place::prepare(&bench.settings.work_dir, assignment, &context);
-    let place = place.await.map_err(no_place)?;
-    let events = place.events().map_err(no_place)?;
+    let told = context.to_string();
     let texts = render(bench, assignment, texts(&definition), context).await?;
     let mut texts = texts.into_iter();
     let cwd = definition.cwd.is_some().then(|| texts.next()).flatten().map(PathBuf::from);
@@ -66,8 +62,19 @@ pub(super) async fn prepare<S: WorkSource>(
             call.argv
         }
     };
+    // Last: whatever fails before leaves no files.
+    let no_place = |error| Exception::new("WorkspaceError", format!("no workspace: {error}"));
+    let place = Place::prepare(&bench.settings.work_dir, &bench.scratch, assignment, told);
+    let place = place.await.map_err(no_place)?;
+    let events = match place.events() {
+        Ok(events) => events,
+        Err(error) => {
+            let _nothing = place.collect().await;
+            return Err(no_place(error));
+        }
+    };
     let confinement = confinement(&definition, place.writable());
-    let mut inherited = inherited(&bench.settings.pass_env);
+    let mut inherited = bench.inherited.clone();
     if confinement.sandbox.is_some() {
         // Wherever the worker has its own: a sandbox has a private one there.
         inherited.insert("TMPDIR".into(), "/tmp".into());

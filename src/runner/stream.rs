@@ -7,7 +7,6 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::fcntl::{FallocateFlags, SpliceFFlags, fallocate, splice};
-use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::unistd::read;
 use tokio::net::unix::pipe;
 
@@ -20,7 +19,9 @@ const KEPT: u64 = 1024 * 1024;
 
 /// A pipe that is read piece by piece.
 pub(super) struct Stream {
+    /// Made when there is something to read: most steps write little or nothing.
     buffer: Vec<u8>,
+    size: usize,
     pub(super) is_closed: bool,
     taken: Option<Taken>,
 }
@@ -28,7 +29,7 @@ pub(super) struct Stream {
 impl Stream {
     /// Reads up to `size` bytes at once.
     pub(super) fn new(size: usize) -> Self {
-        Self { buffer: vec![0; size], is_closed: false, taken: None }
+        Self { buffer: Vec::new(), size, is_closed: false, taken: None }
     }
 
     /// The next piece; empty at the end, and never after it. Safe to be dropped while it waits.
@@ -57,7 +58,7 @@ impl Stream {
     /// Reads what there is.
     fn take(&mut self, pipe: &pipe::Receiver) -> io::Result<usize> {
         if let Some(taken) = &mut self.taken {
-            match taken.take(pipe, &mut self.buffer) {
+            match taken.take(pipe, &mut self.buffer, self.size) {
                 Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
                     // Out of memory, perhaps; what is read from here on is safe once it is spooled.
                     tracing::warn!(%error, "runner.pipe.unguarded");
@@ -66,6 +67,7 @@ impl Stream {
                 outcome => return outcome,
             }
         }
+        self.buffer.resize(self.size, 0);
         Ok(read(pipe, &mut self.buffer)?)
     }
 
@@ -73,6 +75,7 @@ impl Stream {
     /// nothing is.
     pub(super) fn rest(&mut self, pipe: &pipe::Receiver) -> &[u8] {
         // Asks the kernel: the runtime may not have heard yet that there is something to read.
+        self.buffer.resize(self.size, 0);
         let read = read(pipe, &mut self.buffer).unwrap_or(0);
         &self.buffer[..read]
     }
@@ -89,20 +92,31 @@ struct Taken {
 }
 
 impl Taken {
-    fn new() -> io::Result<Self> {
-        let file = File::from(memfd_create(c"taken", MFdFlags::MFD_CLOEXEC)?);
-        Ok(Self { file: Arc::new(file), length: 0, kept: 0 })
+    /// Begins with an empty file.
+    const fn new(file: Arc<File>) -> Self {
+        Self { file, length: 0, kept: 0 }
     }
 
-    /// Moves what is in the pipe here, in one system call, and reads it.
-    fn take(&mut self, pipe: &pipe::Receiver, buffer: &mut [u8]) -> io::Result<usize> {
+    /// Moves what is in the pipe here, up to `size` bytes in one system call, and reads it.
+    fn take(
+        &mut self,
+        pipe: &pipe::Receiver,
+        buffer: &mut Vec<u8>,
+        size: usize,
+    ) -> io::Result<usize> {
         let flags = SpliceFFlags::SPLICE_F_NONBLOCK;
+        // Not where the file stands: that is where somebody else has left it.
+        let mut end = i64::try_from(self.length).unwrap_or(i64::MAX);
         let read = loop {
-            match splice(pipe, None, &*self.file, None, buffer.len(), flags) {
+            match splice(pipe, None, &*self.file, Some(&mut end), size, flags) {
                 Err(Errno::EINTR) => {}
                 read => break read?,
             }
         };
+        if read == 0 {
+            return Ok(0);
+        }
+        buffer.resize(size, 0);
         self.file.read_exact_at(&mut buffer[..read], self.length)?;
         self.length += read as u64;
         self.forget();
@@ -131,15 +145,12 @@ pub(super) struct Pipes {
 }
 
 impl Pipes {
-    pub(super) fn new() -> io::Result<Self> {
-        let stream = || io::Result::Ok(Stream { taken: Some(Taken::new()?), ..Stream::new(READ) });
-        Ok(Self { out: stream()?, err: stream()? })
-    }
-
-    /// What is taken from them.
-    pub(super) fn taken(&self) -> Option<[Arc<File>; 2]> {
-        let file = |stream: &Stream| Some(Arc::clone(&stream.taken.as_ref()?.file));
-        Some([file(&self.out)?, file(&self.err)?])
+    /// Reads them through the files in memory that the monitor holds too.
+    pub(super) fn of(process: &Process) -> Self {
+        let [out, err] = process
+            .taken()
+            .map(|file| Stream { taken: Some(Taken::new(file)), ..Stream::new(READ) });
+        Self { out, err }
     }
 
     /// What is taken from here on need not be kept.

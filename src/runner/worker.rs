@@ -12,8 +12,10 @@ use tokio_util::task::TaskTracker;
 use super::RunnerError;
 use super::WorkerSettings;
 use super::attempt::{self, Bench, StopReason};
+use super::environment::inherited;
 use super::output::Outbox;
 use super::process::{GroundSettings, Zygote, since_boot};
+use super::scratch::Scratch;
 use super::settle::{Desk, settle};
 use super::source::{WorkPlace, WorkSource};
 use super::spool::{Recovery, Spools};
@@ -94,11 +96,13 @@ async fn incarnation<S: WorkSource>(
     zygote.fence().set(asked + source.terms().fence_after()).map_err(RunnerError::Clock)?;
     let bench = Arc::new(Bench {
         spools,
+        scratch: Scratch::open(),
         zygote,
         renderer: Renderer::start().map_err(RunnerError::Thread)?,
         outbox: Outbox::start(Arc::clone(&source)),
         source: Arc::clone(&source),
         wake: Notify::new(),
+        inherited: inherited(&settings.pass_env),
         settings,
     });
     let under_way = Arc::new(UnderWay::default());

@@ -76,7 +76,7 @@ impl Workspaces {
 
 /// Removes a folder with all that steps have left in it, also in folders that they closed to
 /// themselves. Does not follow links.
-fn remove(folder: &Path) -> io::Result<()> {
+pub(super) fn remove(folder: &Path) -> io::Result<()> {
     match fs::remove_dir_all(folder) {
         Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
             open_up(folder)?;

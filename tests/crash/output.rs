@@ -49,7 +49,13 @@ fn numbered(folder: &Path) -> Value {
         .unwrap();
     }
     text.push_str("wait");
-    json!({"steps": [{"name": "a", "run": {"shell": text}, "secrets": ["CRASH_TOKEN"]}]})
+    // Its monitor has run another step before, which wrote something too.
+    let before = "head -c 100000 /dev/zero | tr '\\0' x; echo error >&2";
+    json!({"steps": [
+        {"name": "before", "run": {"shell": before}},
+        {"name": "a", "run": {"shell": text}, "secrets": ["CRASH_TOKEN"],
+            "when": {"before": ["Succeeded"]}},
+    ]})
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,6 +77,8 @@ async fn what_a_step_had_written_is_there_after_its_worker_was_killed() {
         let server = Server::start(folder.path());
         let client = Client::new(&server.url, None).unwrap();
         assert_eq!(ended(&client, &id).await, "succeeded");
+        let before = client.output(&id, "before", None, None).await.unwrap();
+        assert_eq!(before.len(), 100_000 + "error\n".len());
         for stream in ["out", "err"] {
             // Somebody may find the spool only when its monitors are gone too.
             let deadline = Instant::now() + PATIENCE;

@@ -155,6 +155,27 @@ async fn any_bytes_come_back_as_they_were_written() {
     assert!(plain.bytes().await.expect("no fault") == expected);
 }
 
+#[tokio::test]
+async fn what_steps_write_one_after_the_other_is_their_own() {
+    let service = own_service(|settings| settings.slots = 1).await;
+    let sizes = [10, 0, 300_000, 1, 5_000_000, 70_000, 0, 3];
+    let text = |n: usize, size: usize| {
+        format!("head -c {size} /dev/zero | tr '\\0' {n}; head -c {n} /dev/zero | tr '\\0' e >&2")
+    };
+    let steps: Vec<_> = (0..sizes.len())
+        .map(|n| json!({"name": format!("s{n}"), "run": {"shell": text(n, sizes[n])}}))
+        .collect();
+    let submitted = service.submit(&json!({"steps": steps})).await;
+    service.ended(&submitted.url).await;
+    for (n, size) in sizes.into_iter().enumerate() {
+        let output = format!("{}/steps/s{n}/output", submitted.url);
+        let out = service.get(&format!("{output}?stream=stdout")).await.expect(200).bytes;
+        assert!(out == n.to_string().repeat(size).as_bytes(), "s{n}: {} of {size}", out.len());
+        let err = service.get(&format!("{output}?stream=stderr")).await.expect(200).bytes;
+        assert_eq!(err, "e".repeat(n).as_bytes(), "s{n}");
+    }
+}
+
 const TOKEN: &str = "tok/en \"13\"";
 const LINES: &str = "-----BEGIN KEY-----\nfirst of the key\nlast of the key\n";
 

@@ -3,6 +3,7 @@
 mod hostile;
 #[path = "../support/resist.rs"]
 mod resist;
+mod reuse;
 mod support;
 mod walls;
 

@@ -1,18 +1,18 @@
 //! A running process as the worker holds it.
 
-use std::os::fd::OwnedFd;
+use std::fs::File;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
-use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tracing::warn;
 
-use super::link::{Link, receive};
+use super::berth::{Berth, Idle};
 use super::walls::Walls;
-use super::wire::{self, Report, Request};
+use super::wire::{Report, Request};
 
 /// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -73,6 +73,13 @@ impl Ended {
     }
 }
 
+/// The worker's ends of what a process reads and writes.
+pub(super) struct Ends {
+    pub(super) stdout: pipe::Receiver,
+    pub(super) stderr: pipe::Receiver,
+    pub(super) stdin: Option<pipe::Sender>,
+}
+
 /// A process that is contained. Dropping it kills it and all its descendants.
 #[derive(Debug)]
 pub struct Process {
@@ -82,14 +89,46 @@ pub struct Process {
     pub stderr: pipe::Receiver,
     /// What the process reads, where the specification asked for a pipe. Drop it to close it.
     pub stdin: Option<pipe::Sender>,
-    pub(super) pid: u32,
-    pub(super) begun: Instant,
-    pub(super) channel: AsyncFd<OwnedFd>,
-    pub(super) link: Arc<Link>,
-    pub(super) ended: OnceLock<Ended>,
+    pid: u32,
+    begun: Instant,
+    /// Taken by the drop alone.
+    berth: Option<Berth>,
+    /// Where the berth goes when the process is over; nowhere if it can serve no other one.
+    idle: Option<Arc<Idle>>,
+    /// Whether something of what it wrote may have to be saved.
+    has_rescue: bool,
+    /// Whether nothing of it has to be saved any more.
+    released: AtomicBool,
+    ended: OnceLock<Ended>,
 }
 
 impl Process {
+    /// A process that has just begun to run.
+    pub(super) fn new(
+        pid: u32,
+        berth: Berth,
+        idle: Option<Arc<Idle>>,
+        has_rescue: bool,
+        Ends { stdout, stderr, stdin }: Ends,
+    ) -> Self {
+        Self {
+            stdout,
+            stderr,
+            stdin,
+            pid,
+            begun: Instant::now(),
+            berth: Some(berth),
+            idle,
+            has_rescue,
+            released: AtomicBool::new(false),
+            ended: OnceLock::new(),
+        }
+    }
+
+    fn berth(&self) -> &Berth {
+        self.berth.as_ref().expect("it is there until the drop")
+    }
+
     /// The process id, which is the id of its process group too.
     #[must_use]
     pub fn pid(&self) -> u32 {
@@ -109,12 +148,20 @@ impl Process {
     /// Says that everything the process wrote is safe, after [`Process::wait`]: without that, what the
     /// specification says of its [rescue](super::Rescue) is done when this is dropped.
     pub fn release(&self) {
-        self.ask(&Request::Release);
+        if self.ended.get().is_some() && self.berth().clear().is_ok() {
+            self.released.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Files in memory, empty at first, that what is read from stdout and stderr may go through: what
+    /// is in them is saved by a rescue like what is in the pipes.
+    pub(in crate::runner) fn taken(&self) -> [Arc<File>; 2] {
+        self.berth().taken()
     }
 
     fn ask(&self, request: &Request) {
         // An error says that the monitor has gone, and with it the process.
-        let _ = wire::send_message(&self.channel, request);
+        let _ = self.berth().ask(request);
     }
 
     /// Waits until the process has ended and none of its descendants is left.
@@ -124,12 +171,12 @@ impl Process {
         if let Some(ended) = self.ended.get() {
             return *ended;
         }
-        let mut ended = match receive::<Report>(&self.channel).await {
+        let mut ended = match self.berth().report().await {
             Ok(Some(Report::Ended(ended))) => ended,
             // No monitor ends without a report while its zygote lives. Whatever else this may be:
             // without the zygote, nothing of the process is left.
             Ok(None | Some(Report::Started { .. } | Report::Refused(_))) | Err(_) => {
-                self.link.end().await;
+                self.berth().link.end().await;
                 Ended::lost(0)
             }
         };
@@ -138,5 +185,19 @@ impl Process {
             warn!(pid = self.pid, swept = ended.swept, "process.monitor.lost");
         }
         *self.ended.get_or_init(|| ended)
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if !self.has_rescue {
+            self.release();
+        }
+        let is_over = self.ended.get().is_some_and(|ended| ended.status != Exit::Lost);
+        if let (true, true, Some(idle)) = (is_over, *self.released.get_mut(), self.idle.take())
+            && let Some(berth) = self.berth.take()
+        {
+            idle.put(berth);
+        }
     }
 }

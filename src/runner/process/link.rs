@@ -8,21 +8,22 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::prctl::set_child_subreaper;
 use nix::unistd::Pid;
-use serde::de::DeserializeOwned;
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::net::unix::pipe;
 use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
+use super::berth::{Berth, Idle, Vacancy};
 use super::cgroup::{Ground, GroundSettings};
+use super::child::Ends;
 use super::wire::{self, Refusal, Report, Stage};
 use super::{
     Fence, PASSED_MAX, Process, ProcessSpec, SpawnError, StartError, Stdin, sweep, sys, zygote,
@@ -58,6 +59,7 @@ pub struct Zygote {
     held: Option<OwnedFd>,
     fence: Fence,
     starting: Semaphore,
+    idle: Arc<Idle>,
     link: tokio::sync::Mutex<Arc<Link>>,
 }
 
@@ -112,7 +114,7 @@ impl Zygote {
             source,
         })?;
         let (exe, starting) = (exe.into(), Semaphore::new(STARTING_MAX));
-        Ok(Zygote { exe, ground, null, held, fence, starting, link })
+        Ok(Zygote { exe, ground, null, held, fence, starting, idle: Arc::default(), link })
     }
 
     /// The moment by which all its processes end. Nobody has set it at first, and it never comes.
@@ -146,11 +148,13 @@ impl Zygote {
         if passed.len() > PASSED_MAX {
             return Err(SpawnError::TooManyDescriptors { count: passed.len() });
         }
-        let memory = spec.to_memory()?;
         let _permit = self.starting.acquire().await;
         let host =
             |action: &'static str| move |source| SpawnError::Host { action: action.into(), source };
-        let (channel, theirs) = wire::pair().map_err(|e| host("make a socket pair")(e.into()))?;
+        let berth = match self.idle.take() {
+            Some(berth) => berth,
+            None => self.fill(Vacancy::new().map_err(host("make a channel"))?).await?,
+        };
         let (stdout, their_stdout) = io::pipe().map_err(host("make a pipe"))?;
         let (stderr, their_stderr) = io::pipe().map_err(host("make a pipe"))?;
         let (their_stdin, stdin) = match spec.stdin {
@@ -161,32 +165,29 @@ impl Zygote {
             }
         };
         let register = host("register a descriptor");
-        let channel = sys::watch(channel).map_err(register)?;
         let stdout = pipe::Receiver::from_owned_fd(stdout.into()).map_err(register)?;
         let stderr = pipe::Receiver::from_owned_fd(stderr.into()).map_err(register)?;
         let stdin = stdin.map(|fd| pipe::Sender::from_owned_fd(fd.into()));
         let stdin = stdin.transpose().map_err(register)?;
 
-        let null = self.null.as_fd();
-        let rescue = spec.rescue.as_ref();
-        let taken = |n: usize| rescue.map_or(null, |rescue| rescue.taken[n].as_fd());
-        let mut parcel = vec![
-            theirs.as_fd(),
-            memory.as_fd(),
-            self.fence.as_fd(),
-            taken(0),
-            taken(1),
-            their_stdin.as_ref().map_or(null, AsFd::as_fd),
+        let mut descriptors = vec![
+            stdout.as_fd(),
+            stderr.as_fd(),
+            their_stdin.as_ref().map_or(self.null.as_fd(), AsFd::as_fd),
             their_stdout.as_fd(),
             their_stderr.as_fd(),
         ];
-        parcel.extend(passed.iter().map(AsFd::as_fd));
-        let link = self.hand_over(&parcel).await?;
+        descriptors.extend(passed.iter().map(AsFd::as_fd));
+        berth.begin(&spec, &descriptors).await?;
         // From here the monitor alone holds its ends, so that they close when it dies.
-        drop((theirs, their_stdin, their_stdout, their_stderr, passed));
-        let pid = started(&link, &channel, spec).await?;
-        let begun = Instant::now();
-        Ok(Process { stdout, stderr, stdin, pid, begun, channel, link, ended: OnceLock::new() })
+        drop((their_stdin, their_stdout, their_stderr, passed));
+        let has_rescue = spec.rescue.is_some();
+        // Otherwise the monitor is in a namespace of the step.
+        let is_as_before = spec.confinement.sandbox.is_none();
+        let pid = started(&berth, spec).await?;
+        let idle = is_as_before.then(|| Arc::clone(&self.idle));
+        let ends = Ends { stdout, stderr, stdin };
+        Ok(Process::new(pid, berth, idle, has_rescue, ends))
     }
 
     /// Where the control groups of processes are made.
@@ -194,11 +195,12 @@ impl Zygote {
         &self.ground
     }
 
-    /// Hands a parcel to the zygote, or to its replacement.
-    async fn hand_over(&self, parcel: &[BorrowedFd<'_>]) -> Result<Arc<Link>, SpawnError> {
+    /// Has the zygote, or its replacement, fork a monitor.
+    async fn fill(&self, vacancy: Vacancy) -> Result<Berth, SpawnError> {
+        let descriptors = vacancy.descriptors(self.fence.as_fd());
         let mut current = self.link.lock().await;
-        let gone = match current.send(parcel).await {
-            Ok(()) => return Ok(current.clone()),
+        let gone = match current.send(&descriptors).await {
+            Ok(()) => return Ok(vacancy.filled(current.clone())),
             Err(source) => source,
         };
         if !matches!(gone.raw_os_error(), Some(libc::EPIPE | libc::ECONNRESET)) {
@@ -207,8 +209,8 @@ impl Zygote {
         warn!("process.zygote.replaced");
         current.end().await;
         *current = Arc::new(Link::start(&self.exe, &self.ground, self.held.as_ref())?);
-        match current.send(parcel).await {
-            Ok(()) => Ok(current.clone()),
+        match current.send(&descriptors).await {
+            Ok(()) => Ok(vacancy.filled(current.clone())),
             Err(_) => Err(SpawnError::ZygoteDied),
         }
     }
@@ -216,24 +218,21 @@ impl Zygote {
     /// Ends the zygote. Processes that still run are killed with all their descendants, and end as
     /// lost; none of them is left on return.
     pub async fn shutdown(self) {
+        self.idle.clear();
         self.link.into_inner().end().await;
     }
 }
 
 /// Waits for the report that the process runs, and gives its id.
-async fn started(
-    link: &Arc<Link>,
-    channel: &AsyncFd<OwnedFd>,
-    spec: ProcessSpec,
-) -> Result<u32, SpawnError> {
+async fn started(berth: &Berth, spec: ProcessSpec) -> Result<u32, SpawnError> {
     let patience = Duration::from_secs(STARTING_SECS_MAX);
-    match tokio::time::timeout(patience, receive::<Report>(channel)).await {
+    match tokio::time::timeout(patience, berth.report()).await {
         Ok(Ok(Some(Report::Started { pid }))) => Ok(pid.unsigned_abs()),
         Ok(Ok(Some(Report::Refused(refusal)))) => Err(refused(refusal, spec)),
         // Its monitor was killed, and the zygote has swept what there was.
         Ok(Ok(Some(Report::Ended(_)))) => Err(SpawnError::ZygoteDied),
         Ok(Ok(None) | Err(_)) | Err(_) => {
-            link.end().await;
+            berth.link.end().await;
             Err(SpawnError::ZygoteDied)
         }
     }
@@ -253,13 +252,6 @@ fn refused(refusal: Refusal, spec: ProcessSpec) -> SpawnError {
         Stage::Limit(limit) => SpawnError::LimitUnavailable { limit, action, source },
         Stage::Wall(wall) => SpawnError::ContainmentUnavailable { wall, action, source },
     }
-}
-
-/// Receives one message; `None`: the other end is closed.
-pub(super) async fn receive<T: DeserializeOwned>(
-    socket: &AsyncFd<OwnedFd>,
-) -> io::Result<Option<T>> {
-    socket.async_io(Interest::READABLE, |fd| Ok(wire::receive_message(fd)?)).await
 }
 
 /// One zygote: the socket to it, and the process.
@@ -303,13 +295,18 @@ impl Link {
         Err(StartError::NotAZygote { exe: exe.into() })
     }
 
-    /// Sends a parcel, waiting for room; `EPIPE` when the zygote has ended.
-    async fn send(&self, parcel: &[BorrowedFd<'_>]) -> io::Result<()> {
-        if self.over.load(Ordering::Acquire) {
+    /// Asks for a monitor, waiting for room; `EPIPE` when the zygote has ended.
+    async fn send(&self, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+        if self.is_over() {
             return Err(Errno::EPIPE.into());
         }
-        let send = |fd: &OwnedFd| Ok(wire::send_parcel(fd.as_fd(), parcel)?);
+        let send = |fd: &OwnedFd| Ok(wire::send_start(fd.as_fd(), descriptors)?);
         self.control.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// Whether the zygote has ended, or is about to.
+    pub(super) fn is_over(&self) -> bool {
+        self.over.load(Ordering::Acquire)
     }
 
     /// Ends the zygote if it has not ended yet, and returns when nothing of it is left.

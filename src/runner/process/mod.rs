@@ -10,25 +10,26 @@
 //! # The design
 //!
 //! ```text
-//! worker ── zygote ─┬─ monitor ── step ── ...      one monitor per step: session leader, subreaper
+//! worker ── zygote ─┬─ monitor ── step ── ...      one step at a time: session leader, subreaper
 //!    (subreapers)   └─ monitor ── step ── ...
 //! ```
 //!
 //! - The **zygote** is this same executable, re-executed once. Small and single-threaded, it can
-//!   fork quickly and safely. For each step it forks a monitor.
+//!   fork quickly and safely. For each step that no idle monitor can take it forks one.
 //! - The **monitor** starts the step, in a process group of its own, and waits: the wait status is
 //!   the only authority on the step's end. An orphan is re-parented to its nearest subreaper, so a
 //!   descendant cannot leave. The monitor therefore kills and reaps its children until `waitpid`
-//!   knows of none: proof that no descendant is left. Only then it reports.
+//!   knows of none: proof that no descendant is left. Only then it reports, and only then it gets
+//!   another step (`berth`).
 //! - Whoever dies takes everything below along. A monitor sees the worker's end and the zygote's
 //!   end as sockets and pipes that close. What a killed monitor leaves falls to the zygote, what a
 //!   killed zygote leaves falls to the worker; both sweep, and the step's end is [`Exit::Lost`]:
 //!   an incident, because a step's own processes are the likeliest to have killed its monitor.
 //! - Whoever stands still takes nothing along, so what runs has a time by which it ends (`fence`):
 //!   every monitor kills its step by itself when the worker has not put that off.
-//! - Worker and monitor talk over a socket pair per step, handed over with the step's pipes. No
-//!   message passes through the zygote but the one that starts a step, and the specification lies
-//!   in a file in memory, so its size is limited only by what the system can execute.
+//! - Worker and monitor talk over a socket pair of their own, over which a step's pipes are handed too.
+//!   No message passes through the zygote but the one that starts a monitor, and the specification of
+//!   a step lies in a file in memory, so its size is limited only by what the system can execute.
 //!
 //! # The ladder
 //!
@@ -52,6 +53,7 @@
 //! - A hook between fork and exec in the worker: it forces `fork`, at a hundredth of the rate of
 //!   `posix_spawn` from a large process.
 //! - Executing a helper per step: the same guarantees at half the rate.
+//! - Forking a monitor per step: to fork it and to let it end takes as long as a small program.
 //! - Death signals (`PR_SET_PDEATHSIG`): bound to a thread, lost by `setuid`, and a monitor that is
 //!   killed at once cannot sweep. A pipe that breaks has none of these.
 //! - Stopping the tree before killing it: no quicker, and no surer, than killing until `ECHILD`.
@@ -67,6 +69,7 @@
 //! - Draining the pipes: [`Process::wait`] never reads them, and they close when the tree is gone. Only
 //!   where the worker dies the monitor saves what is in them, if it is told where to ([`Rescue`]).
 
+mod berth;
 mod cgroup;
 mod child;
 mod error;

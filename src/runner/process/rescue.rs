@@ -1,21 +1,17 @@
 //! What a step wrote is saved by its monitor when the worker does not live to do it.
 //!
-//! The design is that of the [spool](crate::runner::spool). The monitor opens the read ends of the
-//! step's pipes for itself, by their names below `/proc/self/fd`: a pipe lives as long as somebody can
-//! read it.
+//! The design is that of the [spool](crate::runner::spool). The monitor holds the worker's ends of the
+//! step's pipes too: a pipe lives as long as somebody can read it.
 
+use std::ffi::{CStr, OsStr};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use nix::errno::Errno;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-
-use super::wire::{self, Request};
 use crate::runner::spool::{Frame, Spooled};
 
 /// Bytes of a frame, at the most.
@@ -29,65 +25,42 @@ pub struct Rescue {
     pub spool: PathBuf,
     /// The line that the file begins with if the worker has not begun it. No NUL, no line break.
     pub head: String,
-    /// What the worker took from stdout and stderr: files in memory.
-    pub taken: [Arc<File>; 2],
 }
 
 /// The monitor's part.
-pub(super) struct Rescuer {
+pub(super) struct Rescuer<'a> {
     spool: PathBuf,
     head: Vec<u8>,
     /// stdout and stderr.
-    sources: [Source; 2],
+    sources: [Source<'a>; 2],
 }
 
-struct Source {
+struct Source<'a> {
     stream: u8,
     /// What the worker took from the pipe.
-    taken: File,
+    taken: &'a File,
     /// The rest.
     pipe: File,
 }
 
-impl Rescuer {
-    /// Takes hold of the pipes whose write ends are given, before the step has them alone.
+impl<'a> Rescuer<'a> {
+    /// Takes hold of what the worker reads: its ends of the pipes, and what it takes from them.
     pub(super) fn new(
-        spool: &Path,
-        head: &[u8],
-        pipes: [&OwnedFd; 2],
-        taken: [OwnedFd; 2],
-    ) -> io::Result<Self> {
-        let open = |stream, pipe: &OwnedFd, taken: OwnedFd| {
-            let mut options = OpenOptions::new();
-            options.read(true).custom_flags(libc::O_NONBLOCK);
-            let pipe = options.open(format!("/proc/self/fd/{}", pipe.as_raw_fd()))?;
-            io::Result::Ok(Source { stream, taken: taken.into(), pipe })
-        };
-        let ([out, err], [out_taken, err_taken]) = (pipes, taken);
-        let sources = [open(1, out, out_taken)?, open(2, err, err_taken)?];
-        Ok(Self { spool: spool.to_owned(), head: head.to_owned(), sources })
+        (spool, head): (&CStr, &CStr),
+        [out, err]: [OwnedFd; 2],
+        [out_taken, err_taken]: &'a [File; 2],
+    ) -> Self {
+        let sources = [
+            Source { stream: 1, taken: out_taken, pipe: out.into() },
+            Source { stream: 2, taken: err_taken, pipe: err.into() },
+        ];
+        let spool = Path::new(OsStr::from_bytes(spool.to_bytes())).to_owned();
+        Self { spool, head: head.to_bytes().to_owned(), sources }
     }
 
-    /// Waits until the worker says that it has everything, or is gone and has not; saves it then. To
-    /// be called when the step and all its descendants are gone.
-    pub(super) fn finish(self, channel: &OwnedFd) -> io::Result<()> {
-        loop {
-            match wire::receive_message(channel) {
-                Ok(Some(Request::Release)) => return Ok(()),
-                Ok(None) => return self.save(),
-                Ok(Some(Request::Signal(_) | Request::KillTree)) | Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => {
-                    let mut ready =
-                        [PollFd::new(std::os::fd::AsFd::as_fd(channel), PollFlags::POLLIN)];
-                    let _ = poll(&mut ready, PollTimeout::NONE);
-                }
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-    }
-
-    /// Appends what the spool does not have.
-    fn save(mut self) -> io::Result<()> {
+    /// Appends what the spool does not have. To be called when the step and all its descendants are
+    /// gone, and the worker too. A worker that had everything has left nothing of it.
+    pub(super) fn save(mut self) -> io::Result<()> {
         let mut bytes = Vec::new();
         let mut options = OpenOptions::new();
         options.read(true).append(true).mode(0o600);
@@ -115,7 +88,7 @@ impl Rescuer {
     }
 }
 
-impl Source {
+impl Source<'_> {
     /// Appends a frame for each piece after the first `upto` bytes of the stream.
     fn rest(&mut self, mut upto: u64, to: &mut Vec<u8>) -> io::Result<()> {
         let mut buffer = vec![0; FRAME];

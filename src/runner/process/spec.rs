@@ -2,13 +2,11 @@
 
 use std::ffi::{CStr, OsStr, OsString};
 use std::fs::File;
-use std::io::Write;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 
 use nix::errno::Errno;
-use nix::sys::memfd::{MFdFlags, memfd_create};
 
 use super::{Confinement, Rescue, SpawnError};
 
@@ -19,7 +17,7 @@ pub struct ProcessSpec {
     pub argv: Vec<OsString>,
     /// The whole environment.
     pub env: Vec<(OsString, OsString)>,
-    /// The working folder.
+    /// The working folder; an absolute path.
     pub cwd: PathBuf,
     /// What the process reads.
     pub stdin: Stdin,
@@ -40,12 +38,13 @@ pub enum Stdin {
 }
 
 impl ProcessSpec {
-    /// Writes the specification to a file in memory, so that its length is never a packet's problem.
+    /// Writes the specification to a file in memory, in the place of the last one, so that its length
+    /// is never a packet's problem.
     ///
     /// The format: the folder, the confinement as JSON, the spool and its first line (both empty
     /// without a rescue), the number of arguments, the arguments, the variables as `NAME=value`, a NUL
     /// byte after each.
-    pub(super) fn to_memory(&self) -> Result<File, SpawnError> {
+    pub(super) fn write_to(&self, memory: &File) -> Result<(), SpawnError> {
         if self.argv.is_empty() {
             return Err(SpawnError::NoProgram);
         }
@@ -68,15 +67,13 @@ impl ProcessSpec {
             if name.is_empty() || name.as_bytes().contains(&b'=') {
                 return Err(SpawnError::VariableName { name: name.clone() });
             }
-            let mut variable = name.clone();
-            variable.push("=");
-            variable.push(value);
-            push(&mut bytes, &variable)?;
+            push(&mut bytes, name)?;
+            bytes.pop();
+            bytes.push(b'=');
+            push(&mut bytes, value)?;
         }
-        let memory = memfd_create(c"spec", MFdFlags::MFD_CLOEXEC).map_err(|e| host(e.into()))?;
-        let mut file = File::from(memory);
-        file.write_all(&bytes).map_err(host)?;
-        Ok(file)
+        memory.write_all_at(&bytes, 0).map_err(host)?;
+        memory.set_len(bytes.len() as u64).map_err(host)
     }
 }
 
@@ -99,17 +96,16 @@ pub(super) struct Plan<'a> {
     pub(super) env: Vec<&'a CStr>,
 }
 
-/// The bytes that [`ProcessSpec::to_memory`] wrote.
+/// The bytes that [`ProcessSpec::write_to`] wrote.
 pub(super) fn read_memory(memory: &File) -> std::io::Result<Vec<u8>> {
     let length = usize::try_from(memory.metadata()?.len()).map_err(std::io::Error::other)?;
     let mut bytes = vec![0; length];
-    // The position is shared with the writer, who left it at the end.
     memory.read_exact_at(&mut bytes, 0)?;
     Ok(bytes)
 }
 
 impl<'a> Plan<'a> {
-    /// Reads the format that [`ProcessSpec::to_memory`] writes.
+    /// Reads the format that [`ProcessSpec::write_to`] writes.
     pub(super) fn parse(bytes: &'a [u8]) -> nix::Result<Plan<'a>> {
         let mut fields = bytes
             .split_inclusive(|byte| *byte == 0)
@@ -156,10 +152,18 @@ mod tests {
         }
     }
 
+    /// What a monitor reads of it, in the place of a longer one.
+    fn read(spec: &ProcessSpec) -> Result<Vec<u8>, SpawnError> {
+        let memory = tempfile::tempfile().unwrap();
+        memory.write_all_at(&[b'x'; 10_000], 0).unwrap();
+        spec.write_to(&memory)?;
+        Ok(read_memory(&memory).unwrap())
+    }
+
     #[test]
     fn what_was_written_is_read() {
         let spec = spec(&["echo", "", "two words"], &[("A", ""), ("B", "x=y")]);
-        let bytes = read_memory(&spec.to_memory().unwrap()).unwrap();
+        let bytes = read(&spec).unwrap();
         let plan = Plan::parse(&bytes).unwrap();
         assert_eq!(plan.cwd, c"/work folder");
         assert_eq!(plan.argv, [c"echo", c"", c"two words"]);
@@ -169,7 +173,7 @@ mod tests {
     #[test]
     fn a_program_is_looked_up_in_its_own_path() {
         let names = |spec: &ProcessSpec| {
-            let bytes = read_memory(&spec.to_memory().unwrap()).unwrap();
+            let bytes = read(spec).unwrap();
             Plan::parse(&bytes).unwrap().candidates()
         };
         let own = names(&spec(&["tool"], &[("PATH", "/a::/b/")]));
@@ -179,9 +183,9 @@ mod tests {
 
     #[test]
     fn what_no_command_can_hold_is_refused() {
-        assert!(matches!(spec(&[], &[]).to_memory(), Err(SpawnError::NoProgram)));
-        assert!(matches!(spec(&["a\0b"], &[]).to_memory(), Err(SpawnError::Nul { .. })));
+        assert!(matches!(read(&spec(&[], &[])), Err(SpawnError::NoProgram)));
+        assert!(matches!(read(&spec(&["a\0b"], &[])), Err(SpawnError::Nul { .. })));
         let named = spec(&["a"], &[("B=", "")]);
-        assert!(matches!(named.to_memory(), Err(SpawnError::VariableName { .. })));
+        assert!(matches!(read(&named), Err(SpawnError::VariableName { .. })));
     }
 }

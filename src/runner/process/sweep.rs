@@ -15,7 +15,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::{Pid, getsid};
 
-use super::sys::{self, Patience};
+use super::sys::{self, Changed, Patience};
 
 /// Whether this kernel lists the children of a process, without which nothing can be swept.
 pub(super) fn check_host() -> io::Result<()> {
@@ -64,7 +64,7 @@ pub(super) fn kill_children() -> io::Result<()> {
 /// is the child of one that it did not: it is called again.
 pub(super) fn until_childless(
     mut kill: impl FnMut() -> io::Result<()>,
-    mut on_end: impl FnMut(Pid, ExitStatus),
+    mut on_end: impl FnMut(Changed),
 ) -> io::Result<()> {
     loop {
         // With no child at all, nothing has to be listed: the way of every well-behaved step.
@@ -76,8 +76,8 @@ pub(super) fn until_childless(
             kill()?;
             reaped = sys::wait_any(Patience::Wait)?;
         }
-        if let Some((pid, status)) = reaped.filter(|(_, status)| has_ended(*status)) {
-            on_end(pid, status);
+        if let Some(ended) = reaped.filter(|changed| has_ended(changed.status)) {
+            on_end(ended);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::io::{self, IoSliceMut};
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -14,7 +15,7 @@ use nix::sys::socket::{
 use nix::unistd::{ForkResult, Pid, fork};
 use tokio::io::unix::AsyncFd;
 
-use super::wire::{PARCEL_MAX, Parcel};
+use super::wire::DESCRIPTORS_MAX;
 
 /// Forks the calling process, which must have no second thread.
 ///
@@ -167,18 +168,18 @@ pub(super) fn exit_forked(code: i32) -> ! {
     unsafe { libc::_exit(code) }
 }
 
-/// Receives one packet with descriptors: `None` when the other end is closed.
+/// Receives the beginning of one packet without waiting, and the descriptors that arrived with it;
+/// nothing at all when the other end is closed.
 #[expect(unsafe_code, reason = "received descriptors are plain numbers until somebody owns them")]
-pub(super) fn receive_parcel(socket: BorrowedFd<'_>) -> nix::Result<Option<Parcel>> {
-    let mut byte = [0_u8; 1];
-    let mut iov = [IoSliceMut::new(&mut byte)];
-    let mut space = nix::cmsg_space!([i32; PARCEL_MAX]);
+pub(super) fn receive(
+    socket: BorrowedFd<'_>,
+    packet: &mut [u8],
+) -> nix::Result<(usize, Vec<OwnedFd>)> {
+    let mut iov = [IoSliceMut::new(packet)];
+    let mut space = nix::cmsg_space!([i32; DESCRIPTORS_MAX]);
     let flags = MsgFlags::MSG_CMSG_CLOEXEC | MsgFlags::MSG_DONTWAIT;
     let message = recvmsg::<()>(socket.as_raw_fd(), &mut iov, Some(&mut space), flags)?;
-    if message.bytes == 0 {
-        return Ok(None);
-    }
-    let mut arrived = Vec::with_capacity(PARCEL_MAX);
+    let mut arrived = Vec::new();
     // A truncated list still holds descriptors that are open here: own them, so that they close.
     for control in message.cmsgs()? {
         if let ControlMessageOwned::ScmRights(numbers) = control {
@@ -187,7 +188,7 @@ pub(super) fn receive_parcel(socket: BorrowedFd<'_>) -> nix::Result<Option<Parce
             arrived.extend(numbers.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
         }
     }
-    Ok(Some(Parcel { sent: usize::from(byte[0]), arrived }))
+    Ok((message.bytes, arrived))
 }
 
 /// A copy of a descriptor with a number of at least `least`, closed on exec.
@@ -226,23 +227,69 @@ pub(super) enum Patience {
     Ask,
 }
 
+/// A child that has changed its state.
+#[derive(Clone, Copy)]
+pub(super) struct Changed {
+    pub(super) pid: Pid,
+    pub(super) status: ExitStatus,
+    /// What it has used, and all that it reaped.
+    pub(super) usage: Usage,
+}
+
+/// What processes have used.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Usage {
+    pub(super) user_cpu: Duration,
+    pub(super) system_cpu: Duration,
+    /// The largest resident set of any one of them.
+    pub(super) max_rss_bytes: u64,
+}
+
+impl Usage {
+    fn of(usage: &libc::rusage) -> Self {
+        let time = |time: libc::timeval| {
+            let [seconds, micros] = [time.tv_sec, time.tv_usec].map(i64::unsigned_abs);
+            Duration::from_secs(seconds) + Duration::from_micros(micros)
+        };
+        Self {
+            user_cpu: time(usage.ru_utime),
+            system_cpu: time(usage.ru_stime),
+            max_rss_bytes: usage.ru_maxrss.unsigned_abs() * 1024,
+        }
+    }
+
+    /// Of these processes and others.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            user_cpu: self.user_cpu + other.user_cpu,
+            system_cpu: self.system_cpu + other.system_cpu,
+            max_rss_bytes: self.max_rss_bytes.max(other.max_rss_bytes),
+        }
+    }
+}
+
 /// Reaps one child that has ended, whatever ended it; `None`: there are children, none has ended.
 ///
 /// `ECHILD` says that there is no child. (The wrapper of `nix` reaps a child that a real-time
 /// signal ended, and then returns an error that does not say which.)
-#[expect(unsafe_code, reason = "waitpid writes through a pointer")]
-pub(super) fn wait_any(patience: Patience) -> nix::Result<Option<(Pid, ExitStatus)>> {
+#[expect(unsafe_code, reason = "wait4 writes through pointers")]
+pub(super) fn wait_any(patience: Patience) -> nix::Result<Option<Changed>> {
     let flags = match patience {
         Patience::Wait => 0,
         Patience::Ask => libc::WNOHANG | libc::WUNTRACED,
     };
     let mut status = 0;
+    // SAFETY: all zeros are a valid record, of one that has used nothing.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     loop {
-        // SAFETY: `status` is a valid place for an integer during the call.
-        let pid = unsafe { libc::waitpid(-1, &raw mut status, flags) };
+        // SAFETY: both are valid places for what they get during the call.
+        let pid = unsafe { libc::wait4(-1, &raw mut status, flags, &raw mut usage) };
         match Errno::result(pid) {
             Ok(0) => return Ok(None),
-            Ok(pid) => return Ok(Some((Pid::from_raw(pid), ExitStatus::from_raw(status)))),
+            Ok(pid) => {
+                let (pid, status) = (Pid::from_raw(pid), ExitStatus::from_raw(status));
+                return Ok(Some(Changed { pid, status, usage: Usage::of(&usage) }));
+            }
             Err(Errno::EINTR) => {}
             Err(error) => return Err(error),
         }

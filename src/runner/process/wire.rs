@@ -1,7 +1,8 @@
-//! What worker, zygote and monitors say to each other: packets over pairs of Unix sockets.
+//! What worker, zygote and monitors say to each other: packets of JSON over pairs of Unix sockets, with
+//! descriptors where something is to be started.
 //!
-//! The zygote's socket carries parcels of descriptors, one parcel per step. Everything else goes
-//! over the step's own channel, between worker and monitor, as small JSON packets.
+//! The zygote's socket starts monitors. Everything else goes over the monitor's own channel to the
+//! worker.
 
 use std::borrow::Cow;
 use std::io::{self, IoSlice};
@@ -9,34 +10,38 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
 use nix::sys::socket::{
-    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, recv, send, sendmsg, socketpair,
+    AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg, socketpair,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Ended;
 use super::limits::Limit;
+use super::{Ended, sys};
 use crate::domain::definition::Wall;
 
-/// How many descriptors start a step, at the least: its channel, its specification, the fence, what
-/// the worker takes from its 1 and 2, and its 0, 1 and 2.
-pub(super) const PARCEL_MIN: usize = 8;
+/// How many descriptors start a monitor: its channel, the fence, the file of its specifications, and
+/// those of what the worker takes from its steps' 1 and 2.
+pub(super) const MONITOR_DESCRIPTORS: usize = 5;
+
+/// How many start a step, at the least: the worker's ends of its 1 and 2, and its 0, 1 and 2.
+pub(super) const STEP_DESCRIPTORS: usize = 5;
 
 /// How many there are with those that the caller passes.
-pub(super) const PARCEL_MAX: usize = PARCEL_MIN + super::PASSED_MAX;
+pub(super) const DESCRIPTORS_MAX: usize = STEP_DESCRIPTORS + super::PASSED_MAX;
 
 /// The longest JSON packet; all of them are a line of numbers.
 const PACKET_BYTES_MAX: usize = 1024;
 
-/// What the worker asks of a monitor.
+/// What the worker asks of the zygote, and of a monitor.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
+    /// Start a monitor, or a step whose specification is in memory. With it come so many descriptors;
+    /// fewer arrive where the receiver has no room for them.
+    Start { descriptors: usize },
     /// Send this signal to the step's process group.
     Signal(i32),
     /// Kill the step and all its descendants.
     KillTree,
-    /// The worker has all that the step wrote: nothing is to be saved.
-    Release,
 }
 
 /// What a monitor tells the worker, or the zygote in the place of a monitor that was killed.
@@ -92,20 +97,43 @@ pub(super) fn pair() -> nix::Result<(OwnedFd, OwnedFd)> {
 
 /// Sends one message without waiting.
 pub(super) fn send_message(socket: impl AsFd, message: &impl Serialize) -> nix::Result<()> {
+    send_with(socket.as_fd(), message, &[])
+}
+
+/// Asks for a start, without waiting.
+pub(super) fn send_start(socket: BorrowedFd<'_>, with: &[BorrowedFd<'_>]) -> nix::Result<()> {
+    send_with(socket, &Request::Start { descriptors: with.len() }, with)
+}
+
+fn send_with(
+    socket: BorrowedFd<'_>,
+    message: &impl Serialize,
+    descriptors: &[BorrowedFd<'_>],
+) -> nix::Result<()> {
     let packet = serde_json::to_vec(message).map_err(|_| Errno::EBADMSG)?;
+    let numbers: Vec<_> = descriptors.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&numbers)];
+    let control: &[_] = if numbers.is_empty() { &[] } else { &rights };
     let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    send(socket.as_fd().as_raw_fd(), &packet, flags).map(drop)
+    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&packet)], control, flags, None).map(drop)
 }
 
 /// Receives one message without waiting; `None`: the other end is closed.
 pub(super) fn receive_message<T: DeserializeOwned>(socket: impl AsFd) -> nix::Result<Option<T>> {
+    Ok(receive_with(socket)?.map(|(message, _)| message))
+}
+
+/// Receives one message and the descriptors that have arrived with it.
+pub(super) fn receive_with<T: DeserializeOwned>(
+    socket: impl AsFd,
+) -> nix::Result<Option<(T, Vec<OwnedFd>)>> {
     let mut packet = [0_u8; PACKET_BYTES_MAX];
     loop {
-        match recv(socket.as_fd().as_raw_fd(), &mut packet, MsgFlags::MSG_DONTWAIT) {
-            Ok(0) => return Ok(None),
-            Ok(length) => {
+        match sys::receive(socket.as_fd(), &mut packet) {
+            Ok((0, _)) => return Ok(None),
+            Ok((length, descriptors)) => {
                 let message = serde_json::from_slice(&packet[..length]);
-                return message.map(Some).map_err(|_| Errno::EBADMSG);
+                return message.map(|m| Some((m, descriptors))).map_err(|_| Errno::EBADMSG);
             }
             // Told once, when the other end closed before it had read all; what it had sent
             // before is still to be received.
@@ -113,23 +141,4 @@ pub(super) fn receive_message<T: DeserializeOwned>(socket: impl AsFd) -> nix::Re
             Err(error) => return Err(error),
         }
     }
-}
-
-/// Sends the descriptors that start one step, without waiting. The packet itself is their number,
-/// because fewer may arrive.
-pub(super) fn send_parcel(socket: BorrowedFd<'_>, parcel: &[BorrowedFd<'_>]) -> nix::Result<()> {
-    let count = u8::try_from(parcel.len()).map_err(|_| Errno::E2BIG)?;
-    let numbers: Vec<_> = parcel.iter().map(AsRawFd::as_raw_fd).collect();
-    let flags = MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT;
-    let control = [ControlMessage::ScmRights(&numbers)];
-    sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&[count])], &control, flags, None).map(drop)
-}
-
-/// The descriptors of one parcel as they arrived.
-#[derive(Debug)]
-pub(super) struct Parcel {
-    /// How many were sent.
-    pub(super) sent: usize,
-    /// Those that arrived: fewer where the receiver is out of descriptors.
-    pub(super) arrived: Vec<OwnedFd>,
 }

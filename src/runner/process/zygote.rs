@@ -1,4 +1,4 @@
-//! The zygote: a small process that forks one monitor per step and buries those that are killed.
+//! The zygote: a small process that forks monitors and buries those that are killed.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -16,9 +16,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use nix::unistd::{ForkResult, Pid, dup2_stdin, setsid};
 
 use super::cgroup::{self, Ground};
-use super::monitor::{self, Job};
-use super::sys::{self, Patience};
-use super::wire::{self, Parcel, Refusal, Report, Stage};
+use super::monitor::{self, Post};
+use super::sys::{self, Changed, Patience};
+use super::wire::{self, Refusal, Report, Request, Stage};
 use super::{Ended, sweep};
 
 /// The name by which a zygote knows itself.
@@ -85,41 +85,41 @@ fn serve() -> Result<Infallible, io::Error> {
         if !asked {
             continue;
         }
-        match sys::receive_parcel(control.as_fd()) {
-            Ok(Some(parcel)) => {
-                let Some(job) = open_parcel(parcel) else { continue };
+        match wire::receive_with(&control) {
+            Ok(Some((Request::Start { descriptors }, arrived))) => {
+                let Some(post) = post(descriptors, arrived) else { continue };
                 match sys::fork_single_threaded() {
-                    Ok(ForkResult::Parent { child }) => house.admit(child, job),
+                    Ok(ForkResult::Parent { child }) => house.admit(child, post),
                     Ok(ForkResult::Child) => {
                         drop(control);
                         let (lifeline, ground) = house.into_kept();
-                        return monitor::run(job, &lifeline, &ground);
+                        return monitor::run(&post, &lifeline, &ground);
                     }
-                    Err(errno) => refuse(&job.channel, errno),
+                    Err(errno) => refuse(&post.channel, errno),
                 }
             }
             // The worker is gone, and nothing may outlive it: the monitors kill their steps for
             // the same reason, and what they leave falls to this process.
             Ok(None) => {
                 house.let_monitors_finish()?;
-                sweep::until_childless(sweep::kill_children, |_, _| {})?;
+                sweep::until_childless(sweep::kill_children, |_| {})?;
                 std::process::exit(0);
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => {}
+            // Is said only to monitors.
+            Ok(Some((Request::Signal(_) | Request::KillTree, _))) | Err(Errno::EAGAIN) => {}
             Err(errno) => return Err(errno.into()),
         }
     }
 }
 
-/// Takes a parcel apart; one that is not complete (no more descriptors here) is answered.
-fn open_parcel(parcel: Parcel) -> Option<Job> {
-    let is_whole = parcel.arrived.len() == parcel.sent && parcel.sent >= wire::PARCEL_MIN;
-    let mut arrived = parcel.arrived.into_iter();
+/// What a monitor is given; it is told where not all of that has arrived (no more descriptors here).
+fn post(sent: usize, arrived: Vec<OwnedFd>) -> Option<Post> {
+    let is_whole = arrived.len() == sent && sent >= wire::MONITOR_DESCRIPTORS;
+    let mut arrived = arrived.into_iter();
     let channel = arrived.next()?;
     match (arrived.next(), arrived.next(), arrived.next(), arrived.next()) {
-        (Some(spec), Some(fence), Some(out), Some(err)) if is_whole => {
-            let (spec, taken) = (File::from(spec), [out, err]);
-            Some(Job { channel, spec, fence, taken, descriptors: arrived.collect() })
+        (Some(fence), Some(spec), Some(out), Some(err)) if is_whole => {
+            Some(Post { channel, fence, spec: spec.into(), taken: [out, err].map(File::from) })
         }
         _ => {
             refuse(&channel, Errno::EMFILE);
@@ -157,8 +157,8 @@ struct House {
 }
 
 impl House {
-    fn admit(&mut self, monitor: Pid, job: Job) {
-        self.monitors.insert(monitor, job.channel);
+    fn admit(&mut self, monitor: Pid, post: Post) {
+        self.monitors.insert(monitor, post.channel);
     }
 
     /// What the monitor keeps of all this; the rest is closed here, above all the other end of the
@@ -171,7 +171,7 @@ impl House {
     fn reap(&mut self) -> io::Result<()> {
         while self.signals.read_signal()?.is_some() {}
         loop {
-            let (pid, status) = match sys::wait_any(Patience::Ask) {
+            let Changed { pid, status, .. } = match sys::wait_any(Patience::Ask) {
                 Ok(Some(changed)) => changed,
                 Ok(None) | Err(Errno::ECHILD) => break,
                 Err(errno) => return Err(errno.into()),

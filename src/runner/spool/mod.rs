@@ -16,15 +16,15 @@
 //!   that the step's monitor holds too. They are moved by one system call, and the length of that file
 //!   says how many were taken. A frame of the spool says how many of them it covers, so there is no
 //!   moment at which a byte is known to nobody, or to two without it being known which.
-//! - When the worker is gone before it has said that it has everything, the **monitor** appends what
-//!   was taken and not spooled, and what is left in the pipes ([`rescue`](super::process)).
+//! - A worker that has everything cuts that file off. When it is gone before that, the **monitor**
+//!   appends what was taken and not spooled, and what is left in the pipes
+//!   ([`rescue`](super::process)).
 //! - Another incarnation on the same folder **recovers** ([`recover`](mod@recover)): it stores the
 //!   pieces of spools whose owner is gone. A piece is stored under its number, so it does not matter
 //!   which of them had been stored before.
 //!
-//! The spools of an incarnation are in a folder of their own with a file that is locked (`flock`) as
-//! long as somebody may write there: the worker, its zygote and the monitors all hold it, and the kernel
-//! gives it back when the last of them is gone, however it ends.
+//! The spools of an incarnation are in a folder of their own that is [held](super::held) as long as
+//! somebody may write there: by the worker, its zygote and the monitors.
 //!
 //! # Rejected
 //!
@@ -41,18 +41,16 @@ pub(super) use recover::Recovery;
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::unistd::mkdtemp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::held::Held;
 use crate::engine::AttemptKey;
 
-/// The file that says whether spools still have an owner.
-const LOCK: &str = "lock";
 /// What the file of a spool ends with.
 const EXTENSION: &str = "spool";
 
@@ -75,29 +73,19 @@ fn root(work_dir: &Path) -> PathBuf {
 
 /// The spools of one incarnation.
 #[derive(Debug)]
-pub(super) struct Spools {
-    folder: PathBuf,
-    lock: File,
-}
+pub(super) struct Spools(Held);
 
 impl Spools {
-    /// Makes the folder. It gets its name when it is locked: it never looks as if it had no owner.
+    /// Makes the folder.
     pub(super) fn open(work_dir: &Path) -> io::Result<Self> {
         let root = root(&std::path::absolute(work_dir)?);
         fs::create_dir_all(&root)?;
-        // Six of these are replaced by what makes the name a new one.
-        let made = mkdtemp(&root.join(format!(".{}", "X".repeat(6))))?;
-        let lock = File::create_new(made.join(LOCK))?;
-        lock.lock()?;
-        let name = made.file_name().unwrap_or_default().to_string_lossy().replacen('.', "", 1);
-        let folder = root.join(name);
-        fs::rename(&made, &folder)?;
-        Ok(Self { folder, lock })
+        Held::make(&root).map(Self)
     }
 
     /// Another hold on the lock, for those that may write when the worker is gone.
     pub(super) fn hold(&self) -> io::Result<OwnedFd> {
-        self.lock.as_fd().try_clone_to_owned()
+        self.0.hold()
     }
 
     /// The spool of an attempt.
@@ -106,15 +94,14 @@ impl Spools {
         let head = Head { operation, step, attempt, secrets: secrets.to_vec(), cap };
         let head = serde_json::to_string(&head).expect("names and numbers are JSON");
         let name = format!("{operation}-{step}-{attempt}.{EXTENSION}");
-        Spool { path: self.folder.join(name), head, state: State::Silent }
+        Spool { path: self.0.folder().join(name), head, state: State::Silent }
     }
 }
 
 /// An orderly end leaves nothing. Spools that could not be stored stay, and with them the folder.
 impl Drop for Spools {
     fn drop(&mut self) {
-        _ = fs::remove_file(self.folder.join(LOCK));
-        _ = fs::remove_dir(&self.folder);
+        _ = self.0.remove_empty();
     }
 }
 

@@ -1,7 +1,7 @@
 //! Storing what workers that are gone have left in spools.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use chrono::DateTime;
 
-use super::{EXTENSION, Frame, Head, LOCK, Spooled, root};
+use super::{EXTENSION, Frame, Head, Spooled, root};
 use crate::engine::AttemptKey;
+use crate::runner::held::Held;
 use crate::runner::mask::Mask;
 use crate::runner::output::{Capture, Outbox};
 use crate::runner::place::off_thread;
@@ -30,12 +31,6 @@ pub(in crate::runner) struct Recovery {
     pub(in crate::runner) every: Duration,
 }
 
-/// The spools of an incarnation of which nothing is left. Nobody else recovers them meanwhile.
-struct Abandoned {
-    folder: PathBuf,
-    _lock: File,
-}
-
 impl Recovery {
     /// Looks for spools without owner and stores what is in them. Never ends; may be dropped at any
     /// time, because a spool is removed only when all of it is stored.
@@ -43,18 +38,19 @@ impl Recovery {
         let root = root(&self.work_dir);
         loop {
             let folder = root.clone();
-            let found = off_thread(move || abandoned(&folder)).await;
+            let found = off_thread(move || Held::abandoned(&folder)).await;
             for abandoned in found.unwrap_or_else(|error| told(&root, &error)) {
-                if let Err(error) = self.recover(source, &abandoned).await {
-                    told::<()>(&abandoned.folder, &error);
+                let folder = abandoned.folder().to_owned();
+                if let Err(error) = self.recover(source, abandoned).await {
+                    told::<()>(&folder, &error);
                 }
             }
             tokio::time::sleep(self.every).await;
         }
     }
 
-    async fn recover<S: WorkSource>(&self, source: &S, from: &Abandoned) -> io::Result<()> {
-        let folder = from.folder.clone();
+    async fn recover<S: WorkSource>(&self, source: &S, from: Held) -> io::Result<()> {
+        let folder = from.folder().to_owned();
         for file in off_thread(move || spools(&folder)).await? {
             let path = file.clone();
             let bytes = off_thread(move || fs::read(path)).await?;
@@ -64,9 +60,7 @@ impl Recovery {
             tracing::info!(file = %file.display(), "runner.spool.recovered");
             off_thread(move || fs::remove_file(file)).await?;
         }
-        let folder = from.folder.clone();
-        off_thread(move || fs::remove_file(folder.join(LOCK)).and_then(|()| fs::remove_dir(folder)))
-            .await
+        off_thread(move || from.remove_empty()).await
     }
 
     /// Whether it is stored; otherwise this incarnation is over.
@@ -116,27 +110,6 @@ fn at<S: WorkSource>(frame: &Frame<'_>, source: &S) -> DateTime<chrono::Utc> {
 fn told<T: Default>(path: &Path, error: &io::Error) -> T {
     tracing::warn!(%error, path = %path.display(), "runner.spool.unreadable");
     T::default()
-}
-
-/// The incarnations that have left spools and are gone with all their processes.
-fn abandoned(root: &Path) -> io::Result<Vec<Abandoned>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(root)? {
-        let folder = entry?.path();
-        let is_being_made =
-            folder.file_name().is_none_or(|name| name.as_encoded_bytes()[0] == b'.');
-        if is_being_made {
-            continue;
-        }
-        // Without the file, somebody has just recovered it.
-        let Ok(lock) = File::open(folder.join(LOCK)) else { continue };
-        match lock.try_lock() {
-            Ok(()) => found.push(Abandoned { folder, _lock: lock }),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => return Err(error),
-        }
-    }
-    Ok(found)
 }
 
 fn spools(folder: &Path) -> io::Result<Vec<PathBuf>> {

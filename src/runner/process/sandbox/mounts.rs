@@ -81,7 +81,7 @@ fn keep(sandbox: &Sandbox, cwd: &Path) -> io::Result<Vec<Kept>> {
 }
 
 fn is_hidden(path: &Path) -> bool {
-    PRIVATE.iter().any(|(folder, _)| path.starts_with(folder))
+    path.starts_with("/dev") || PRIVATE.iter().any(|(folder, _)| path.starts_with(folder))
 }
 
 impl Kept {
