@@ -135,7 +135,8 @@ impl Bench {
         self.load_for(self.sizes.seconds, addresses, connections, work).await
     }
 
-    async fn load_for(
+    /// As [`load_all`](Self::load_all), for so long.
+    pub(crate) async fn load_for(
         &self,
         seconds: f64,
         addresses: Vec<SocketAddr>,

@@ -1,6 +1,8 @@
 //! What it costs that somebody else keeps a transaction open: nothing that is updated or deleted
-//! meanwhile can be cleared away. The longer the load (`--seconds 600`), the more it shows. Both loads are
-//! equally long, because operations get dearer in the first minutes of a new database.
+//! meanwhile can be cleared away. The longer the load (`--seconds 600`), the more it shows.
+//!
+//! The loads with and without it are given in turns, each to a server and a database of its own: a machine
+//! that is shared is quicker or slower for minutes. An open transaction holds back its own database only.
 //!
 //! That somebody has read none of the queues, so these can be made anew. One who has (a dump of the whole
 //! database) keeps their dead rows too.
@@ -18,6 +20,8 @@ use crate::load::Work;
 
 /// The tables whose rows are updated or deleted all the time.
 const BUSY: [&str; 6] = ["operation", "live", "ready", "deadline", "worker", "lease"];
+/// How long a turn is.
+const TURN: Duration = Duration::from_secs(10);
 /// PostgreSQL counts what a session did when that was idle for a moment.
 const COUNTED_AFTER: Duration = Duration::from_millis(1_500);
 
@@ -29,38 +33,36 @@ struct Held {
 }
 
 pub(super) async fn round(bench: &mut Bench) -> Result<Vec<Figure>, Failure> {
-    let (free, without) = run(bench, "xmin_free", false).await?;
-    let (held, with) = run(bench, "xmin_held", true).await?;
+    let (free, mut free_tables) = bench.serve_on("xmin_free", SLOTS).await?;
+    let (held, mut held_tables) = bench.serve_on("xmin_held", SLOTS).await?;
+    let hold = "begin isolation level repeatable read; select count(*) from jobset";
+    sqlx::raw_sql(hold).execute(&mut held_tables).await?;
+    let whole = Duration::from_secs_f64(bench.sizes.seconds);
+    let turns = u32::try_from(whole.as_secs() / TURN.as_secs()).unwrap_or(u32::MAX).max(1);
+    let turn = (whole / turns).as_secs_f64();
+    let mut rates = [0.0; 2];
+    for _ in 0..turns {
+        for (rate, server) in rates.iter_mut().zip([&free, &held]) {
+            let work = Work::Follow(jobs::chain(2));
+            let loaded = bench.load_for(turn, vec![server.address], CLIENTS, work).await?;
+            *rate += loaded.rate() / f64::from(turns);
+        }
+    }
+    free.stop().await?;
+    held.stop().await?;
+    tokio::time::sleep(COUNTED_AFTER).await;
+    let [without, with] = rates;
     let name = format!("2-step operations beside an open transaction, {CLIENTS} clients");
-    let mut figures = vec![Figure::new(name, "1/s", held).limit("without it", free)];
-    for (table, (with, without)) in BUSY.into_iter().zip(with.into_iter().zip(without)) {
+    let mut figures = vec![Figure::new(name, "1/s", with).limit("without it", without)];
+    for table in BUSY {
+        let without = holdings(&mut free_tables, table).await?;
+        let with = holdings(&mut held_tables, table).await?;
         let dead = Figure::new(format!("  dead rows of {table}"), "rows", with.dead);
         figures.push(dead.limit("without it", without.dead));
         let size = Figure::new(format!("  size of {table}"), "MiB", with.mebibytes);
         figures.push(size.limit("without it", without.mebibytes));
     }
     Ok(figures)
-}
-
-/// Operations per second on a new database, and what each busy table holds then.
-async fn run(
-    bench: &mut Bench,
-    database: &str,
-    is_held: bool,
-) -> Result<(f64, Vec<Held>), Failure> {
-    let (server, mut connection) = bench.serve_on(database, SLOTS).await?;
-    if is_held {
-        let hold = "begin isolation level repeatable read; select count(*) from jobset";
-        sqlx::raw_sql(hold).execute(&mut connection).await?;
-    }
-    let loaded = bench.load(server.address, CLIENTS, Work::Follow(jobs::chain(2))).await?;
-    server.stop().await?;
-    tokio::time::sleep(COUNTED_AFTER).await;
-    let mut held = Vec::new();
-    for table in BUSY {
-        held.push(holdings(&mut connection, table).await?);
-    }
-    Ok((loaded.rate(), held))
 }
 
 async fn holdings(connection: &mut PgConnection, table: &str) -> Result<Held, Failure> {
