@@ -143,6 +143,7 @@ pub(super) async fn show(
         let matches_now = !headers.contains_key(header::IF_NONE_MATCH)
             || is_known(&headers, &present::etag(found.view.version));
         if matches_now && !found.view.state.is_final() {
+            // In a box: what is rare takes no room in each request.
             found = Box::pin(changed(&state, found, &mut watch, wait)).await?;
         }
     }

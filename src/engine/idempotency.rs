@@ -226,6 +226,7 @@ impl Engine {
     pub async fn operation_called(&self, id: &str) -> Result<Option<Uuid>, EngineError> {
         match own_id(id) {
             Some(own) => Ok(Some(own)),
+            // In a box: what is rare takes no room in each request.
             None => Ok(Box::pin(self.shared.store.operation_called(id)).await?),
         }
     }

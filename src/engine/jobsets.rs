@@ -114,6 +114,7 @@ impl Jobsets {
         if let Some(known) = self.cached(id) {
             return Ok(known);
         }
+        // In a box: what is rare takes no room in what asks.
         let view = Box::pin(store.jobset(id)).await?;
         self.read(view.ok_or_else(|| EngineError::BadJobset { id, reason: NOT_STORED.into() })?)
     }
