@@ -12,6 +12,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt as _, stream};
 
+use super::below_version;
 use super::error::ApiError;
 use super::state::ApiState;
 use crate::domain::access::{Right, Role};
@@ -57,8 +58,8 @@ fn is_open(path: &str) -> bool {
 
 /// What a request to a route needs.
 fn right_for(method: &Method, route: &str) -> Right {
-    let versioned = ["/v1.0", "/beta"].iter().find_map(|version| route.strip_prefix(version));
-    let Some(workers) = versioned.and_then(|route| route.strip_prefix("/workers")) else {
+    let Some(workers) = below_version(route).and_then(|route| route.strip_prefix("/workers"))
+    else {
         return Right::Operate;
     };
     match workers {

@@ -9,7 +9,7 @@ use std::future::ready;
 use std::panic::AssertUnwindSafe;
 use std::task::{Context, Poll};
 
-use axum::extract::{FromRequestParts, MatchedPath, Request};
+use axum::extract::{MatchedPath, Request};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,7 +23,7 @@ use uuid::Uuid;
 use super::access::{self, Claim};
 use super::error::{ApiError, ERROR_CODE};
 use super::state::ApiState;
-use super::{condition, idempotency, negotiate};
+use super::{below_version, condition, idempotency, negotiate};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-request-id");
 const CLIENT_REQUEST_ID: HeaderName = HeaderName::from_static("x-ms-client-request-id");
@@ -106,8 +106,16 @@ where
             Err(error) => return Box::pin(ready(Ok(error.into_response()))),
         };
         let state = self.state.clone();
+        let (parts, body) = request.into_parts();
+        let answerable = refuse_unanswerable(&parts);
         // Nothing is done of it before it is waited for.
-        let answer = self.inner.call(request).map(|Ok(response)| response);
+        let answer = self.inner.call(Request::from_parts(parts, body));
+        let answer = async move {
+            match answerable {
+                Ok(()) => answer.map(|Ok(response)| response).await,
+                Err(error) => error.into_response(),
+            }
+        };
         let answer = async move {
             match claim {
                 None => answer.await,
@@ -128,19 +136,15 @@ fn claim(state: &ApiState, request: &Request) -> Result<Option<Claim>, ApiError>
     access::claim(state, request)
 }
 
-/// A request that a route of the versioned API can answer as it asks to be answered.
-pub(super) struct Answerable;
-
-impl<S: Sync> FromRequestParts<S> for Answerable {
-    type Rejection = ApiError;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
-        let route = parts.extensions.get().map_or("", MatchedPath::as_str);
+/// Refuses what no route of the versioned API can answer as it asks to be answered.
+fn refuse_unanswerable(parts: &Parts) -> Result<(), ApiError> {
+    let route = parts.extensions.get().map_or("", MatchedPath::as_str);
+    if below_version(route).is_some() {
         negotiate::refuse_foreign(parts, route)?;
         condition::refuse_unknown(parts, route)?;
         idempotency::refuse_unsupported(parts, route)?;
-        Ok(Self)
     }
+    Ok(())
 }
 
 /// Refuses a change that a web page of another origin asks for, so that a page which happens to be

@@ -48,11 +48,20 @@ use axum::Router;
 use axum::http::{HeaderName, HeaderValue, Method, header};
 use axum::routing::Route;
 use tower::layer::layer_fn;
+use tower::util::{Either, option_layer};
 use tower_http::cors::{AllowOrigin, Cors, CorsLayer};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use self::middleware::{Guarded, Observed};
+
+/// Where the versions are. `/beta` is `/v1.0` under another name.
+const VERSIONS: [&str; 2] = ["/v1.0", "/beta"];
+
+/// What a route is below its version; `None` if it has none.
+fn below_version(route: &str) -> Option<&str> {
+    VERSIONS.iter().find_map(|version| route.strip_prefix(version))
+}
 
 /// The routes below a version.
 fn versioned() -> OpenApiRouter<ApiState> {
@@ -118,9 +127,12 @@ fn plain() -> OpenApiRouter<ApiState> {
         .routes(routes!(health::metrics))
 }
 
+/// Where no web page of another origin may call, none has to be told so.
+type MaybeCors = Either<Cors<Guarded<Route>>, Guarded<Route>>;
+
 /// The whole service.
 pub fn router(state: ApiState) -> Router {
-    let negotiated = |router: OpenApiRouter<ApiState>| {
+    let with_aliases = |router: OpenApiRouter<ApiState>| {
         router
             // The same to a client that encodes every `$`.
             .route("/operations/%24count", axum::routing::get(operations::count))
@@ -128,23 +140,23 @@ pub fn router(state: ApiState) -> Router {
                 "/operations/{id}/{verb}",
                 axum::routing::MethodRouter::new().fallback(steer::other_method),
             )
-            .layer(axum::middleware::from_extractor::<middleware::Answerable>())
     };
-    let (described, _) = OpenApiRouter::new()
-        .merge(plain())
-        .nest("/v1.0", negotiated(versioned()))
-        .nest("/beta", negotiated(versioned()))
-        .split_for_parts();
+    let described = VERSIONS
+        .into_iter()
+        .fold(plain(), |router, version| router.nest(version, with_aliases(versioned())));
+    let (described, _) = described.split_for_parts();
     let observed = {
         let state = state.clone();
-        layer_fn(move |inner: Cors<Guarded<Route>>| Observed { state: state.clone(), inner })
+        layer_fn(move |inner: MaybeCors| Observed { state: state.clone(), inner })
     };
     let guarded = {
         let state = state.clone();
         layer_fn(move |inner: Route| Guarded { state: state.clone(), inner })
     };
+    let origins = &state.settings.cors_origins;
+    let cors = option_layer((!origins.is_empty()).then(|| cors(origins)));
     // As one layer: the router puts each in a box.
-    let around = (observed, cors(&state.settings.cors_origins), guarded);
+    let around = (observed, cors, guarded);
     Router::new()
         .merge(described)
         .merge(document::routes())

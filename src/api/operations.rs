@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::State;
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
@@ -131,23 +131,24 @@ pub(super) async fn show(
     base: BaseUrl,
     OperationId(id): OperationId,
     query: Query,
-    headers: HeaderMap,
+    request: Request,
 ) -> Result<Response, ApiError> {
+    let headers = request.headers();
     let query = query.only(&["$select"])?;
     let select = select(&query, operation_model(), &state.settings.query_limits)?;
-    let prefer = Prefer::of(&headers);
+    let prefer = Prefer::of(headers);
     // From before the first look, so that nothing is missed.
     let watch = prefer.wait.map(|wait| (state.engine.watch(id), wait));
     let mut found = state.engine.operation(id).await?;
     if let Some((mut watch, wait)) = watch {
         let matches_now = !headers.contains_key(header::IF_NONE_MATCH)
-            || is_known(&headers, &present::etag(found.view.version));
+            || is_known(headers, &present::etag(found.view.version));
         if matches_now && !found.view.state.is_final() {
             // In a box: what is rare takes no room in each request.
             found = Box::pin(changed(&state, found, &mut watch, wait)).await?;
         }
     }
-    let is_known = is_known(&headers, &present::etag(found.view.version));
+    let is_known = is_known(headers, &present::etag(found.view.version));
     Ok(answer(&state, &base, &found, is_known, &select, prefer))
 }
 
