@@ -13,6 +13,7 @@ use super::error::StoreError;
 use super::message::{AttemptKey, columns};
 use super::packed::unpack_open;
 use super::token::SecretHash;
+use super::worker::await_claims;
 use crate::domain::profile::Profile;
 use crate::domain::{Incarnation, LeaseTerms};
 
@@ -160,11 +161,11 @@ impl Store {
         type Row =
             (String, i32, Json<BTreeMap<String, String>>, Option<Vec<String>>, [f64; 3], bool);
         let mut transaction = self.read.begin().await?;
-        // Not the lock of an update: batches (`batch/apply`) are to wait for it, and it for them.
         sqlx::query("select from worker where id = $1 for update")
             .bind(id)
             .execute(&mut *transaction)
             .await?;
+        await_claims(&mut transaction, id).await?;
         let row: Option<Row> = sqlx::query_as(
             r#"
             -- remote/take_seat

@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use sqlx::FromRow;
 use sqlx::types::Json;
+use sqlx::{FromRow, PgConnection};
 use uuid::Uuid;
 
 use super::Store;
@@ -86,6 +86,19 @@ pub struct Order {
     pub interrupt: bool,
     /// Whether SIGKILL comes at once.
     pub force: bool,
+}
+
+/// Waits for what is being stored for a worker, and keeps others from storing more for it until the
+/// transaction of `connection` ends. Who locks its row too does that before.
+pub(super) async fn await_claims(
+    connection: &mut PgConnection,
+    worker: Incarnation,
+) -> Result<(), StoreError> {
+    sqlx::query("select pg_advisory_xact_lock(worker_lock($1))")
+        .bind(worker)
+        .execute(connection)
+        .await?;
+    Ok(())
 }
 
 impl Store {
@@ -195,23 +208,30 @@ impl Store {
     /// # Errors
     /// As for any statement.
     pub async fn end_incarnation(&self, worker: Incarnation) -> Result<bool, StoreError> {
-        let ended = sqlx::query(
+        let mut transaction = self.read.begin().await?;
+        let locked: Option<i64> = sqlx::query_scalar(
             r#"
-            -- worker/end
-            update worker
-            set over = coalesce(over, clock_timestamp())
-            where id = (
-                select id
-                from worker
-                where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
-                    and (over is not null or revoked + requeue_after <= clock_timestamp())
-                for update)
+            -- worker/lock_lost
+            select id
+            from worker
+            where id = $1 and lease_until <= clock_timestamp() and revoked >= lease_until
+                and (over is not null or revoked + requeue_after <= clock_timestamp())
+            for update
             "#,
         )
         .bind(worker)
-        .execute(&self.read)
+        .fetch_optional(&mut *transaction)
         .await?;
-        Ok(ended.rows_affected() > 0)
+        if locked.is_none() {
+            return Ok(false);
+        }
+        await_claims(&mut transaction, worker).await?;
+        sqlx::query("update worker set over = coalesce(over, clock_timestamp()) where id = $1")
+            .bind(worker)
+            .execute(&mut *transaction)
+            .await?;
+        transaction.commit().await?;
+        Ok(true)
     }
 
     /// Notes that the attempts of a worker that was revoked at `revoked` were told to go on. Without

@@ -24,7 +24,8 @@ use super::error::StoreError;
 
 type Statement<'b> = Query<'b, Postgres, PgArguments>;
 
-/// A part of the statement: a common table expression with parameters of its own, numbered from 1.
+/// A part of the statement, most of them a common table expression, with parameters of its own, numbered
+/// from 1.
 struct Part {
     text: &'static str,
     /// Binds its parameters, in the order of their numbers.
@@ -62,7 +63,6 @@ impl Batch {
         let has_attempts = !self.attempts.operation.is_empty();
         let parts = [
             (!self.changed.id.is_empty(), &CHANGED),
-            (!self.vouched.worker.is_empty(), &VOUCHED),
             (!self.watched.worker.is_empty(), &WATCHED),
             (!self.made.id.is_empty(), &MADE),
             (!self.chunks.operation.is_empty(), &CHUNKED),
@@ -90,16 +90,6 @@ impl Batch {
         parts.into_iter().filter_map(|(is_needed, part)| is_needed.then_some(part)).collect()
     }
 
-    /// How many rows the parts that were decided on what memory has must find, with the function that
-    /// fails where one finds fewer.
-    fn checks(&self) -> [(usize, &'static str, &'static [&'static Part]); 2] {
-        let checked = self.changed.id.len() + self.watched.worker.len();
-        [
-            (checked, "require_rows", &[&CHANGED, &WATCHED]),
-            (self.vouched.worker.len(), "require_leases", &[&VOUCHED]),
-        ]
-    }
-
     /// Stores it all, or nothing.
     ///
     /// # Errors
@@ -114,20 +104,33 @@ impl Batch {
             parameters = part.append_to(&mut text, parameters);
         }
         text.push_str("\nselect true");
-        let checks = self.checks();
-        for (_, function, of) in checks.iter().filter(|(rows, ..)| *rows > 0) {
-            let of = of.iter().filter(|part| parts.iter().any(|p| p.name() == part.name()));
-            let counts: Vec<String> =
-                of.map(|part| format!("(select count(*) from {})", part.name())).collect();
+        // What was decided on what memory has must be found.
+        let counted: Vec<String> = parts
+            .iter()
+            .map(|part| part.name())
+            .filter(|name| [CHANGED.name(), WATCHED.name()].contains(name))
+            .map(|name| format!("(select count(*) from {name})"))
+            .collect();
+        if !counted.is_empty() {
             parameters += 1;
-            _ = write!(text, ", {function}({}, ${parameters})", counts.join(" + "));
+            _ = write!(text, ", require_rows({}, ${parameters})", counted.join(" + "));
+        }
+        // Last, because others take the locks of a worker in this order too.
+        let is_vouched = !self.vouched.worker.is_empty();
+        if is_vouched {
+            text.push_str(", ");
+            VOUCHED.append_to(&mut text, parameters);
         }
         let mut statement = sqlx::query(AssertSqlSafe(text));
         for part in parts {
             statement = (part.bind)(statement, self);
         }
-        for (rows, ..) in checks.iter().filter(|(rows, ..)| *rows > 0) {
-            statement = statement.bind(i64::try_from(*rows).unwrap_or(i64::MAX));
+        if !counted.is_empty() {
+            let rows = self.changed.id.len() + self.watched.worker.len();
+            statement = statement.bind(i64::try_from(rows).unwrap_or(i64::MAX));
+        }
+        if is_vouched {
+            statement = (VOUCHED.bind)(statement, self);
         }
         statement.execute(connection).await?;
         Ok(())

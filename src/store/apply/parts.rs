@@ -34,19 +34,14 @@ pub(super) const CHANGED: Part = Part {
     },
 };
 
-/// The workers that are given attempts or whose late word counts. The lock makes who ends an
-/// incarnation ([`end_incarnation`](super::Store::end_incarnation)) or takes it over for another
-/// server ([`take_seat`](super::Store::take_seat)) wait until what it holds can be seen, and is in
-/// nobody else's way: heartbeats go on.
+/// That the workers which are given attempts hold their leases, and that those whose late word counts
+/// may yet come back. Who ends an incarnation ([`end_incarnation`](super::Store::end_incarnation)) or
+/// takes it over for another server ([`take_seat`](super::Store::take_seat)) waits until this is
+/// stored, so that it sees what the worker holds. Heartbeats go on.
+///
+/// No part, but an item of what is selected.
 pub(super) const VOUCHED: Part = Part {
-    text: r#"vouched as (
-    select w.id
-    from unnest($1::bigint[], $2::boolean[]) as u (id, claims)
-    join worker w on w.id = u.id
-    where w.over is null
-        and (not u.claims or w.lease_until > clock_timestamp() and w.served_by = $3)
-    for key share of w
-)"#,
+    text: "require_leases($1::bigint[], $2::boolean[], $3::text)",
     bind: |q, b| q.bind(&b.vouched.worker).bind(&b.vouched.is_asked).bind(&*b.served_by),
 };
 
