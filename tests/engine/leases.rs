@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use serde_json::json;
+use sqlx::{Connection, PgConnection};
 use sutbot::domain::decide::Ending;
 use sutbot::domain::profile::Profile;
-use sutbot::domain::{Action, LeaseTerms, OperationState, StepState};
+use sutbot::domain::{Action, Incarnation, LeaseTerms, OperationState, StepState};
 use sutbot::engine::{Engine, EngineError, Store, StoreSettings};
-use sutbot::store::{NewWorker, Standing};
+use sutbot::store::{Batch, NewWorker, Standing, StoreError};
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -152,27 +153,68 @@ async fn what_a_worker_says_counts_or_its_attempt_is_given_to_others() {
     second.shut_down().await;
 }
 
+/// An incarnation that was revoked as soon as it was registered.
+async fn lost(store: &Store) -> Incarnation {
+    let new = NewWorker {
+        name: "test".into(),
+        host: "here".into(),
+        pid: 1,
+        slots: 1,
+        terms: LeaseTerms { lease: Duration::ZERO, requeue_after: Duration::ZERO },
+        profile: Profile::default(),
+        served_by: "test".into(),
+        secret: None,
+        drained: false,
+    };
+    let id = store.register(&new).await.unwrap();
+    let lost = store.lost_workers().await.unwrap();
+    assert!(lost.iter().any(|worker| worker.id == id && !worker.is_back));
+    id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_incarnation_is_ended_when_what_counts_on_it_is_stored() {
+    let url = database().await;
+    let store = Store::new(&StoreSettings::new(&url)).unwrap();
+    store.migrate().await.unwrap();
+    let mut rows = PgConnection::connect(&url).await.unwrap();
+    let id = lost(&store).await;
+    let mut batch = Batch::default();
+    batch.require_not_over(id);
+    let mut writers = [store.writer().await.unwrap(), store.writer().await.unwrap()];
+    let [first, second] = &mut writers;
+    let mut first = store.begin(first).await.unwrap();
+    let mut second = store.begin(second).await.unwrap();
+    batch.apply(&mut first).await.unwrap();
+    batch.apply(&mut second).await.unwrap();
+    let lockers = "select xmax::text from worker where id = $1";
+    let lockers: String = sqlx::query_scalar(lockers).bind(id).fetch_one(&mut rows).await.unwrap();
+    assert_eq!(lockers, "0", "what two leave in a row is read with each of its versions");
+
+    let ended = store.end_incarnation(id);
+    let watched = async {
+        let waiting = "select count(*) from pg_locks l join pg_database d on d.oid = l.database
+            where d.datname = current_database() and l.locktype = 'advisory' and not l.granted";
+        while sqlx::query_scalar::<_, i64>(waiting).fetch_one(&mut rows).await.unwrap() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        first.commit().await.unwrap();
+        assert_eq!(store.standing(id).await.unwrap(), Standing::Lost, "another one counts on it");
+        second.commit().await.unwrap();
+    };
+    let (ended, ()) = within(async { tokio::join!(ended, watched) }).await;
+    assert!(ended.unwrap());
+    let [late, _] = &mut writers;
+    assert!(matches!(batch.apply(late).await, Err(StoreError::LeaseLost(_))));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_heartbeat_and_the_end_of_an_incarnation_never_both_win() {
     let store = Store::new(&StoreSettings::new(database().await)).unwrap();
     store.migrate().await.unwrap();
-    let terms = LeaseTerms { lease: Duration::ZERO, requeue_after: Duration::ZERO };
     let (mut renewed, mut over) = (0, 0);
     for _ in 0..100 {
-        let new = NewWorker {
-            name: "test".into(),
-            host: "here".into(),
-            pid: 1,
-            slots: 1,
-            terms,
-            profile: Profile::default(),
-            served_by: "test".into(),
-            secret: None,
-            drained: false,
-        };
-        let id = store.register(&new).await.unwrap();
-        let lost = store.lost_workers().await.unwrap();
-        assert!(lost.iter().any(|worker| worker.id == id && !worker.is_back));
+        let id = lost(&store).await;
         let (heartbeat, ended) =
             tokio::join!(store.heartbeat(id, LONG, 0), store.end_incarnation(id));
         let (is_renewed, is_over) = (heartbeat.unwrap().is_some(), ended.unwrap());
