@@ -202,7 +202,7 @@ async fn an_incarnation_is_ended_when_what_counts_on_it_is_stored() {
         assert_eq!(store.standing(id).await.unwrap(), Standing::Lost, "another one counts on it");
         second.commit().await.unwrap();
     };
-    let (ended, ()) = within(async { tokio::join!(ended, watched) }).await;
+    let (ended, ()) = within(Box::pin(async { tokio::join!(ended, watched) })).await;
     assert!(ended.unwrap());
     let [late, _] = &mut writers;
     assert!(matches!(batch.apply(late).await, Err(StoreError::LeaseLost(_))));
