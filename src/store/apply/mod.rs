@@ -15,17 +15,16 @@ use sqlx::query::Query;
 use sqlx::{AssertSqlSafe, PgConnection};
 
 use self::parts::{
-    ASKED, BORN, CHANGED, CHUNKED, DEFINED, DIED, HAPPENED, KEPT, KEYED, LEFT, MADE, OBEYED,
-    ORDERED, QUEUED, SETTLED, SHARED, TIED, TIMED, TOUCHED, TRIMMED, UNQUEUED, UNSHARED, VOUCHED,
-    WATCHED, WIDENED,
+    ALL_CHANGED, ALL_WATCHED, ASKED, BORN, CHANGED, CHUNKED, DEFINED, DIED, HAPPENED, KEPT, KEYED,
+    LEFT, MADE, OBEYED, ORDERED, QUEUED, SETTLED, SHARED, TIED, TIMED, TOUCHED, TRIMMED, UNQUEUED,
+    UNSHARED, VOUCHED, WATCHED, WIDENED,
 };
 use super::batch::Batch;
 use super::error::StoreError;
 
 type Statement<'b> = Query<'b, Postgres, PgArguments>;
 
-/// A part of the statement, most of them a common table expression, with parameters of its own, numbered
-/// from 1.
+/// A part of the statement with parameters of its own, numbered from 1.
 struct Part {
     text: &'static str,
     /// Binds its parameters, in the order of their numbers.
@@ -33,11 +32,6 @@ struct Part {
 }
 
 impl Part {
-    /// What stands before `as`.
-    fn name(&self) -> &'static str {
-        self.text.split(' ').next().unwrap_or_default()
-    }
-
     /// Appends the text, its parameters numbered on from `before`; answers the last number.
     fn append_to(&self, text: &mut String, before: usize) -> usize {
         let mut last = before;
@@ -55,13 +49,17 @@ impl Part {
     }
 }
 
+fn needed(parts: &[(bool, &'static Part)]) -> Vec<&'static Part> {
+    parts.iter().filter_map(|(is_needed, part)| is_needed.then_some(*part)).collect()
+}
+
 const HEAD: &str = "-- batch/apply: operations, history and queues of a set of decisions\n";
 
 impl Batch {
-    /// The parts of the statement that have rows.
-    fn parts(&self) -> Vec<&'static Part> {
+    /// The common table expressions that have rows.
+    fn changes(&self) -> Vec<&'static Part> {
         let has_attempts = !self.attempts.operation.is_empty();
-        let parts = [
+        needed(&[
             (!self.changed.id.is_empty(), &CHANGED),
             (!self.watched.worker.is_empty(), &WATCHED),
             (!self.made.id.is_empty(), &MADE),
@@ -86,8 +84,17 @@ impl Batch {
             (!self.admissions.asked.operation.is_empty(), &ASKED),
             (!self.admissions.touched.is_empty(), &TOUCHED),
             (!self.admissions.ended.is_empty(), &LEFT),
-        ];
-        parts.into_iter().filter_map(|(is_needed, part)| is_needed.then_some(part)).collect()
+        ])
+    }
+
+    /// What has to hold, as items of what is selected. In the order in which others take the locks of a
+    /// worker too: its row, then that of its claims.
+    fn conditions(&self) -> Vec<&'static Part> {
+        needed(&[
+            (!self.changed.id.is_empty(), &ALL_CHANGED),
+            (!self.watched.worker.is_empty(), &ALL_WATCHED),
+            (!self.vouched.worker.is_empty(), &VOUCHED),
+        ])
     }
 
     /// Stores it all, or nothing.
@@ -97,40 +104,20 @@ impl Batch {
     /// not stand as it is told, [`StoreError::LeaseLost`] when the word of a worker does not count or
     /// it has no lease to claim by; otherwise as for any statement.
     pub async fn apply(&self, connection: &mut PgConnection) -> Result<(), StoreError> {
-        let parts = self.parts();
+        let (changes, conditions) = (self.changes(), self.conditions());
         let (mut text, mut parameters) = (HEAD.to_owned(), 0);
-        for (index, part) in parts.iter().enumerate() {
+        for (index, part) in changes.iter().enumerate() {
             text.push_str(if index == 0 { "with\n" } else { ",\n" });
             parameters = part.append_to(&mut text, parameters);
         }
         text.push_str("\nselect true");
-        // What was decided on what memory has must be found.
-        let counted: Vec<String> = parts
-            .iter()
-            .map(|part| part.name())
-            .filter(|name| [CHANGED.name(), WATCHED.name()].contains(name))
-            .map(|name| format!("(select count(*) from {name})"))
-            .collect();
-        if !counted.is_empty() {
-            parameters += 1;
-            _ = write!(text, ", require_rows({}, ${parameters})", counted.join(" + "));
-        }
-        // Last, because others take the locks of a worker in this order too.
-        let is_vouched = !self.vouched.worker.is_empty();
-        if is_vouched {
+        for part in &conditions {
             text.push_str(", ");
-            VOUCHED.append_to(&mut text, parameters);
+            parameters = part.append_to(&mut text, parameters);
         }
         let mut statement = sqlx::query(AssertSqlSafe(text));
-        for part in parts {
+        for part in changes.into_iter().chain(conditions) {
             statement = (part.bind)(statement, self);
-        }
-        if !counted.is_empty() {
-            let rows = self.changed.id.len() + self.watched.worker.len();
-            statement = statement.bind(i64::try_from(rows).unwrap_or(i64::MAX));
-        }
-        if is_vouched {
-            statement = (VOUCHED.bind)(statement, self);
         }
         statement.execute(connection).await?;
         Ok(())

@@ -1,9 +1,13 @@
-//! The parts of the statement that stores a batch: what each writes, and from which lists.
+//! The parts of the statement that stores a batch: what each writes or asks, and from which lists.
 //!
 //! Long lists are taken apart in the list of what is selected, where the database goes through them
 //! in step. In `from` it copies each into a table of its own first, which takes twice the time.
 
 use super::Part;
+
+fn rows<T>(list: &[T]) -> i64 {
+    i64::try_from(list.len()).unwrap_or(i64::MAX)
+}
 
 pub(super) const CHANGED: Part = Part {
     text: r#"changed as (
@@ -34,12 +38,16 @@ pub(super) const CHANGED: Part = Part {
     },
 };
 
+/// That all operations which were decided on had the versions that memory has.
+pub(super) const ALL_CHANGED: Part = Part {
+    text: "require_rows((select count(*) from changed), $1)",
+    bind: |q, b| q.bind(rows(&b.changed.id)),
+};
+
 /// That the workers which are given attempts hold their leases, and that those whose late word counts
 /// may yet come back. Who ends an incarnation ([`end_incarnation`](super::Store::end_incarnation)) or
 /// takes it over for another server ([`take_seat`](super::Store::take_seat)) waits until this is
 /// stored, so that it sees what the worker holds. Heartbeats go on.
-///
-/// No part, but an item of what is selected.
 pub(super) const VOUCHED: Part = Part {
     text: "require_leases($1::bigint[], $2::boolean[], $3::text)",
     bind: |q, b| q.bind(&b.vouched.worker).bind(&b.vouched.is_asked).bind(&*b.served_by),
@@ -56,6 +64,12 @@ pub(super) const WATCHED: Part = Part {
     for share of w
 )"#,
     bind: |q, b| q.bind(&b.watched.worker).bind(&b.watched.is_asked),
+};
+
+/// That all of them stand as it is told.
+pub(super) const ALL_WATCHED: Part = Part {
+    text: "require_rows((select count(*) from watched), $1)",
+    bind: |q, b| q.bind(rows(&b.watched.worker)),
 };
 
 pub(super) const MADE: Part = Part {
